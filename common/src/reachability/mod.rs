@@ -1,1 +1,29 @@
-//! To be filled.
+//! What "a good peer" means. Pure rules: no I/O, no clock, no randomness of their own.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`outcome`] | how one probe ended: a closed list |
+//! | [`reliability`] | how a peer did over five time windows |
+//! | [`verdict`](mod@verdict) | whether a peer is good now, rule by rule |
+//! | [`schedule`] | when to visit it again, and when to forget it |
+//! | [`netgroup`] | which addresses belong together, and which may be dialled at all |
+//! | [`peer`] | [`GoodPeer`]: what the rest of the system is told about a good peer |
+//! | [`selection`] | a fair, diverse draw among good peers |
+//!
+//! A probe's result goes through them in that order: its [`Outcome`] updates the [`Reliability`], the
+//! schedule gives the next visit, and whoever needs peers asks for the verdict and draws. All times are
+//! Unix seconds.
+
+pub mod netgroup;
+pub mod outcome;
+pub mod peer;
+pub mod reliability;
+pub mod schedule;
+pub mod selection;
+pub mod verdict;
+
+pub use netgroup::Netgroup;
+pub use outcome::{Outcome, Stage};
+pub use peer::{GoodPeer, Transports};
+pub use reliability::{Reliability, Window};
+pub use verdict::{GoodPolicy, PeerFacts, Rule, RuleResult, Verdict, verdict};
