@@ -1,1 +1,15 @@
-//! To be filled.
+//! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, sockets
+//! bound with errors in words, data directories and the choice of the network.
+//!
+//! A program puts the parts together in its `main`: [`logging::init`] first, then [`shutdown::signals`] for
+//! the token that ends everything, [`spec::choose`] for the network, [`metrics::Metrics`] and
+//! [`health::Health`] handed to the parts that report into them, and [`http::HttpServer`] with
+//! [`http::shell`] (plus the program's own routes) to show them. Nothing in here knows a program.
+
+pub mod bind;
+pub mod dirs;
+pub mod health;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod shutdown;
