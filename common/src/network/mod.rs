@@ -1,1 +1,3 @@
-//! To be filled.
+//! The peer-to-peer network.
+
+pub mod protocol;

@@ -1,0 +1,175 @@
+//! Address exchange: what to answer to `getaddr`, and what to believe of gossip.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::address::{AddrV2, AddrV2Message};
+use bitcoin::p2p::message::NetworkMessage;
+
+use super::version::canonical;
+
+/// Most addresses in one message (BIP155).
+pub const MAX_ADDRESSES: usize = 1_000;
+
+/// Addresses a second that a peer may add by gossip; Bitcoin Core's token bucket.
+const RATE_PER_SECOND: f64 = 0.1;
+
+/// Tokens that a bucket holds at most, and what our own `getaddr` adds; one full answer.
+const BURST: f64 = MAX_ADDRESSES as f64;
+
+/// A gossiped time stamp further ahead than this is a lie or a broken clock.
+const MAX_AHEAD_SECONDS: u32 = 600;
+
+/// What a time stamp that can't be right is taken for: five days ago, old enough to be no one's favourite.
+const CLIPPED_AGE_SECONDS: u32 = 5 * 24 * 3_600;
+
+/// An address as the network tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gossip {
+    /// Where a node is said to listen.
+    pub addr: SocketAddr,
+    /// Its service bits, as claimed.
+    pub services: u64,
+    /// Unix seconds when somebody last saw it, as claimed, clipped to what is possible.
+    pub time: u32,
+}
+
+/// Reads `addr` or `addrv2`; entries of networks that we can't dial are left out.
+pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
+    let clip = |time: u32| {
+        if time > now.saturating_add(MAX_AHEAD_SECONDS) || time == 0 {
+            now.saturating_sub(CLIPPED_AGE_SECONDS)
+        } else {
+            time
+        }
+    };
+    match message {
+        NetworkMessage::Addr(entries) => entries
+            .iter()
+            .take(MAX_ADDRESSES)
+            .filter_map(|(time, address)| {
+                let addr = canonical(address.socket_addr().ok()?);
+                Some(Gossip { addr, services: address.services.to_u64(), time: clip(*time) })
+            })
+            .collect(),
+        NetworkMessage::AddrV2(entries) => entries
+            .iter()
+            .take(MAX_ADDRESSES)
+            .filter_map(|entry| {
+                let addr = canonical(entry.socket_addr().ok()?);
+                Some(Gossip { addr, services: entry.services.to_u64(), time: clip(entry.time) })
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Writes `addrv2`, or `addr` for a peer that does not take it. At most [`MAX_ADDRESSES`] are sent.
+pub fn write(entries: &[Gossip], addrv2: bool) -> NetworkMessage {
+    let entries = entries.iter().take(MAX_ADDRESSES);
+    if addrv2 {
+        NetworkMessage::AddrV2(
+            entries
+                .map(|e| AddrV2Message {
+                    time: e.time,
+                    services: ServiceFlags::from(e.services),
+                    addr: match e.addr.ip() {
+                        IpAddr::V4(ip) => AddrV2::Ipv4(ip),
+                        IpAddr::V6(ip) => AddrV2::Ipv6(ip),
+                    },
+                    port: e.addr.port(),
+                })
+                .collect(),
+        )
+    } else {
+        NetworkMessage::Addr(
+            entries
+                .map(|e| {
+                    let services = ServiceFlags::from(e.services);
+                    (e.time, bitcoin::p2p::Address::new(&e.addr, services))
+                })
+                .collect(),
+        )
+    }
+}
+
+/// Token bucket over the addresses of one peer's gossip: what is over the limit is ignored, not punished.
+#[derive(Debug, Clone)]
+pub struct AddressBucket {
+    tokens: f64,
+    updated: Instant,
+}
+
+impl AddressBucket {
+    /// A new peer may tell one address at once: its own.
+    pub fn new(now: Instant) -> Self {
+        Self { tokens: 1.0, updated: now }
+    }
+
+    /// We sent `getaddr`: a full answer is welcome.
+    pub fn asked(&mut self) {
+        self.tokens += BURST;
+    }
+
+    /// How many of `offered` addresses may be taken now.
+    pub fn take(&mut self, offered: usize, now: Instant) -> usize {
+        let elapsed = now.saturating_duration_since(self.updated);
+        self.updated = now;
+        if self.tokens < BURST {
+            self.tokens = (self.tokens + rate(elapsed)).min(BURST);
+        }
+        let taken = offered.min(self.tokens as usize);
+        self.tokens -= taken as f64;
+        taken
+    }
+}
+
+fn rate(elapsed: Duration) -> f64 {
+    elapsed.as_secs_f64() * RATE_PER_SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gossip(text: &str, time: u32) -> Gossip {
+        Gossip { addr: text.parse().unwrap(), services: 9, time }
+    }
+
+    #[test]
+    fn both_forms_carry_both_families() {
+        let entries = [gossip("1.2.3.4:8333", 1_000), gossip("[2001:db8::1]:9000", 2_000)];
+        for addrv2 in [true, false] {
+            assert_eq!(read(&write(&entries, addrv2), 5_000), entries);
+        }
+    }
+
+    #[test]
+    fn mapped_ipv6_is_ipv4() {
+        let mapped = gossip("[::ffff:1.2.3.4]:1", 1_000);
+        let read = read(&write(&[mapped], false), 5_000);
+        assert_eq!(read[0].addr, "1.2.3.4:1".parse().unwrap());
+    }
+
+    #[test]
+    fn impossible_times_are_clipped() {
+        let now = 1_800_000_000;
+        let message = write(&[gossip("1.2.3.4:1", now + 601), gossip("1.2.3.4:2", 0)], true);
+        for entry in read(&message, now) {
+            assert_eq!(entry.time, now - CLIPPED_AGE_SECONDS);
+        }
+    }
+
+    #[test]
+    fn unasked_gossip_is_a_trickle_and_an_answer_is_welcome() {
+        let start = Instant::now();
+        let mut bucket = AddressBucket::new(start);
+        assert_eq!(bucket.take(1_000, start), 1);
+        assert_eq!(bucket.take(1_000, start + Duration::from_secs(100)), 10);
+        bucket.asked();
+        assert_eq!(bucket.take(1_000, start + Duration::from_secs(100)), 1_000);
+        assert_eq!(bucket.take(1_000, start + Duration::from_secs(100)), 0);
+        assert_eq!(bucket.take(2_000, start + Duration::from_secs(1_000_000)), 1_000, "burst bound");
+    }
+}

@@ -1,0 +1,251 @@
+//! Connection limits: 3 per address, 10 per subnet, 125 in all (the chain spec's numbers).
+//!
+//! An IPv6 host owns a whole /64, so the /64 is its address here; IPv4-mapped IPv6 is IPv4.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+
+/// Inbound connections that may be in their handshakes at once. Each holds at most 8 KiB before it is
+/// authenticated and ends within the connection time-out, so a crowd of slow ones holds 1 MiB at most.
+pub const MAX_PENDING_HANDSHAKES: usize = 128;
+
+/// Handshakes in progress from one subnet: a quarter, so that one network can't take all of them.
+pub const MAX_PENDING_PER_SUBNET: usize = MAX_PENDING_HANDSHAKES / 4;
+
+/// The numbers, from the chain spec and the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Inbound connections in all.
+    pub inbound: usize,
+    /// Inbound connections of one IPv4 address or IPv6 /64.
+    pub per_ip: usize,
+    /// Inbound connections of one IPv4 /24 or IPv6 /48.
+    pub per_subnet: usize,
+}
+
+/// Why a connection was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+pub enum Refusal {
+    /// All inbound slots are taken.
+    #[error("all inbound slots are taken")]
+    Full,
+    /// The address has its share.
+    #[error("too many connections from this address")]
+    PerIp,
+    /// The subnet has its share.
+    #[error("too many connections from this subnet")]
+    PerSubnet,
+    /// Too many handshakes are in progress.
+    #[error("too many handshakes in progress")]
+    Handshakes,
+    /// The address is banned.
+    #[error("banned")]
+    Banned,
+}
+
+impl Refusal {
+    /// Bounded label for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::PerIp => "per_ip",
+            Self::PerSubnet => "per_subnet",
+            Self::Handshakes => "handshakes",
+            Self::Banned => "banned",
+        }
+    }
+}
+
+/// The address that limits and bans count: IPv4, or the /64 of IPv6.
+pub fn host_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+        v4 => v4,
+    }
+}
+
+/// The subnet that limits count: IPv4 /24, IPv6 /48.
+pub fn subnet_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & (u32::MAX << 8)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 80)).into()),
+    }
+}
+
+/// Counts the inbound connections that stand. Cloning shares the counts.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    limits: Limits,
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    inbound: usize,
+    pending: usize,
+    per_ip: HashMap<IpAddr, usize>,
+    per_subnet: HashMap<IpAddr, usize>,
+    pending_per_subnet: HashMap<IpAddr, usize>,
+}
+
+/// One taken slot; dropping it gives it back. It starts in the handshake.
+#[derive(Debug)]
+pub struct Slot {
+    counts: Arc<Mutex<Counts>>,
+    ip: IpAddr,
+    pending: bool,
+}
+
+impl Admission {
+    /// No connection stands yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, counts: Arc::default() }
+    }
+
+    /// Takes a slot for a connection from `ip`.
+    ///
+    /// # Errors
+    /// The limit that stands against it.
+    pub fn admit(&self, ip: IpAddr) -> Result<Slot, Refusal> {
+        let mut counts = lock(&self.counts);
+        let (host, subnet) = (host_key(ip), subnet_key(ip));
+        let of = |map: &HashMap<IpAddr, usize>, key| map.get(key).copied().unwrap_or(0);
+        if of(&counts.per_ip, &host) >= self.limits.per_ip {
+            return Err(Refusal::PerIp);
+        }
+        if of(&counts.per_subnet, &subnet) >= self.limits.per_subnet {
+            return Err(Refusal::PerSubnet);
+        }
+        if counts.inbound >= self.limits.inbound {
+            return Err(Refusal::Full);
+        }
+        if counts.pending >= MAX_PENDING_HANDSHAKES
+            || of(&counts.pending_per_subnet, &subnet) >= MAX_PENDING_PER_SUBNET
+        {
+            return Err(Refusal::Handshakes);
+        }
+        counts.inbound += 1;
+        counts.pending += 1;
+        *counts.per_ip.entry(host).or_default() += 1;
+        *counts.per_subnet.entry(subnet).or_default() += 1;
+        *counts.pending_per_subnet.entry(subnet).or_default() += 1;
+        drop(counts);
+        Ok(Slot { counts: Arc::clone(&self.counts), ip, pending: true })
+    }
+}
+
+impl Slot {
+    /// The handshakes are over; the slot stays taken.
+    pub fn handshake_done(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            let mut counts = lock(&self.counts);
+            counts.pending -= 1;
+            decrement(&mut counts.pending_per_subnet, subnet_key(self.ip));
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.handshake_done();
+        let mut counts = lock(&self.counts);
+        counts.inbound -= 1;
+        decrement(&mut counts.per_ip, host_key(self.ip));
+        decrement(&mut counts.per_subnet, subnet_key(self.ip));
+    }
+}
+
+fn lock(counts: &Mutex<Counts>) -> std::sync::MutexGuard<'_, Counts> {
+    // Counts are changed by plain arithmetic only: a poisoned lock still holds a whole value.
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn decrement(map: &mut HashMap<IpAddr, usize>, key: IpAddr) {
+    if let std::collections::hash_map::Entry::Occupied(mut entry) = map.entry(key) {
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { inbound: 20, per_ip: 3, per_subnet: 10 };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn three_per_address_exactly() {
+        let admission = Admission::new(LIMITS);
+        let mut slots: Vec<_> = (0..3).map(|_| admission.admit(ip("9.8.7.6")).unwrap()).collect();
+        assert_eq!(admission.admit(ip("9.8.7.6")).unwrap_err(), Refusal::PerIp);
+        assert_eq!(admission.admit(ip("::ffff:9.8.7.6")).unwrap_err(), Refusal::PerIp);
+        slots.pop();
+        assert!(admission.admit(ip("9.8.7.6")).is_ok());
+    }
+
+    #[test]
+    fn ten_per_subnet_exactly() {
+        let admission = Admission::new(LIMITS);
+        let slots: Vec<_> =
+            (0..10).map(|n| admission.admit(ip(&format!("9.8.7.{n}"))).unwrap()).collect();
+        assert_eq!(admission.admit(ip("9.8.7.99")).unwrap_err(), Refusal::PerSubnet);
+        assert!(admission.admit(ip("9.8.6.99")).is_ok());
+        drop(slots);
+        assert!(admission.admit(ip("9.8.7.99")).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_64_is_one_address_and_a_48_one_subnet() {
+        let admission = Admission::new(LIMITS);
+        let _a: Vec<_> = (0..3)
+            .map(|n| admission.admit(ip(&format!("2001:db8:1:2::{n}"))).unwrap())
+            .collect();
+        assert_eq!(admission.admit(ip("2001:db8:1:2:ffff::1")).unwrap_err(), Refusal::PerIp);
+        let _b: Vec<_> = (10..17)
+            .map(|n| admission.admit(ip(&format!("2001:db8:1:{n}::1"))).unwrap())
+            .collect();
+        assert_eq!(admission.admit(ip("2001:db8:1:99::1")).unwrap_err(), Refusal::PerSubnet);
+        assert!(admission.admit(ip("2001:db8:2:99::1")).is_ok());
+    }
+
+    #[test]
+    fn all_slots_and_all_handshakes_are_bounded() {
+        let admission = Admission::new(LIMITS);
+        let _slots: Vec<_> =
+            (0..20).map(|n| admission.admit(ip(&format!("9.8.{n}.1"))).unwrap()).collect();
+        assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
+
+        let wide = Limits { inbound: 1_000, per_ip: 1_000, per_subnet: 1_000 };
+        let admission = Admission::new(wide);
+        let mut slots: Vec<_> =
+            (0..MAX_PENDING_PER_SUBNET).map(|_| admission.admit(ip("9.8.7.1")).unwrap()).collect();
+        assert_eq!(admission.admit(ip("9.8.7.2")).unwrap_err(), Refusal::Handshakes);
+        slots[0].handshake_done();
+        slots[0].handshake_done();
+        assert!(admission.admit(ip("9.8.7.2")).is_ok(), "an established peer is no handshake");
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let admission = Admission::new(LIMITS);
+        for n in 0..1_000 {
+            let mut slot = admission.admit(ip(&format!("9.{}.{}.1", n / 250, n % 250))).unwrap();
+            if n % 2 == 0 {
+                slot.handshake_done();
+            }
+        }
+        let counts = lock(&admission.counts);
+        assert_eq!((counts.inbound, counts.pending), (0, 0));
+        assert!(counts.per_ip.is_empty() && counts.per_subnet.is_empty());
+        assert!(counts.pending_per_subnet.is_empty());
+    }
+}

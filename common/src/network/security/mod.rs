@@ -1,0 +1,11 @@
+//! Defence: what one peer may take, pure rules with the clock as an argument.
+//!
+//! | part | guards |
+//! |---|---|
+//! | [`limits`] | connection slots: per address, per subnet, in all, and handshakes in progress |
+//! | [`ledger`] | what a peer sends without being asked; answers to our own questions never count |
+//! | [`bans`] | addresses that proved to be hostile |
+
+pub mod bans;
+pub mod ledger;
+pub mod limits;
