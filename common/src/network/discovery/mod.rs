@@ -23,6 +23,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Record, RecordType};
 use serde::Serialize;
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::chain_spec::ChainSpec;
@@ -127,19 +128,18 @@ impl Discovery {
         }
     }
 
-    /// Asks all `seeds` (as `name` or `name:port`). `on_batch` hears of addresses as they come, so that
-    /// dialling can start with the first answer.
-    pub async fn run(&self, seeds: &[String], mut on_batch: impl FnMut(&[Candidate])) -> Found {
+    /// Asks all `seeds` (as `name` or `name:port`). `early` hears of addresses as each answer comes, so
+    /// that dialling need not wait for the slowest seed.
+    pub async fn run(&self, seeds: &[String], early: Option<&mpsc::Sender<Vec<Candidate>>>) -> Found {
         let mut rounds = FuturesUnordered::new();
         for seed in seeds {
             for (provider, resolver) in &self.resolvers {
-                rounds.push(self.ask_seed(seed, provider, Arc::clone(resolver)));
+                rounds.push(self.ask_seed(seed, provider, Arc::clone(resolver), early));
             }
         }
         let mut merged: HashMap<SocketAddr, Candidate> = HashMap::new();
         let mut found = Found::default();
         while let Some((candidates, report)) = rounds.next().await {
-            on_batch(&candidates);
             for candidate in candidates {
                 merged.entry(candidate.addr).or_insert_with(|| candidate.clone()).merge(&candidate);
             }
@@ -157,6 +157,7 @@ impl Discovery {
         seed: &str,
         provider: &Provider,
         resolver: Arc<TokioResolver>,
+        early: Option<&mpsc::Sender<Vec<Candidate>>>,
     ) -> (Vec<Candidate>, SeedReport) {
         let (name, port) = split_port(seed, self.default_port);
         let start = Instant::now();
@@ -190,6 +191,11 @@ impl Discovery {
                     let read = records::read(&records, port, self.allow_private);
                     if !read.is_empty() && report.first_answer_ms.is_none() {
                         report.first_answer_ms = Some(start.elapsed().as_millis() as u64);
+                    }
+                    if let Some(early) = early {
+                        let room = MAX_PER_SEED.saturating_sub(merged.len());
+                        // The listener may have heard enough and gone; the merged answer still counts.
+                        let _ = early.send(read.iter().take(room).cloned().collect()).await;
                     }
                     for candidate in read {
                         if merged.len() < MAX_PER_SEED || merged.contains_key(&candidate.addr) {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use data_encoding::BASE64URL_NOPAD;
 use hickory_resolver::proto::rr::{Name, RData, Record};
 
-use crate::network::address_book::is_dialable;
+use crate::reachability::netgroup::{canonical_socket, is_dialable};
 
 /// An address that a seed named, with what it said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn read(records: &[Record], default_port: u16, allow_private: bool) -> Vec<C
         }
     }
     found.retain_mut(|candidate| {
-        candidate.addr = super::super::protocol::version::canonical(candidate.addr);
+        candidate.addr = canonical_socket(candidate.addr);
         is_dialable(candidate.addr, allow_private)
     });
     found

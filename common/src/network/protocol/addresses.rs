@@ -7,7 +7,7 @@ use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use bitcoin::p2p::message::NetworkMessage;
 
-use super::version::canonical;
+use crate::reachability::netgroup::canonical_socket;
 
 /// Most addresses in one message (BIP155).
 pub const MAX_ADDRESSES: usize = 1_000;
@@ -49,7 +49,7 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
             .iter()
             .take(MAX_ADDRESSES)
             .filter_map(|(time, address)| {
-                let addr = canonical(address.socket_addr().ok()?);
+                let addr = canonical_socket(address.socket_addr().ok()?);
                 Some(Gossip { addr, services: address.services.to_u64(), time: clip(*time) })
             })
             .collect(),
@@ -57,7 +57,7 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
             .iter()
             .take(MAX_ADDRESSES)
             .filter_map(|entry| {
-                let addr = canonical(entry.socket_addr().ok()?);
+                let addr = canonical_socket(entry.socket_addr().ok()?);
                 Some(Gossip { addr, services: entry.services.to_u64(), time: clip(entry.time) })
             })
             .collect(),

@@ -17,6 +17,8 @@ use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_network::VersionMessage;
 use thiserror::Error;
 
+use crate::reachability::netgroup::canonical_socket;
+
 /// Most characters of a user agent that we keep. BIP14 sets no bound; Bitcoin Core refuses more than 256.
 pub const MAX_USER_AGENT_CHARS: usize = 256;
 
@@ -197,7 +199,7 @@ impl VersionHandshake {
             start_height: version.start_height,
             nonce: version.nonce,
             time_offset: version.timestamp.saturating_sub(self.local.now),
-            our_addr_seen: version.receiver.socket_addr().ok().map(canonical),
+            our_addr_seen: version.receiver.socket_addr().ok().map(canonical_socket),
             wants_addrv2: false,
             relay: version.relay,
         });
@@ -237,11 +239,6 @@ impl VersionHandshake {
     }
 }
 
-/// IPv4-mapped IPv6 is IPv4 everywhere.
-pub fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
-}
-
 fn printable(user_agent: &str) -> String {
     user_agent.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT_CHARS).collect()
 }
@@ -273,7 +270,7 @@ mod tests {
         let mut to_out = inb.start();
         let (mut done_out, mut done_inb) = (None, None);
         while done_out.is_none() || done_inb.is_none() {
-            let mut feed = |machine: &mut VersionHandshake, queue: &mut Vec<NetworkMessage>| {
+            let feed = |machine: &mut VersionHandshake, queue: &mut Vec<NetworkMessage>| {
                 let mut replies = Vec::new();
                 let mut done = None;
                 for message in queue.drain(..) {

@@ -1,0 +1,135 @@
+//! The address book on disk: one JSON file, replaced atomically; a damaged one is set aside, never
+//! silently lost.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tracing::warn;
+
+use super::{AddressBook, Entry, MAX_ADDRESSES};
+use crate::reachability::netgroup::is_dialable;
+
+/// File name inside the data directory.
+pub const FILE_NAME: &str = "peers.json";
+
+/// Format of the file.
+const VERSION: u32 = 1;
+
+/// Why the book could not be saved.
+#[derive(Debug, Error)]
+#[error("address book {path} can't be written: {source}; check free space and permissions")]
+pub struct SaveError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    addresses: HashMap<SocketAddr, Entry>,
+}
+
+impl AddressBook {
+    /// Reads the book of `dir`. A missing file is an empty book; a file that can't be understood is
+    /// renamed to `peers.json.damaged` with a warning.
+    pub fn load(dir: &Path, allow_private: bool) -> Self {
+        let mut book = Self::new(allow_private);
+        let path = dir.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return book,
+            Err(error) => {
+                set_aside(&path, &error.to_string());
+                return book;
+            }
+        };
+        match serde_json::from_str::<Document>(&text) {
+            Ok(document) if document.version == VERSION => book.take(document.addresses),
+            Ok(document) => set_aside(&path, &format!("version {} is unknown", document.version)),
+            Err(error) => set_aside(&path, &error.to_string()),
+        }
+        book
+    }
+
+    /// Writes the book: temporary file, fsync, rename.
+    ///
+    /// # Errors
+    /// When any of these fails; the old file then stands.
+    pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
+        let path = dir.join(FILE_NAME);
+        let result = (|| {
+            let document = Document { version: VERSION, addresses: self.entries.clone() };
+            let text = serde_json::to_vec(&document)?;
+            let temporary = dir.join(format!("{FILE_NAME}.new"));
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        })();
+        result.map_err(|source| SaveError { path, source })
+    }
+
+    fn take(&mut self, addresses: HashMap<SocketAddr, Entry>) {
+        for (addr, entry) in addresses.into_iter().take(MAX_ADDRESSES) {
+            if is_dialable(addr, self.allow_private) {
+                if !entry.tried {
+                    *self.untried_of_source.entry(entry.source.clone()).or_default() += 1;
+                }
+                self.entries.insert(addr, entry);
+            }
+        }
+    }
+}
+
+fn set_aside(path: &Path, reason: &str) {
+    let aside = path.with_extension("json.damaged");
+    match fs::rename(path, &aside) {
+        Ok(()) => warn!(
+            path = %path.display(), aside = %aside.display(), reason,
+            "the address book is damaged; it was set aside and a new one is built"
+        ),
+        Err(error) => warn!(path = %path.display(), reason, %error, "the address book is unreadable"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::protocol::addresses::Gossip;
+
+    #[test]
+    fn survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = AddressBook::new(false);
+        book.add(Gossip { addr: "9.9.9.9:1".parse().unwrap(), services: 1, time: 5 }, "x");
+        book.met("8.8.8.8:2".parse().unwrap(), 9, 77);
+        book.save(dir.path()).unwrap();
+        let read = AddressBook::load(dir.path(), false);
+        assert_eq!(read.entries, book.entries);
+        assert_eq!(read.untried_of_source, book.untried_of_source);
+    }
+
+    #[test]
+    fn damage_is_set_aside_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        for junk in ["", "{", "[]", "{\"version\":9,\"addresses\":{}}"] {
+            fs::write(dir.path().join(FILE_NAME), junk).unwrap();
+            assert_eq!(AddressBook::load(dir.path(), false).counts(), (0, 0));
+            let aside = dir.path().join("peers.json.damaged");
+            assert_eq!(fs::read_to_string(aside).unwrap(), junk);
+        }
+    }
+
+    #[test]
+    fn an_unwritable_directory_is_a_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        let error = AddressBook::new(false).save(&gone).unwrap_err().to_string();
+        assert!(error.contains("peers.json") && error.contains("permissions"), "{error}");
+    }
+}

@@ -1,0 +1,303 @@
+//! The address book: where other nodes are said to be, and which of them we have met.
+//!
+//! Bounded in all and for each source netgroup, so that no single teller can fill it. An address that was
+//! met (`tried`) is never pushed out by gossip. Failures back off exponentially with jitter. [`file`] keeps
+//! the book across restarts.
+
+pub mod file;
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use rand::Rng;
+use rand::seq::{IteratorRandom, SliceRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::network::protocol::addresses::Gossip;
+use crate::reachability::netgroup::{Netgroup, canonical_socket, is_dialable};
+
+/// Most addresses kept: Bitcoin Core's 1,024 × 64 places, about 10 MB here at the worst.
+pub const MAX_ADDRESSES: usize = 65_536;
+
+/// Most addresses kept that one source netgroup told us and that nobody has met.
+pub const MAX_PER_SOURCE: usize = 4_096;
+
+/// Seconds before the first retry after a failure; it doubles up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: u64 = 10;
+
+/// Longest back-off in seconds: an hour, so that a network that comes back is found again soon.
+const MAX_BACKOFF: u64 = 3_600;
+
+/// Failures in a row after which an address that was never met is forgotten.
+const FORGET_AFTER: u32 = 8;
+
+/// Share of the book that one `getaddr` answer may show, in percent (Bitcoin Core): scraping it all takes
+/// time. Books of a private network's size are told whole up to [`ANSWER_FLOOR`].
+const ANSWER_PERCENT: usize = 23;
+
+/// Fewest addresses of an answer when the book has that many: below it there is nothing to hide, and
+/// newcomers of a small network must hear of everybody.
+const ANSWER_FLOOR: usize = 64;
+
+/// Seconds since somebody saw an address after which it is not told any more (Bitcoin Core's horizon).
+const HORIZON: u32 = 30 * 24 * 3_600;
+
+/// What we know of an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Service bits, as last claimed.
+    pub services: u64,
+    /// Unix seconds when it was last seen, by us or by hearsay.
+    pub last_seen: u32,
+    /// Whether we have completed a handshake there.
+    pub tried: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Unix seconds before which it is not dialled again.
+    pub not_before: u64,
+    /// Netgroup of who told us first, as text.
+    pub source: String,
+}
+
+/// The book. Time and randomness come in as arguments.
+#[derive(Debug)]
+pub struct AddressBook {
+    entries: HashMap<SocketAddr, Entry>,
+    untried_of_source: HashMap<String, usize>,
+    allow_private: bool,
+}
+
+impl AddressBook {
+    /// An empty book; `allow_private` as in the chain spec.
+    pub fn new(allow_private: bool) -> Self {
+        Self { entries: HashMap::new(), untried_of_source: HashMap::new(), allow_private }
+    }
+
+    /// Takes an address that `source` told us. True when it is new.
+    pub fn add(&mut self, gossip: Gossip, source: &str) -> bool {
+        let addr = canonical_socket(gossip.addr);
+        if !is_dialable(addr, self.allow_private) {
+            return false;
+        }
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.last_seen = entry.last_seen.max(gossip.time);
+            if !entry.tried {
+                entry.services |= gossip.services;
+            }
+            return false;
+        }
+        let of_source = self.untried_of_source.get(source).copied().unwrap_or(0);
+        if of_source >= MAX_PER_SOURCE || (self.entries.len() >= MAX_ADDRESSES && !self.make_room())
+        {
+            return false;
+        }
+        *self.untried_of_source.entry(source.to_owned()).or_default() += 1;
+        let entry = Entry {
+            services: gossip.services,
+            last_seen: gossip.time,
+            tried: false,
+            failures: 0,
+            not_before: 0,
+            source: source.to_owned(),
+        };
+        self.entries.insert(addr, entry);
+        true
+    }
+
+    /// A handshake with `addr` succeeded.
+    pub fn met(&mut self, addr: SocketAddr, services: u64, now: u64) {
+        self.add(Gossip { addr, services, time: now as u32 }, "own");
+        if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
+            if !std::mem::replace(&mut entry.tried, true) {
+                decrement(&mut self.untried_of_source, &entry.source);
+            }
+            entry.services = services;
+            entry.last_seen = now as u32;
+            entry.failures = 0;
+            entry.not_before = now;
+        }
+    }
+
+    /// Dialling `addr`, or a handshake there, failed.
+    pub fn failed<R: Rng>(&mut self, addr: SocketAddr, now: u64, rng: &mut R) {
+        let addr = canonical_socket(addr);
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        entry.failures = entry.failures.saturating_add(1);
+        if !entry.tried && entry.failures >= FORGET_AFTER {
+            self.forget(addr);
+            return;
+        }
+        let backoff = FIRST_BACKOFF.saturating_mul(1 << (entry.failures - 1).min(16));
+        let backoff = backoff.min(MAX_BACKOFF);
+        entry.not_before = now + backoff / 2 + rng.random_range(0..=backoff / 2);
+    }
+
+    /// Removes an address, e.g. our own.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.remove(&canonical_socket(addr))
+            && !entry.tried
+        {
+            decrement(&mut self.untried_of_source, &entry.source);
+        }
+    }
+
+    /// Up to `count` addresses to dial now, met and unmet ones in equal shares, chosen at random, at most
+    /// one of each netgroup and none of `taken`. On devnets, where all share one netgroup, an address is
+    /// its own group.
+    pub fn choose<R: Rng>(
+        &self,
+        count: usize,
+        taken: &HashSet<SocketAddr>,
+        now: u64,
+        rng: &mut R,
+    ) -> Vec<SocketAddr> {
+        let mut groups: HashSet<String> = taken.iter().map(|a| self.group(*a)).collect();
+        let mut chosen = Vec::new();
+        let (mut tried, mut new): (Vec<_>, Vec<_>) = self
+            .entries
+            .iter()
+            .filter(|(addr, entry)| entry.not_before <= now && !taken.contains(*addr))
+            .map(|(addr, entry)| (*addr, entry.tried))
+            .partition(|(_, tried)| *tried);
+        tried.shuffle(rng);
+        new.shuffle(rng);
+        while chosen.len() < count {
+            let first = if rng.random() { &mut tried } else { &mut new };
+            let next = if let Some(next) = first.pop() { Some(next) } else { tried.pop().or(new.pop()) };
+            let Some((addr, _)) = next else { break };
+            if groups.insert(self.group(addr)) {
+                chosen.push(addr);
+            }
+        }
+        chosen
+    }
+
+    /// What to answer to `getaddr`: at most 1,000 and at most 23 % of the book, recently seen, at random.
+    pub fn answer<R: Rng>(&self, now: u32, rng: &mut R) -> Vec<Gossip> {
+        let share = (self.entries.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
+        let most = share.min(crate::network::protocol::addresses::MAX_ADDRESSES);
+        self.entries
+            .iter()
+            .filter(|(_, e)| e.tried || e.failures == 0)
+            .filter(|(_, e)| now.saturating_sub(e.last_seen) < HORIZON)
+            .map(|(addr, e)| Gossip { addr: *addr, services: e.services, time: e.last_seen })
+            .choose_multiple(rng, most)
+    }
+
+    /// Number of addresses, and how many of them were met.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.values().filter(|e| e.tried).count())
+    }
+
+    fn group(&self, addr: SocketAddr) -> String {
+        if self.allow_private { addr.to_string() } else { Netgroup::of(addr.ip()).to_string() }
+    }
+
+    /// Pushes out the worst unmet address; met ones stay.
+    fn make_room(&mut self) -> bool {
+        let worst = self
+            .entries
+            .iter()
+            .filter(|(_, e)| !e.tried)
+            .max_by_key(|(_, e)| (e.failures, u32::MAX - e.last_seen))
+            .map(|(addr, _)| *addr);
+        worst.map(|addr| self.forget(addr)).is_some()
+    }
+}
+
+fn decrement(counts: &mut HashMap<String, usize>, source: &str) {
+    if let Some(count) = counts.get_mut(source) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn gossip(n: u32) -> Gossip {
+        let ip = std::net::Ipv4Addr::from(0x0b00_0000 + n);
+        Gossip { addr: SocketAddr::new(ip.into(), 8333), services: 9, time: 1_000 }
+    }
+
+    #[test]
+    fn one_source_cannot_fill_the_book() {
+        let mut book = AddressBook::new(false);
+        for n in 0..10_000 {
+            book.add(gossip(n), "evil");
+        }
+        assert_eq!(book.counts().0, MAX_PER_SOURCE);
+        assert!(book.add(gossip(10_001), "honest"));
+    }
+
+    #[test]
+    fn a_full_book_keeps_the_ones_it_has_met() {
+        let mut book = AddressBook::new(false);
+        book.met(gossip(0).addr, 9, 1_000);
+        for n in 1..(MAX_ADDRESSES as u32 + 100) {
+            book.add(gossip(n), &format!("source{}", n % 100));
+        }
+        assert_eq!(book.counts(), (MAX_ADDRESSES, 1));
+    }
+
+    #[test]
+    fn junk_is_not_taken() {
+        let mut book = AddressBook::new(false);
+        for addr in ["127.0.0.1:8333", "10.0.0.1:8333", "0.0.0.0:1", "9.9.9.9:0", "[::1]:8333"] {
+            let addr = addr.parse().unwrap();
+            assert!(!book.add(Gossip { addr, services: 0, time: 1 }, "x"), "{addr}");
+        }
+    }
+
+    #[test]
+    fn one_of_each_netgroup_is_chosen() {
+        let mut book = AddressBook::new(false);
+        for n in 0..500 {
+            book.add(gossip(n), "x");
+        }
+        let mut rng = StdRng::seed_from_u64(1);
+        assert_eq!(book.choose(8, &HashSet::new(), 2_000, &mut rng).len(), 1);
+        let taken = HashSet::from([gossip(7).addr]);
+        assert!(book.choose(8, &taken, 2_000, &mut rng).is_empty());
+    }
+
+    #[test]
+    fn failures_back_off_and_are_forgotten_in_the_end() {
+        let mut book = AddressBook::new(true);
+        let mut rng = StdRng::seed_from_u64(1);
+        let addr = gossip(1).addr;
+        book.add(gossip(1), "x");
+        book.failed(addr, 1_000, &mut rng);
+        assert!(book.choose(1, &HashSet::new(), 1_001, &mut rng).is_empty());
+        assert_eq!(book.choose(1, &HashSet::new(), 1_000 + FIRST_BACKOFF, &mut rng), [addr]);
+        for _ in 0..FORGET_AFTER {
+            book.failed(addr, 1_000, &mut rng);
+        }
+        assert_eq!(book.counts(), (0, 0));
+
+        book.met(addr, 9, 1_000);
+        for _ in 0..100 {
+            book.failed(addr, 1_000, &mut rng);
+        }
+        assert_eq!(book.counts(), (1, 1), "a node that we have met may come back");
+        let chosen = book.choose(1, &HashSet::new(), 1_000 + MAX_BACKOFF, &mut rng);
+        assert_eq!(chosen, [addr]);
+    }
+
+    #[test]
+    fn answers_show_a_share_of_a_large_book() {
+        let mut book = AddressBook::new(false);
+        for n in 0..2_000 {
+            book.add(gossip(n), "x");
+        }
+        let mut rng = StdRng::seed_from_u64(1);
+        assert_eq!(book.answer(2_000, &mut rng).len(), 460);
+        assert!(book.answer(2_000 + HORIZON, &mut rng).is_empty());
+    }
+}
