@@ -77,7 +77,7 @@ pub fn next(policy: &SchedulePolicy, history: &History, now: i64, jitter: Jitter
         Outcome::SelfConnection => Next::Forget,
         // Says nothing about the peer: come back at the first interval and count nothing.
         Outcome::LocalNetworkDown => {
-            Next::At(now.saturating_add(i64::from(policy.backoff_first_secs.min(60).max(1))))
+            Next::At(now.saturating_add(i64::from(policy.backoff_first_secs.clamp(1, 60))))
         }
         _ if is_hopeless(policy, history, now) => Next::Forget,
         _ => Next::At(now.saturating_add(backoff(policy, history.failures, jitter))),

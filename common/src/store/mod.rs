@@ -1,1 +1,34 @@
-//! To be filled.
+//! The crawl in SQLite: the only place with SQL.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `schema` | opening a file: ours, of the right version and network, or a clear refusal |
+//! | [`model`] | what is written: probes, sightings, samples, events |
+//! | `batch` | one batch of writes as a few multi-row statements in one transaction |
+//! | `writer` | [`Store`]: the one writer task behind a bounded channel |
+//! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
+//! | `peer_row` | how a probe changes what is known about a peer |
+//! | `codec` | addresses as columns |
+//!
+//! One program writes (the crawler), any number read (its dashboard, the seeder). The file is in WAL mode,
+//! so readers never block the writer. A batch is committed at least each second or each
+//! [`BATCH_PROBES`] probes; killing the process loses at most the batch that was not committed yet.
+
+mod batch;
+mod codec;
+mod error;
+pub mod model;
+mod peer_row;
+mod reader;
+mod schema;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{BATCH_PROBES, PROBES_KEPT};
+pub use error::StoreError;
+pub use model::{NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write};
+pub use reader::{GoodSet, StoreReader};
+pub use schema::StoreOptions;
+pub use writer::{Store, WriterHealth};

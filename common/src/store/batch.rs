@@ -1,0 +1,479 @@
+//! One batch of writes: collected in memory, applied as a few multi-row statements in one transaction.
+//!
+//! Applying never changes the batch, so it can be tried again after a failure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::StoreError;
+use super::codec::{AddressColumns, from_columns, to_columns};
+use super::model::{Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write};
+use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
+use super::schema::set_meta;
+use crate::reachability::Outcome;
+use crate::reachability::netgroup::canonical_socket;
+
+/// Probes after which a batch is committed at once; with one commit a second otherwise, this is what a kill
+/// can lose at most.
+pub const BATCH_PROBES: usize = 5_000;
+
+/// Probes that are kept for each address. At 30 minutes a visit this is a working day of history.
+pub const PROBES_KEPT: u32 = 24;
+
+/// Events that are kept; the oldest go first.
+const EVENTS_KEPT: i64 = 10_000;
+
+/// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 18.
+const ROWS: usize = 500;
+
+/// Most items that a batch holds while the disk refuses them. A probe is under 1 KiB, so 50 MB at most.
+pub(super) const HELD: usize = 50_000;
+
+/// Writes that wait for one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    probes: Vec<ProbeRecord>,
+    sightings: HashMap<SocketAddr, Told>,
+    /// Addresses to forget, with the number of probes that came before: those are counted but not kept.
+    forgets: HashMap<SocketAddr, usize>,
+    reschedules: HashMap<SocketAddr, i64>,
+    network: BTreeMap<i64, NetworkSample>,
+    events: Vec<Event>,
+    frozen: Option<Option<i64>>,
+}
+
+/// Sightings of one address, added up.
+#[derive(Debug)]
+struct Told {
+    first: Sighting,
+    last_at: i64,
+    times: i64,
+}
+
+impl Batch {
+    /// Items in it.
+    pub(super) fn len(&self) -> usize {
+        self.probes.len()
+            + self.sightings.len()
+            + self.forgets.len()
+            + self.reschedules.len()
+            + self.network.len()
+            + self.events.len()
+            + usize::from(self.frozen.is_some())
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.probes.len() >= BATCH_PROBES || self.len() >= HELD
+    }
+
+    /// Adds one write.
+    pub(super) fn add(&mut self, write: Write) {
+        match write {
+            Write::Probe(mut probe) => {
+                probe.addr = canonical_socket(probe.addr);
+                if let Some(agent) = &mut probe.observed.user_agent
+                    && let Some((cut, _)) = agent.char_indices().nth(USER_AGENT_CHARS)
+                {
+                    agent.truncate(cut);
+                }
+                self.probes.push(*probe);
+            }
+            Write::Sighting(sighting) => self.add_sighting(sighting),
+            Write::Forget(addr) => {
+                let addr = canonical_socket(addr);
+                self.sightings.remove(&addr);
+                self.reschedules.remove(&addr);
+                self.forgets.insert(addr, self.probes.len());
+            }
+            Write::Reschedule(addr, at) => {
+                self.reschedules.insert(canonical_socket(addr), at);
+            }
+            Write::Network(sample) => {
+                self.network.insert(hour_of(sample.at), sample);
+            }
+            Write::Event(event) => self.events.push(event),
+            Write::Frozen(since) => self.frozen = Some(since),
+        }
+    }
+
+    fn add_sighting(&mut self, mut sighting: Sighting) {
+        sighting.addr = canonical_socket(sighting.addr);
+        if sighting.addr.port() == 0 {
+            return;
+        }
+        if let Some(told) = self.sightings.get_mut(&sighting.addr) {
+            told.last_at = told.last_at.max(sighting.at);
+            told.times += 1;
+        } else {
+            let told = Told {
+                last_at: sighting.at,
+                times: 1,
+                first: sighting,
+            };
+            self.sightings.insert(told.first.addr, told);
+        }
+    }
+
+    /// Writes everything in one transaction.
+    pub(super) async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let mut tx = connection.begin().await?;
+        self.apply_forgets(&mut tx).await?;
+        let ids = self.upsert_addresses(&mut tx).await?;
+        self.apply_probes(&mut tx, &ids).await?;
+        self.apply_reschedules(&mut tx).await?;
+        self.apply_roll_ups(&mut tx).await?;
+        self.apply_events(&mut tx).await?;
+        self.apply_meta(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Probes that are kept: all but those of addresses that were forgotten after them.
+    fn kept_probes(&self) -> impl Iterator<Item = &ProbeRecord> {
+        self.probes.iter().enumerate().filter_map(|(index, probe)| {
+            let forgotten = self
+                .forgets
+                .get(&probe.addr)
+                .is_some_and(|&before| index < before);
+            (!forgotten && probe.addr.port() != 0).then_some(probe)
+        })
+    }
+
+    async fn apply_forgets(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for addr in self.forgets.keys() {
+            let c = to_columns(*addr);
+            sqlx::query("DELETE FROM addresses WHERE net = $1 AND address = $2 AND port = $3")
+                .bind(c.net)
+                .bind(c.address)
+                .bind(c.port)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that every address mentioned has its row, and gives their ids.
+    async fn upsert_addresses(
+        &self,
+        tx: &mut SqliteConnection,
+    ) -> Result<HashMap<SocketAddr, AddressId>, StoreError> {
+        let rows = self.address_rows();
+        let mut ids = HashMap::with_capacity(rows.len());
+        for chunk in rows.chunks(ROWS) {
+            let mut sql = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO addresses \
+                 (net, address, port, first_seen, last_seen, source, sources, next_due, failures, visits) ",
+            );
+            sql.push_values(chunk, |mut row, a| {
+                row.push_bind(a.columns.net)
+                    .push_bind(a.columns.address.clone())
+                    .push_bind(a.columns.port)
+                    .push_bind(a.first_seen)
+                    .push_bind(a.last_seen)
+                    .push_bind(a.source.clone())
+                    .push_bind(a.sources)
+                    .push_bind(a.next_due)
+                    .push_bind(a.failures)
+                    .push_bind(a.visits);
+            });
+            sql.push(
+                " ON CONFLICT (net, address, port) DO UPDATE SET \
+                 last_seen = CASE WHEN excluded.sources > 0 AND excluded.last_seen > addresses.last_seen \
+                             THEN excluded.last_seen ELSE addresses.last_seen END, \
+                 sources = addresses.sources + excluded.sources, \
+                 next_due = CASE WHEN excluded.visits > 0 THEN excluded.next_due ELSE addresses.next_due END, \
+                 failures = CASE WHEN excluded.visits > 0 THEN excluded.failures ELSE addresses.failures END, \
+                 visits = addresses.visits + excluded.visits \
+                 RETURNING id, net, address, port, visits",
+            );
+            for row in sql.build().fetch_all(&mut *tx).await? {
+                let addr = from_columns(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
+                ids.insert(
+                    addr,
+                    AddressId {
+                        id: row.try_get(0)?,
+                        visits: row.try_get(4)?,
+                    },
+                );
+            }
+        }
+        Ok(ids)
+    }
+
+    fn address_rows(&self) -> Vec<AddressRow> {
+        let mut rows: HashMap<SocketAddr, AddressRow> = self
+            .sightings
+            .iter()
+            .map(|(addr, told)| (*addr, AddressRow::told(told)))
+            .collect();
+        for probe in self.kept_probes() {
+            rows.entry(probe.addr)
+                .or_insert_with(|| AddressRow::probed(probe))
+                .visit(probe);
+        }
+        rows.into_values().collect()
+    }
+
+    async fn apply_probes(
+        &self,
+        tx: &mut SqliteConnection,
+        ids: &HashMap<SocketAddr, AddressId>,
+    ) -> Result<(), StoreError> {
+        let mut of_address: HashMap<SocketAddr, Vec<&ProbeRecord>> = HashMap::new();
+        for probe in self.kept_probes() {
+            of_address.entry(probe.addr).or_default().push(probe);
+        }
+        let all: Vec<(AddressId, Vec<&ProbeRecord>)> = of_address
+            .into_iter()
+            .filter_map(|(addr, probes)| Some((*ids.get(&addr)?, probes)))
+            .collect();
+        for chunk in all.chunks(ROWS) {
+            write_ring(tx, chunk).await?;
+            let mut peers = load_peers(tx, chunk.iter().map(|(id, _)| id.id)).await?;
+            let mut changed = Vec::with_capacity(chunk.len());
+            for (id, probes) in chunk {
+                let mut peer = peers.remove(&id.id).unwrap_or_default();
+                let before = peer.node_id.clone();
+                if probes.iter().filter(|p| peer.absorb(p)).count() > 0 {
+                    record_identity_change(tx, &before, &peer, probes).await?;
+                    changed.push((id.id, peer));
+                }
+            }
+            if !changed.is_empty() {
+                write_peers(tx, &changed).await?;
+                write_reliability(tx, &changed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_reschedules(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for (addr, at) in &self.reschedules {
+            let c = to_columns(*addr);
+            sqlx::query(
+                "UPDATE addresses SET next_due = $1 WHERE net = $2 AND address = $3 AND port = $4",
+            )
+            .bind(at)
+            .bind(c.net)
+            .bind(c.address)
+            .bind(c.port)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_roll_ups(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        let mut sums: BTreeMap<(i64, Outcome), (i64, i64)> = BTreeMap::new();
+        for probe in &self.probes {
+            let sum = sums.entry((hour_of(probe.at), probe.outcome)).or_default();
+            *sum = (sum.0 + 1, sum.1 + i64::from(probe.duration_ms));
+        }
+        for ((hour, outcome), (probes, duration_ms)) in sums {
+            sqlx::query(
+                "INSERT INTO hourly_outcomes (hour, outcome, probes, duration_ms) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (hour, outcome) DO UPDATE SET \
+                 probes = hourly_outcomes.probes + excluded.probes, \
+                 duration_ms = hourly_outcomes.duration_ms + excluded.duration_ms",
+            )
+            .bind(hour)
+            .bind(outcome.as_str())
+            .bind(probes)
+            .bind(duration_ms)
+            .execute(&mut *tx)
+            .await?;
+        }
+        for (hour, sample) in &self.network {
+            sqlx::query(
+                "INSERT INTO hourly_network (hour, known, reachable, good, height) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (hour) DO UPDATE SET known = excluded.known, reachable = excluded.reachable, \
+                 good = excluded.good, height = excluded.height",
+            )
+            .bind(hour)
+            .bind(signed(sample.known))
+            .bind(signed(sample.reachable))
+            .bind(signed(sample.good))
+            .bind(sample.height)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_events(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for event in &self.events {
+            write_event(tx, event).await?;
+        }
+        if !self.events.is_empty() {
+            sqlx::query("DELETE FROM events WHERE id <= (SELECT MAX(id) FROM events) - $1")
+                .bind(EVENTS_KEPT)
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_meta(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        match self.frozen {
+            Some(Some(since)) => set_meta(tx, "frozen_since", &since.to_string()).await?,
+            Some(None) => {
+                sqlx::query("DELETE FROM meta WHERE key = 'frozen_since'")
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            None => {}
+        }
+        let newest_ok = self
+            .probes
+            .iter()
+            .filter(|p| p.outcome.is_success())
+            .map(|p| p.at)
+            .max();
+        if let Some(at) = newest_ok {
+            sqlx::query(
+                "INSERT INTO meta (key, value) VALUES ('newest_ok_at', $1) ON CONFLICT (key) DO UPDATE \
+                 SET value = CASE WHEN CAST(excluded.value AS BIGINT) > CAST(meta.value AS BIGINT) \
+                             THEN excluded.value ELSE meta.value END",
+            )
+            .bind(at.to_string())
+            .execute(&mut *tx)
+            .await?;
+        }
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('generation', '1') ON CONFLICT (key) DO UPDATE \
+             SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT)",
+        )
+        .execute(&mut *tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Row id of an address and how often it was visited, this batch included.
+#[derive(Debug, Clone, Copy)]
+struct AddressId {
+    id: i64,
+    visits: i64,
+}
+
+/// One row to insert or add to.
+struct AddressRow {
+    columns: AddressColumns,
+    first_seen: i64,
+    last_seen: i64,
+    source: String,
+    sources: i64,
+    next_due: i64,
+    failures: i64,
+    visits: i64,
+}
+
+impl AddressRow {
+    fn told(told: &Told) -> Self {
+        Self {
+            columns: to_columns(told.first.addr),
+            first_seen: told.first.at,
+            last_seen: told.last_at,
+            source: told.first.source.clone(),
+            sources: told.times,
+            next_due: told.first.next_due,
+            failures: 0,
+            visits: 0,
+        }
+    }
+
+    fn probed(probe: &ProbeRecord) -> Self {
+        Self {
+            columns: to_columns(probe.addr),
+            first_seen: probe.at,
+            last_seen: probe.at,
+            source: "probe".to_owned(),
+            sources: 0,
+            next_due: probe.next_due,
+            failures: 0,
+            visits: 0,
+        }
+    }
+
+    fn visit(&mut self, probe: &ProbeRecord) {
+        self.visits += 1;
+        self.next_due = probe.next_due;
+        self.failures = i64::from(probe.failures);
+    }
+}
+
+/// Puts the probes into their addresses' rings.
+async fn write_ring(
+    tx: &mut SqliteConnection,
+    chunk: &[(AddressId, Vec<&ProbeRecord>)],
+) -> Result<(), StoreError> {
+    let kept = i64::from(PROBES_KEPT);
+    let mut rows: Vec<(i64, i64, &ProbeRecord)> = Vec::new();
+    for (id, probes) in chunk {
+        let newest = probes
+            .iter()
+            .rev()
+            .zip((0..kept).map(|back| id.visits - 1 - back));
+        rows.extend(newest.map(|(probe, number)| (id.id, number.rem_euclid(kept), *probe)));
+    }
+    for chunk in rows.chunks(ROWS) {
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO probes (address_id, slot, at, outcome, stage, duration_ms) ",
+        );
+        sql.push_values(chunk, |mut row, (id, slot, probe)| {
+            row.push_bind(*id)
+                .push_bind(*slot)
+                .push_bind(probe.at)
+                .push_bind(probe.outcome.as_str())
+                .push_bind(probe.stage.as_str())
+                .push_bind(probe.duration_ms);
+        });
+        sql.push(
+            " ON CONFLICT (address_id, slot) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, \
+             stage = excluded.stage, duration_ms = excluded.duration_ms",
+        );
+        sql.build().execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// A proven identity that differs from the one seen before at the same address is worth a look.
+async fn record_identity_change(
+    tx: &mut SqliteConnection,
+    before: &Option<Vec<u8>>,
+    peer: &PeerRow,
+    probes: &[&ProbeRecord],
+) -> Result<(), StoreError> {
+    let (Some(old), Some(new), Some(probe)) = (before, &peer.node_id, probes.last()) else {
+        return Ok(());
+    };
+    if old == new {
+        return Ok(());
+    }
+    let name = |id: &[u8]| data_encoding::BASE64URL_NOPAD.encode(id);
+    let event = Event {
+        at: probe.at,
+        kind: "identity_changed",
+        subject: probe.addr.to_string(),
+        detail: format!("from {} to {}", name(old), name(new)),
+    };
+    write_event(tx, &event).await
+}
+
+async fn write_event(tx: &mut SqliteConnection, event: &Event) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO events (at, kind, subject, detail) VALUES ($1, $2, $3, $4)")
+        .bind(event.at)
+        .bind(event.kind)
+        .bind(&event.subject)
+        .bind(&event.detail)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Start of the hour that holds a time.
+pub(super) fn hour_of(at: i64) -> i64 {
+    at - at.rem_euclid(3600)
+}

@@ -1,0 +1,136 @@
+//! What is written to the store, and the few rows that come back as they are.
+
+use std::net::SocketAddr;
+
+use crate::reachability::{Outcome, Stage, Transports};
+
+/// Most characters of a user agent that are kept; a longer one is cut.
+pub const USER_AGENT_CHARS: usize = 256;
+
+/// One finished probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeRecord {
+    /// Who was probed.
+    pub addr: SocketAddr,
+    /// When it ended, Unix seconds.
+    pub at: i64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How far it came.
+    pub stage: Stage,
+    /// How long it took, milliseconds.
+    pub duration_ms: u32,
+    /// When the next visit is due, Unix seconds.
+    pub next_due: i64,
+    /// Failures in a row, this probe included.
+    pub failures: u32,
+    /// What the peer said, as far as the probe came.
+    pub observed: Observation,
+}
+
+/// What a probe learnt. `None` means that it did not come so far; the store then keeps what it had, except
+/// for `proved_height`, which a failed proof clears.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Observation {
+    /// Service bits.
+    pub services: Option<u64>,
+    /// Protocol version.
+    pub protocol_version: Option<u32>,
+    /// User agent; cut to [`USER_AGENT_CHARS`] when stored.
+    pub user_agent: Option<String>,
+    /// Claimed height, blocks.
+    pub start_height: Option<i32>,
+    /// Height up to which headers proved our chain, blocks.
+    pub proved_height: Option<u32>,
+    /// Whether it wants transactions.
+    pub relay: Option<bool>,
+    /// Its clock minus ours, seconds.
+    pub clock_offset_secs: Option<i64>,
+    /// Transports it spoke.
+    pub transports: Option<Transports>,
+    /// Its proven node id.
+    pub node_id: Option<[u8; 32]>,
+    /// TCP connect, milliseconds.
+    pub connect_ms: Option<u32>,
+    /// Secure handshake, milliseconds.
+    pub secure_ms: Option<u32>,
+    /// Ping round trip, milliseconds.
+    pub ping_ms: Option<u32>,
+}
+
+/// An address that somebody told us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The address.
+    pub addr: SocketAddr,
+    /// When we heard of it, Unix seconds.
+    pub at: i64,
+    /// Who told: `dns:NAME`, `bootstrap`, `manual` or `peer:ADDR`.
+    pub source: String,
+    /// First visit if the address is new, Unix seconds; a known one keeps its own.
+    pub next_due: i64,
+}
+
+/// The network's size at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkSample {
+    /// When, Unix seconds.
+    pub at: i64,
+    /// Known addresses.
+    pub known: u64,
+    /// Addresses that accepted a connection lately.
+    pub reachable: u64,
+    /// Good peers.
+    pub good: u64,
+    /// Median height of the good peers, blocks.
+    pub height: Option<u32>,
+}
+
+/// Something worth an operator's attention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, Unix seconds.
+    pub at: i64,
+    /// Stable kind, e.g. `local_network_down`.
+    pub kind: &'static str,
+    /// An address, or empty.
+    pub subject: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// One thing to write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A finished probe.
+    Probe(Box<ProbeRecord>),
+    /// An address that we heard of.
+    Sighting(Sighting),
+    /// An address to be forgotten with all that is known about it.
+    Forget(SocketAddr),
+    /// Visit this address at this time (Unix seconds), whatever its schedule says.
+    Reschedule(SocketAddr, i64),
+    /// The network's size.
+    Network(NetworkSample),
+    /// An event.
+    Event(Event),
+    /// Our own network went down at this time (Unix seconds), or came back (`None`).
+    Frozen(Option<i64>),
+}
+
+/// An address as the due queue needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredAddress {
+    /// The address.
+    pub addr: SocketAddr,
+    /// Next visit, Unix seconds.
+    pub next_due: i64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Last probe that passed, Unix seconds.
+    pub last_ok_at: Option<i64>,
+    /// Whether the last probe that counted passed.
+    pub last_ok: bool,
+    /// Whether it was ever probed.
+    pub tried: bool,
+}
