@@ -1,0 +1,256 @@
+//! Drives one handshake over a byte stream.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::chain_spec::ChainSpec;
+
+use super::error::{HandshakeError, HandshakeStep, RecordError};
+use super::identity::{IDENTITY_PAYLOAD, Identity, NodeId, Role, verify_identity};
+use super::noise::{FRAME_HEADER, MESSAGE_1, MESSAGE_3, Noise, message_length, prologue};
+use super::reader::RecordReader;
+use super::record::{LENGTH_LEN, OVERHEAD};
+use super::stream::{ReadHalf, Stream, WriteHalf};
+use super::writer::RecordWriter;
+
+/// Most bytes that a peer can make us hold before its identity is proven. The handshake frames and the
+/// identity record have fixed lengths, 5,042 bytes from an initiator; the receive buffer may have read
+/// a little ahead.
+pub const MAX_PRE_AUTH_BYTES: usize = 8 * 1024;
+
+const _: () = assert!(
+    FRAME_HEADER + MESSAGE_1 + FRAME_HEADER + MESSAGE_3 + LENGTH_LEN + IDENTITY_PAYLOAD + OVERHEAD
+        <= MAX_PRE_AUTH_BYTES
+);
+
+/// A way to protect a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// The hybrid post-quantum Noise handshake of this module.
+    Noise,
+    /// TLS 1.3 with X25519MLKEM768; known by its first byte, not offered yet.
+    Tls,
+}
+
+impl TransportKind {
+    /// The transport that a connection with this first byte opens with.
+    ///
+    /// TLS starts with a handshake record, 0x16 (RFC 8446, section 5.1). A Noise connection starts with
+    /// the length of its first message, whose high byte lies between 0x04 and 0x15: 1,024 to 5,631
+    /// bytes, room for other handshake patterns.
+    #[must_use]
+    pub fn from_first_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0x04..=0x15 => Some(Self::Noise),
+            0x16 => Some(Self::Tls),
+            _ => None,
+        }
+    }
+
+    /// Lower-case name, as in logs and metrics labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Noise => "noise",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// Its byte in the prologue.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Noise => 1,
+            Self::Tls => 2,
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The transports of this version, in the order in which they are preferred.
+const OFFERED: [TransportKind; 1] = [TransportKind::Noise];
+
+/// Makes secured connections for one node on one network. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    identity: Arc<Identity>,
+    prologue: Arc<[u8]>,
+}
+
+/// Who is at the other end, as proven by the handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteIdentity {
+    /// SHA-256 of the peer's ML-DSA-44 public key.
+    pub node_id: NodeId,
+    /// The peer's X25519 static key.
+    pub static_key: [u8; 32],
+    /// How the connection is protected.
+    pub transport: TransportKind,
+}
+
+/// An authenticated connection. The halves own their side of the stream and share nothing.
+#[derive(Debug)]
+pub struct Secured<S: Stream> {
+    /// Who is at the other end.
+    pub remote: RemoteIdentity,
+    /// Receives messages.
+    pub reader: RecordReader<ReadHalf<S>>,
+    /// Sends messages.
+    pub writer: RecordWriter<WriteHalf<S>>,
+}
+
+impl Endpoint {
+    /// An endpoint for `spec`'s network that proves `identity`.
+    #[must_use]
+    pub fn new(spec: &ChainSpec, identity: Arc<Identity>) -> Self {
+        let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
+        Self {
+            identity,
+            prologue: prologue.into(),
+        }
+    }
+
+    /// The identity that this endpoint proves.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Handshakes as the side that dialled. There is no deadline in here; dropping the future drops the
+    /// connection.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] says at which step and whose fault it was.
+    pub async fn connect<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
+        let mut noise = self.noise(Role::Initiator)?;
+        send(&mut io, &noise.write(HandshakeStep::Message1)?).await?;
+        let message_2 = receive(&mut io, HandshakeStep::Message2).await?;
+        noise.read(HandshakeStep::Message2, &message_2)?;
+        let message_3 = noise.write(HandshakeStep::Message3)?;
+        let done = noise.finish()?;
+
+        let (reader, writer) = io.into_halves();
+        let mut reader = RecordReader::new(reader, &done.responder_key, IDENTITY_PAYLOAD);
+        // Message 3 and the identity go out together: nothing has to be awaited between them.
+        let mut writer = RecordWriter::new(writer, &done.initiator_key, message_3);
+        let ours = self.identity.prove(Role::Initiator, &done.handshake_hash)?;
+        writer.write_identity(&ours).await.map_err(identity_step)?;
+        let theirs = reader.read_identity().await.map_err(identity_step)?;
+        let node_id = verify_identity(
+            &theirs,
+            Role::Responder,
+            &done.handshake_hash,
+            &done.remote_static,
+        )?;
+        Ok(secured(node_id, done.remote_static, reader, writer))
+    }
+
+    /// Handshakes as the side that was dialled. It verifies the peer before it signs, so nobody gets a
+    /// signature without showing an identity.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] says at which step and whose fault it was.
+    pub async fn accept<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
+        let message_1 = receive(&mut io, HandshakeStep::Message1).await?;
+        let mut noise = self.noise(Role::Responder)?;
+        noise.read(HandshakeStep::Message1, &message_1)?;
+        send(&mut io, &noise.write(HandshakeStep::Message2)?).await?;
+        let message_3 = receive(&mut io, HandshakeStep::Message3).await?;
+        noise.read(HandshakeStep::Message3, &message_3)?;
+        let done = noise.finish()?;
+
+        let (reader, writer) = io.into_halves();
+        let mut reader = RecordReader::new(reader, &done.initiator_key, IDENTITY_PAYLOAD);
+        let mut writer = RecordWriter::new(writer, &done.responder_key, Vec::new());
+        let theirs = reader.read_identity().await.map_err(identity_step)?;
+        let node_id = verify_identity(
+            &theirs,
+            Role::Initiator,
+            &done.handshake_hash,
+            &done.remote_static,
+        )?;
+        let ours = self.identity.prove(Role::Responder, &done.handshake_hash)?;
+        writer.write_identity(&ours).await.map_err(identity_step)?;
+        Ok(secured(node_id, done.remote_static, reader, writer))
+    }
+
+    fn noise(&self, role: Role) -> Result<Noise, HandshakeError> {
+        Noise::new(role, self.identity.static_private(), &self.prologue)
+    }
+}
+
+fn secured<S: Stream>(
+    node_id: NodeId,
+    static_key: [u8; 32],
+    reader: RecordReader<ReadHalf<S>>,
+    writer: RecordWriter<WriteHalf<S>>,
+) -> Secured<S> {
+    let remote = RemoteIdentity {
+        node_id,
+        static_key,
+        transport: TransportKind::Noise,
+    };
+    Secured {
+        remote,
+        reader,
+        writer,
+    }
+}
+
+async fn send(io: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<(), HandshakeError> {
+    io.write_all(frame).await?;
+    Ok(io.flush().await?)
+}
+
+/// Reads one handshake message of exactly the length that `step` has.
+async fn receive(
+    io: &mut (impl AsyncRead + Unpin),
+    step: HandshakeStep,
+) -> Result<Vec<u8>, HandshakeError> {
+    let end = |error: io::Error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => HandshakeError::Closed { step },
+        _ => HandshakeError::Io(error),
+    };
+    let high = io.read_u8().await.map_err(end)?;
+    if step == HandshakeStep::Message1 {
+        check_first_byte(high)?;
+    }
+    let length = u16::from_be_bytes([high, io.read_u8().await.map_err(end)?]);
+    let expected = message_length(step);
+    if usize::from(length) != expected {
+        return Err(HandshakeError::BadLength {
+            step,
+            length,
+            expected,
+        });
+    }
+    let mut message = vec![0; expected];
+    io.read_exact(&mut message).await.map_err(end)?;
+    Ok(message)
+}
+
+fn check_first_byte(first_byte: u8) -> Result<(), HandshakeError> {
+    match TransportKind::from_first_byte(first_byte) {
+        Some(TransportKind::Noise) => Ok(()),
+        Some(kind) => Err(HandshakeError::TransportNotOffered { kind }),
+        None => Err(HandshakeError::NotOurProtocol { first_byte }),
+    }
+}
+
+fn identity_step(error: RecordError) -> HandshakeError {
+    match error {
+        RecordError::Io(error) => HandshakeError::Io(error),
+        RecordError::Closed | RecordError::Truncated => HandshakeError::Closed {
+            step: HandshakeStep::Identity,
+        },
+        other => HandshakeError::IdentityRecord(other),
+    }
+}

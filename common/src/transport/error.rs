@@ -1,0 +1,174 @@
+//! What can go wrong in a handshake and in the records after it, and whose fault it is.
+
+use std::fmt;
+use std::io;
+
+use super::TransportKind;
+
+/// The step of a handshake at which something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeStep {
+    /// Noise message 1, initiator to responder: the ephemeral keys.
+    Message1,
+    /// Noise message 2, responder to initiator: ephemeral, KEM ciphertext and static key.
+    Message2,
+    /// Noise message 3, initiator to responder: the static key.
+    Message3,
+    /// The first encrypted record of either side: post-quantum identity and signature.
+    Identity,
+}
+
+impl fmt::Display for HandshakeStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Message1 => "handshake message 1",
+            Self::Message2 => "handshake message 2",
+            Self::Message3 => "handshake message 3",
+            Self::Identity => "the identity record",
+        })
+    }
+}
+
+/// Why a handshake did not lead to a connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The first byte belongs to no transport of ours: a port scan, another protocol, or junk.
+    #[error("not our protocol: the connection starts with byte {first_byte:#04x}")]
+    NotOurProtocol {
+        /// The byte that came first.
+        first_byte: u8,
+    },
+    /// The peer opens with a transport of ours that this endpoint does not offer.
+    #[error("the peer opens with {kind}, which is not offered here")]
+    TransportNotOffered {
+        /// What the peer opens with.
+        kind: TransportKind,
+    },
+    /// A handshake message announces a length that its step does not have.
+    #[error("{step} announces {length} bytes instead of {expected}")]
+    BadLength {
+        /// Where.
+        step: HandshakeStep,
+        /// The announced length in bytes.
+        length: u16,
+        /// The only length that is right here.
+        expected: usize,
+    },
+    /// A handshake message does not decrypt: the peer is of another network (the network is part of
+    /// what both sides hash), or somebody changed bytes on the way.
+    #[error("{step} does not decrypt: wrong network or tampering")]
+    WrongNetworkOrTampering {
+        /// Where.
+        step: HandshakeStep,
+    },
+    /// The peer sent an X25519 key of low order or an ML-KEM-768 key that FIPS 203 refuses.
+    #[error("{step} carries an invalid public key")]
+    InvalidKey {
+        /// Where.
+        step: HandshakeStep,
+    },
+    /// The peer's post-quantum signature does not hold for this very handshake.
+    #[error("the peer's identity signature is forged or belongs to another connection")]
+    IdentityForged,
+    /// The identity record itself is broken.
+    #[error("the peer's identity record is broken: {0}")]
+    IdentityRecord(#[source] RecordError),
+    /// The peer closed the connection before the handshake was over.
+    #[error("the peer closed the connection while we waited for {step}")]
+    Closed {
+        /// What we waited for.
+        step: HandshakeStep,
+    },
+    /// Reading or writing failed.
+    #[error("input or output failed during the handshake: {0}")]
+    Io(#[from] io::Error),
+    /// Our own side failed: no randomness, or a key that cannot sign.
+    #[error("our own side of the handshake failed: {0}")]
+    Local(&'static str),
+}
+
+impl HandshakeError {
+    /// Whether bytes that the other end sent were wrong. Silence, closing and I/O errors are nobody's
+    /// proven fault.
+    #[must_use]
+    pub fn is_peer_fault(&self) -> bool {
+        match self {
+            Self::NotOurProtocol { .. }
+            | Self::BadLength { .. }
+            | Self::WrongNetworkOrTampering { .. }
+            | Self::InvalidKey { .. }
+            | Self::IdentityForged => true,
+            Self::IdentityRecord(error) => error.is_peer_fault(),
+            Self::TransportNotOffered { .. }
+            | Self::Closed { .. }
+            | Self::Io(_)
+            | Self::Local(_) => false,
+        }
+    }
+}
+
+/// Why a message could not be read from or written to an established connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The peer closed the connection between two messages.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The connection ended inside a record or a message.
+    #[error("the connection ended inside a message")]
+    Truncated,
+    /// A record does not decrypt: changed, replayed, reordered or forged.
+    #[error("a record does not decrypt: it was changed, replayed or reordered on the way")]
+    Decrypt,
+    /// A record announces a length that no record has here.
+    #[error("a record announces {length} bytes; {min} to {max} are possible")]
+    BadLength {
+        /// The announced length in bytes.
+        length: usize,
+        /// The least possible.
+        min: usize,
+        /// The most possible.
+        max: usize,
+    },
+    /// A record decrypts but breaks the format.
+    #[error("a record breaks the format: {0}")]
+    Malformed(&'static str),
+    /// A message is longer than the protocol allows.
+    #[error("a message of {length} bytes is longer than the {max} allowed")]
+    MessageTooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The most allowed.
+        max: usize,
+        /// Whether the peer sent it (or we tried to).
+        received: bool,
+    },
+    /// The peer sends nothing but decoys.
+    #[error("more than {0} decoy records in a row")]
+    TooManyDecoys(u32),
+    /// An earlier failure, or a write that was given up half-way, closed this half.
+    #[error("this half of the connection was closed by an earlier failure")]
+    Failed,
+    /// The record counter has run out; practically unreachable.
+    #[error("the record counter is exhausted")]
+    Exhausted,
+    /// Reading or writing failed.
+    #[error("input or output failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl RecordError {
+    /// Whether bytes that the other end sent were wrong.
+    #[must_use]
+    pub fn is_peer_fault(&self) -> bool {
+        match self {
+            Self::Decrypt
+            | Self::BadLength { .. }
+            | Self::Malformed(_)
+            | Self::TooManyDecoys(_) => true,
+            Self::MessageTooLong { received, .. } => *received,
+            Self::Closed | Self::Truncated | Self::Failed | Self::Exhausted | Self::Io(_) => false,
+        }
+    }
+}

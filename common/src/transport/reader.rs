@@ -1,0 +1,114 @@
+//! The receiving half of a connection.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::cipher::DirectionCipher;
+use super::error::RecordError;
+use super::record::{Assembler, Progress};
+
+/// First size of the receive buffer in bytes: holds the identity record (3,758) and everything that a
+/// peer without blocks says at once, so that a crawler's thousand connections stay small.
+const INITIAL_BUFFER: usize = 4 * 1024;
+
+/// Largest size of the receive buffer in bytes: two full records, so that one read can bring more than
+/// one of them.
+const MAX_BUFFER: usize = 128 * 1024;
+
+/// Reads messages from the receiving half of an authenticated connection.
+///
+/// Any failure closes it for good: later calls give [`RecordError::Failed`]. The caller then drops both
+/// halves.
+pub struct RecordReader<R> {
+    io: R,
+    records: Assembler,
+    /// Received bytes; those before `start` are used up. It grows only when it is full of bytes that
+    /// have arrived.
+    buffer: Vec<u8>,
+    start: usize,
+    failed: bool,
+}
+
+impl<R: AsyncRead + Unpin> RecordReader<R> {
+    /// A reader that takes the identity record first ([`Self::read_identity`]).
+    pub(crate) fn new(io: R, key: &[u8; 32], identity_len: usize) -> Self {
+        Self {
+            io,
+            records: Assembler::before_identity(DirectionCipher::new(key), identity_len),
+            buffer: Vec::with_capacity(INITIAL_BUFFER),
+            start: 0,
+            failed: false,
+        }
+    }
+
+    /// Reads the next whole message.
+    ///
+    /// Cancel-safe: when the future is dropped nothing is lost, and the next call goes on.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`] when the peer closed between two messages, [`RecordError::Truncated`]
+    /// when inside one; anything else when the bytes are wrong or the socket failed.
+    pub async fn read_message(&mut self) -> Result<Vec<u8>, RecordError> {
+        if self.failed {
+            return Err(RecordError::Failed);
+        }
+        let result = self.next().await;
+        self.failed = result.is_err();
+        result
+    }
+
+    /// Reads the peer's identity payload; only messages may follow.
+    pub(crate) async fn read_identity(&mut self) -> Result<Vec<u8>, RecordError> {
+        let identity = self.read_message().await?;
+        self.records.authenticated();
+        Ok(identity)
+    }
+
+    async fn next(&mut self) -> Result<Vec<u8>, RecordError> {
+        loop {
+            let waiting = self.buffer.get_mut(self.start..).unwrap_or_default();
+            match self.records.take(waiting)? {
+                Progress::NeedMore => self.receive().await?,
+                Progress::Consumed(count) => self.start += count,
+                Progress::Message(count, message) => {
+                    self.start += count;
+                    return Ok(message);
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), RecordError> {
+        self.make_room();
+        if self.io.read_buf(&mut self.buffer).await? > 0 {
+            return Ok(());
+        }
+        if self.start < self.buffer.len() || self.records.is_inside_message() {
+            return Err(RecordError::Truncated);
+        }
+        Err(RecordError::Closed)
+    }
+
+    /// Moves what is left to the front and grows a buffer that is full of it.
+    fn make_room(&mut self) {
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+        }
+        if self.buffer.len() == self.buffer.capacity() {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let capacity = self.buffer.capacity();
+            if self.buffer.len() > capacity / 2 && capacity < MAX_BUFFER {
+                self.buffer.reserve_exact(2 * capacity - self.buffer.len());
+            }
+        }
+    }
+}
+
+impl<R> std::fmt::Debug for RecordReader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordReader")
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the envelope, its limits and its codec.
