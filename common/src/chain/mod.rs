@@ -1,10 +1,38 @@
-//! To be filled.
+//! The block chain: which headers and blocks are valid, which chain is best, and where it is kept.
+//!
+//! | part | what it is for |
+//! |---|---|
+//! | [`consensus`] | the rules, pure: work, difficulty, time, merkle root, coinbase, subsidy |
+//! | [`Blockchain`] | headers, verified blocks, fork choice; the one owner of both |
+//! | `tree` | the headers in memory, about 130 bytes each, side chains included |
+//! | `store` | append-only files that survive `kill -9`, and say so when they are damaged |
+//! | [`miner`] | a CPU miner for devnets |
+//! | [`genesis`] | mining a first block for any chain spec |
+//!
+//! In this release a block holds its coinbase and nothing else: transactions between users come later.
 
-/// A block and where it stands.
+mod blockchain;
+pub mod consensus;
+mod error;
+pub mod genesis;
+pub mod miner;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use bitcoin::BlockHash;
+
+pub use self::blockchain::{
+    Blockchain, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
+};
+pub use self::error::{BlockError, HeaderError, StoreError};
+
+/// A block or header by height and hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockRef {
-    /// Distance from genesis.
+    /// Distance from the genesis block, which has height 0.
     pub height: u32,
-    /// Its header's hash.
-    pub hash: bitcoin::BlockHash,
+    /// The header's double SHA-256.
+    pub hash: BlockHash,
 }

@@ -63,7 +63,10 @@ impl AddressBook {
     pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
         let path = dir.join(FILE_NAME);
         let result = (|| {
-            let document = Document { version: VERSION, addresses: self.entries.clone() };
+            let document = Document {
+                version: VERSION,
+                addresses: self.entries.clone(),
+            };
             let text = serde_json::to_vec(&document)?;
             let temporary = dir.join(format!("{FILE_NAME}.new"));
             let mut file = fs::File::create(&temporary)?;
@@ -78,7 +81,10 @@ impl AddressBook {
         for (addr, entry) in addresses.into_iter().take(MAX_ADDRESSES) {
             if is_dialable(addr, self.allow_private) {
                 if !entry.tried {
-                    *self.untried_of_source.entry(entry.source.clone()).or_default() += 1;
+                    *self
+                        .untried_of_source
+                        .entry(entry.source.clone())
+                        .or_default() += 1;
                 }
                 self.entries.insert(addr, entry);
             }
@@ -93,7 +99,9 @@ fn set_aside(path: &Path, reason: &str) {
             path = %path.display(), aside = %aside.display(), reason,
             "the address book is damaged; it was set aside and a new one is built"
         ),
-        Err(error) => warn!(path = %path.display(), reason, %error, "the address book is unreadable"),
+        Err(error) => {
+            warn!(path = %path.display(), reason, %error, "the address book is unreadable")
+        }
     }
 }
 
@@ -106,7 +114,14 @@ mod tests {
     fn survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut book = AddressBook::new(false);
-        book.add(Gossip { addr: "9.9.9.9:1".parse().unwrap(), services: 1, time: 5 }, "x");
+        book.add(
+            Gossip {
+                addr: "9.9.9.9:1".parse().unwrap(),
+                services: 1,
+                time: 5,
+            },
+            "x",
+        );
         book.met("8.8.8.8:2".parse().unwrap(), 9, 77);
         book.save(dir.path()).unwrap();
         let read = AddressBook::load(dir.path(), false);
@@ -130,6 +145,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let gone = dir.path().join("gone");
         let error = AddressBook::new(false).save(&gone).unwrap_err().to_string();
-        assert!(error.contains("peers.json") && error.contains("permissions"), "{error}");
+        assert!(
+            error.contains("peers.json") && error.contains("permissions"),
+            "{error}"
+        );
     }
 }

@@ -70,7 +70,11 @@ pub struct AddressBook {
 impl AddressBook {
     /// An empty book; `allow_private` as in the chain spec.
     pub fn new(allow_private: bool) -> Self {
-        Self { entries: HashMap::new(), untried_of_source: HashMap::new(), allow_private }
+        Self {
+            entries: HashMap::new(),
+            untried_of_source: HashMap::new(),
+            allow_private,
+        }
     }
 
     /// Takes an address that `source` told us. True when it is new.
@@ -106,7 +110,14 @@ impl AddressBook {
 
     /// A handshake with `addr` succeeded.
     pub fn met(&mut self, addr: SocketAddr, services: u64, now: u64) {
-        self.add(Gossip { addr, services, time: now as u32 }, "own");
+        self.add(
+            Gossip {
+                addr,
+                services,
+                time: now as u32,
+            },
+            "own",
+        );
         if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
             if !std::mem::replace(&mut entry.tried, true) {
                 decrement(&mut self.untried_of_source, &entry.source);
@@ -121,7 +132,9 @@ impl AddressBook {
     /// Dialling `addr`, or a handshake there, failed.
     pub fn failed<R: Rng>(&mut self, addr: SocketAddr, now: u64, rng: &mut R) {
         let addr = canonical_socket(addr);
-        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        let Some(entry) = self.entries.get_mut(&addr) else {
+            return;
+        };
         entry.failures = entry.failures.saturating_add(1);
         if !entry.tried && entry.failures >= FORGET_AFTER {
             self.forget(addr);
@@ -163,7 +176,11 @@ impl AddressBook {
         new.shuffle(rng);
         while chosen.len() < count {
             let first = if rng.random() { &mut tried } else { &mut new };
-            let next = if let Some(next) = first.pop() { Some(next) } else { tried.pop().or(new.pop()) };
+            let next = if let Some(next) = first.pop() {
+                Some(next)
+            } else {
+                tried.pop().or(new.pop())
+            };
             let Some((addr, _)) = next else { break };
             if groups.insert(self.group(addr)) {
                 chosen.push(addr);
@@ -180,17 +197,28 @@ impl AddressBook {
             .iter()
             .filter(|(_, e)| e.tried || e.failures == 0)
             .filter(|(_, e)| now.saturating_sub(e.last_seen) < HORIZON)
-            .map(|(addr, e)| Gossip { addr: *addr, services: e.services, time: e.last_seen })
+            .map(|(addr, e)| Gossip {
+                addr: *addr,
+                services: e.services,
+                time: e.last_seen,
+            })
             .choose_multiple(rng, most)
     }
 
     /// Number of addresses, and how many of them were met.
     pub fn counts(&self) -> (usize, usize) {
-        (self.entries.len(), self.entries.values().filter(|e| e.tried).count())
+        (
+            self.entries.len(),
+            self.entries.values().filter(|e| e.tried).count(),
+        )
     }
 
     fn group(&self, addr: SocketAddr) -> String {
-        if self.allow_private { addr.to_string() } else { Netgroup::of(addr.ip()).to_string() }
+        if self.allow_private {
+            addr.to_string()
+        } else {
+            Netgroup::of(addr.ip()).to_string()
+        }
     }
 
     /// Pushes out the worst unmet address; met ones stay.
@@ -223,7 +251,11 @@ mod tests {
 
     fn gossip(n: u32) -> Gossip {
         let ip = std::net::Ipv4Addr::from(0x0b00_0000 + n);
-        Gossip { addr: SocketAddr::new(ip.into(), 8333), services: 9, time: 1_000 }
+        Gossip {
+            addr: SocketAddr::new(ip.into(), 8333),
+            services: 9,
+            time: 1_000,
+        }
     }
 
     #[test]
@@ -249,9 +281,25 @@ mod tests {
     #[test]
     fn junk_is_not_taken() {
         let mut book = AddressBook::new(false);
-        for addr in ["127.0.0.1:8333", "10.0.0.1:8333", "0.0.0.0:1", "9.9.9.9:0", "[::1]:8333"] {
+        for addr in [
+            "127.0.0.1:8333",
+            "10.0.0.1:8333",
+            "0.0.0.0:1",
+            "9.9.9.9:0",
+            "[::1]:8333",
+        ] {
             let addr = addr.parse().unwrap();
-            assert!(!book.add(Gossip { addr, services: 0, time: 1 }, "x"), "{addr}");
+            assert!(
+                !book.add(
+                    Gossip {
+                        addr,
+                        services: 0,
+                        time: 1
+                    },
+                    "x"
+                ),
+                "{addr}"
+            );
         }
     }
 
@@ -275,7 +323,10 @@ mod tests {
         book.add(gossip(1), "x");
         book.failed(addr, 1_000, &mut rng);
         assert!(book.choose(1, &HashSet::new(), 1_001, &mut rng).is_empty());
-        assert_eq!(book.choose(1, &HashSet::new(), 1_000 + FIRST_BACKOFF, &mut rng), [addr]);
+        assert_eq!(
+            book.choose(1, &HashSet::new(), 1_000 + FIRST_BACKOFF, &mut rng),
+            [addr]
+        );
         for _ in 0..FORGET_AFTER {
             book.failed(addr, 1_000, &mut rng);
         }
@@ -285,7 +336,11 @@ mod tests {
         for _ in 0..100 {
             book.failed(addr, 1_000, &mut rng);
         }
-        assert_eq!(book.counts(), (1, 1), "a node that we have met may come back");
+        assert_eq!(
+            book.counts(),
+            (1, 1),
+            "a node that we have met may come back"
+        );
         let chosen = book.choose(1, &HashSet::new(), 1_000 + MAX_BACKOFF, &mut rng);
         assert_eq!(chosen, [addr]);
     }

@@ -114,7 +114,10 @@ impl Discovery {
                 Ok(resolver) => resolvers.push((provider.clone(), Arc::new(resolver))),
                 Err(reason) => {
                     warn!(%provider, reason, "resolver left out");
-                    last = Some(DiscoveryError::Provider { provider: provider.clone(), reason });
+                    last = Some(DiscoveryError::Provider {
+                        provider: provider.clone(),
+                        reason,
+                    });
                 }
             }
         }
@@ -130,7 +133,11 @@ impl Discovery {
 
     /// Asks all `seeds` (as `name` or `name:port`). `early` hears of addresses as each answer comes, so
     /// that dialling need not wait for the slowest seed.
-    pub async fn run(&self, seeds: &[String], early: Option<&mpsc::Sender<Vec<Candidate>>>) -> Found {
+    pub async fn run(
+        &self,
+        seeds: &[String],
+        early: Option<&mpsc::Sender<Vec<Candidate>>>,
+    ) -> Found {
         let mut rounds = FuturesUnordered::new();
         for seed in seeds {
             for (provider, resolver) in &self.resolvers {
@@ -141,13 +148,18 @@ impl Discovery {
         let mut found = Found::default();
         while let Some((candidates, report)) = rounds.next().await {
             for candidate in candidates {
-                merged.entry(candidate.addr).or_insert_with(|| candidate.clone()).merge(&candidate);
+                merged
+                    .entry(candidate.addr)
+                    .or_insert_with(|| candidate.clone())
+                    .merge(&candidate);
             }
             found.seeds.push(report);
         }
         log_loners(&found.seeds);
         found.candidates = merged.into_values().collect();
-        found.candidates.sort_by_key(|c| (c.node_id.is_none(), c.addr));
+        found
+            .candidates
+            .sort_by_key(|c| (c.node_id.is_none(), c.addr));
         found
     }
 

@@ -45,7 +45,11 @@ pub fn read(records: &[Record], default_port: u16, allow_private: bool) -> Vec<C
                 }
             }
             RData::TXT(txt) => {
-                let text: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+                let text: Vec<u8> = txt
+                    .txt_data
+                    .iter()
+                    .flat_map(|part| part.iter().copied())
+                    .collect();
                 if let Some(candidate) = std::str::from_utf8(&text).ok().and_then(read_txt) {
                     found.push(candidate);
                 }
@@ -104,15 +108,26 @@ pub fn read_txt(text: &str) -> Option<Candidate> {
             _ => {}
         }
     }
-    Some(Candidate { addr: addr?, services, node_id })
+    Some(Candidate {
+        addr: addr?,
+        services,
+        node_id,
+    })
 }
 
 fn addresses_of<'a>(records: &'a [Record], name: &'a Name) -> impl Iterator<Item = IpAddr> + 'a {
-    records.iter().filter(move |r| r.name == *name).filter_map(|r| r.data.ip_addr())
+    records
+        .iter()
+        .filter(move |r| r.name == *name)
+        .filter_map(|r| r.data.ip_addr())
 }
 
 fn plain(addr: SocketAddr) -> Candidate {
-    Candidate { addr, services: None, node_id: None }
+    Candidate {
+        addr,
+        services: None,
+        node_id: None,
+    }
 }
 
 #[cfg(test)]
@@ -136,23 +151,43 @@ mod tests {
             ),
             Record::from_rdata(target, 60, RData::A(A::new(9, 8, 7, 6))),
         ];
-        assert_eq!(read(&records, 8333, false), [plain("9.8.7.6:9000".parse().unwrap())]);
+        assert_eq!(
+            read(&records, 8333, false),
+            [plain("9.8.7.6:9000".parse().unwrap())]
+        );
         assert!(targets_without_address(&records).is_empty());
         assert_eq!(targets_without_address(&records[..1]).len(), 1);
     }
 
     #[test]
     fn addresses_take_the_default_port_and_junk_is_left_out() {
-        let junk = [[0, 0, 0, 0], [127, 0, 0, 1], [10, 0, 0, 1], [255, 255, 255, 255], [224, 0, 0, 1]];
+        let junk = [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [10, 0, 0, 1],
+            [255, 255, 255, 255],
+            [224, 0, 0, 1],
+        ];
         let mut records: Vec<_> = junk
             .iter()
             .map(|&[a, b, c, d]| {
                 Record::from_rdata(name("seed1.test."), 60, RData::A(A::new(a, b, c, d)))
             })
             .collect();
-        records.push(Record::from_rdata(name("seed1.test."), 60, RData::A(A::new(9, 9, 9, 9))));
-        assert_eq!(read(&records, 8333, false), [plain("9.9.9.9:8333".parse().unwrap())]);
-        assert_eq!(read(&records, 8333, true).len(), 3, "a devnet may use private addresses");
+        records.push(Record::from_rdata(
+            name("seed1.test."),
+            60,
+            RData::A(A::new(9, 9, 9, 9)),
+        ));
+        assert_eq!(
+            read(&records, 8333, false),
+            [plain("9.9.9.9:8333".parse().unwrap())]
+        );
+        assert_eq!(
+            read(&records, 8333, true).len(),
+            3,
+            "a devnet may use private addresses"
+        );
     }
 
     #[test]
@@ -170,12 +205,22 @@ mod tests {
             60,
             RData::TXT(TXT::new(vec![text[..20].to_owned(), text[20..].to_owned()])),
         );
-        assert_eq!(read(&[record], 8333, false), [expected], "strings of one record are joined");
+        assert_eq!(
+            read(&[record], 8333, false),
+            [expected],
+            "strings of one record are joined"
+        );
     }
 
     #[test]
     fn bad_txt_is_ignored() {
-        for text in ["", "v=qtc2 a=9.9.9.9:1", "a=9.9.9.9:1 v=qtc1", "v=qtc1", "v=qtc1 a=nonsense"] {
+        for text in [
+            "",
+            "v=qtc2 a=9.9.9.9:1",
+            "a=9.9.9.9:1 v=qtc1",
+            "v=qtc1",
+            "v=qtc1 a=nonsense",
+        ] {
             assert_eq!(read_txt(text), None, "{text}");
         }
         let partial = read_txt("v=qtc1 a=9.9.9.9:1 s=xyz k=!!").unwrap();

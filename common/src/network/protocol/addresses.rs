@@ -50,7 +50,11 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
             .take(MAX_ADDRESSES)
             .filter_map(|(time, address)| {
                 let addr = canonical_socket(address.socket_addr().ok()?);
-                Some(Gossip { addr, services: address.services.to_u64(), time: clip(*time) })
+                Some(Gossip {
+                    addr,
+                    services: address.services.to_u64(),
+                    time: clip(*time),
+                })
             })
             .collect(),
         NetworkMessage::AddrV2(entries) => entries
@@ -58,7 +62,11 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
             .take(MAX_ADDRESSES)
             .filter_map(|entry| {
                 let addr = canonical_socket(entry.socket_addr().ok()?);
-                Some(Gossip { addr, services: entry.services.to_u64(), time: clip(entry.time) })
+                Some(Gossip {
+                    addr,
+                    services: entry.services.to_u64(),
+                    time: clip(entry.time),
+                })
             })
             .collect(),
         _ => Vec::new(),
@@ -104,7 +112,10 @@ pub struct AddressBucket {
 impl AddressBucket {
     /// A new peer may tell one address at once: its own.
     pub fn new(now: Instant) -> Self {
-        Self { tokens: 1.0, updated: now }
+        Self {
+            tokens: 1.0,
+            updated: now,
+        }
     }
 
     /// We sent `getaddr`: a full answer is welcome.
@@ -134,12 +145,19 @@ mod tests {
     use super::*;
 
     fn gossip(text: &str, time: u32) -> Gossip {
-        Gossip { addr: text.parse().unwrap(), services: 9, time }
+        Gossip {
+            addr: text.parse().unwrap(),
+            services: 9,
+            time,
+        }
     }
 
     #[test]
     fn both_forms_carry_both_families() {
-        let entries = [gossip("1.2.3.4:8333", 1_000), gossip("[2001:db8::1]:9000", 2_000)];
+        let entries = [
+            gossip("1.2.3.4:8333", 1_000),
+            gossip("[2001:db8::1]:9000", 2_000),
+        ];
         for addrv2 in [true, false] {
             assert_eq!(read(&write(&entries, addrv2), 5_000), entries);
         }
@@ -155,7 +173,10 @@ mod tests {
     #[test]
     fn impossible_times_are_clipped() {
         let now = 1_800_000_000;
-        let message = write(&[gossip("1.2.3.4:1", now + 601), gossip("1.2.3.4:2", 0)], true);
+        let message = write(
+            &[gossip("1.2.3.4:1", now + 601), gossip("1.2.3.4:2", 0)],
+            true,
+        );
         for entry in read(&message, now) {
             assert_eq!(entry.time, now - CLIPPED_AGE_SECONDS);
         }
@@ -170,6 +191,10 @@ mod tests {
         bucket.asked();
         assert_eq!(bucket.take(1_000, start + Duration::from_secs(100)), 1_000);
         assert_eq!(bucket.take(1_000, start + Duration::from_secs(100)), 0);
-        assert_eq!(bucket.take(2_000, start + Duration::from_secs(1_000_000)), 1_000, "burst bound");
+        assert_eq!(
+            bucket.take(2_000, start + Duration::from_secs(1_000_000)),
+            1_000,
+            "burst bound"
+        );
     }
 }

@@ -201,7 +201,9 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         let mut actions = Vec::new();
         for id in stalled {
             self.in_flight.retain(|_, p| *p != id);
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
             peer.in_flight = 0;
             peer.stalled = true;
             peer.stalls += 1;
@@ -257,7 +259,11 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         }
         let mut requests: Vec<_> = requests.into_iter().collect();
         requests.sort_unstable_by_key(|(id, _)| *id);
-        actions.extend(requests.into_iter().map(|(id, hashes)| BlockAction::Request(id, hashes)));
+        actions.extend(
+            requests
+                .into_iter()
+                .map(|(id, hashes)| BlockAction::Request(id, hashes)),
+        );
     }
 
     fn release(&mut self, hash: &BlockHash) {
@@ -278,7 +284,10 @@ mod tests {
     fn block(height: u32) -> BlockRef {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&height.to_le_bytes());
-        BlockRef { height, hash: BlockHash::from_byte_array(bytes) }
+        BlockRef {
+            height,
+            hash: BlockHash::from_byte_array(bytes),
+        }
     }
 
     fn download(peers: &[u32], blocks: u32, now: Instant) -> BlockDownload<u32> {
@@ -314,14 +323,21 @@ mod tests {
     fn a_silent_peer_loses_its_blocks_and_is_given_up_in_the_end() {
         let start = Instant::now();
         let mut download = download(&[1, 2], 8, start);
-        assert_eq!(requests(&download.poll(start)), HashMap::from([(1, 4), (2, 4)]));
+        assert_eq!(
+            requests(&download.poll(start)),
+            HashMap::from([(1, 4), (2, 4)])
+        );
         for height in [2, 4, 6, 8] {
             download.on_block(2, block(height).hash, 100, start + Duration::from_secs(1));
         }
         let later = start + STALL_TIMEOUT;
         let actions = download.poll(later);
         assert_eq!(actions[0], BlockAction::Stalled(1));
-        assert_eq!(requests(&actions), HashMap::from([(2, 4)]), "peer 2 takes over");
+        assert_eq!(
+            requests(&actions),
+            HashMap::from([(2, 4)]),
+            "peer 2 takes over"
+        );
     }
 
     #[test]
@@ -342,8 +358,12 @@ mod tests {
         let mut download = download(&[1, 2], 64, start);
         download.poll(start);
         // Peer 1 sends one block each 1.5 s: slow, but never silent.
-        let mine: Vec<_> =
-            download.in_flight.iter().filter(|(_, p)| **p == 1).map(|(h, _)| *h).collect();
+        let mine: Vec<_> = download
+            .in_flight
+            .iter()
+            .filter(|(_, p)| **p == 1)
+            .map(|(h, _)| *h)
+            .collect();
         let mut now = start;
         for hash in mine {
             now += Duration::from_millis(1_500);

@@ -47,7 +47,11 @@ pub struct HeaderSync<P> {
 
 impl<P: Copy + Eq + Hash> Default for HeaderSync<P> {
     fn default() -> Self {
-        Self { peers: HashMap::new(), order: Vec::new(), first_pass_done: false }
+        Self {
+            peers: HashMap::new(),
+            order: Vec::new(),
+            first_pass_done: false,
+        }
     }
 }
 
@@ -81,7 +85,9 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
     /// them was one that we could not have asked past before. Without progress a full message ends the
     /// round as well, or a peer could feed us the same headers for ever.
     pub fn on_answer(&mut self, peer: P, count: usize, progressed: bool) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return;
+        };
         if count >= HEADERS_PER_MESSAGE && progressed {
             *state = State::Waiting;
         } else {
@@ -102,12 +108,17 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
                 actions.push(HeaderAction::PassedOver(*peer));
             }
         }
-        let asking = self.peers.values().filter(|s| matches!(s, State::Asked(_))).count();
+        let asking = self
+            .peers
+            .values()
+            .filter(|s| matches!(s, State::Asked(_)))
+            .count();
         let most = if self.first_pass_done { usize::MAX } else { 1 };
         let mut room = most.saturating_sub(asking);
         for wanted in [State::Waiting, State::Slow] {
             // The slow are asked again only while nobody has ever answered.
-            if wanted == State::Slow && (self.first_pass_done || asking > 0 || !actions.is_empty()) {
+            if wanted == State::Slow && (self.first_pass_done || asking > 0 || !actions.is_empty())
+            {
                 continue;
             }
             for peer in &self.order {
@@ -147,7 +158,11 @@ mod tests {
         assert_eq!(sync.poll(now), [Ask(1)]);
         assert_eq!(sync.poll(now), []);
         sync.on_answer(1, HEADERS_PER_MESSAGE, true);
-        assert_eq!(sync.poll(now), [Ask(1)], "a full message means that there is more");
+        assert_eq!(
+            sync.poll(now),
+            [Ask(1)],
+            "a full message means that there is more"
+        );
         sync.on_answer(1, 7, true);
         assert_eq!(sync.poll(now), [Ask(2)]);
         assert!(!sync.all_told([1, 2].into_iter()));

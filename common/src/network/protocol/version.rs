@@ -145,7 +145,13 @@ pub struct VersionHandshake {
 impl VersionHandshake {
     /// A handshake that has not begun.
     pub fn new(direction: Direction, local: LocalVersion) -> Self {
-        Self { direction, local, peer: None, wants_addrv2: false, messages: 0 }
+        Self {
+            direction,
+            local,
+            peer: None,
+            wants_addrv2: false,
+            messages: 0,
+        }
     }
 
     /// What to send at once: the initiator speaks first.
@@ -218,7 +224,10 @@ impl VersionHandshake {
         };
         Ok(Step::Done {
             send: Vec::new(),
-            peer: PeerVersion { wants_addrv2: self.wants_addrv2, ..peer },
+            peer: PeerVersion {
+                wants_addrv2: self.wants_addrv2,
+                ..peer
+            },
         })
     }
 
@@ -240,7 +249,11 @@ impl VersionHandshake {
 }
 
 fn printable(user_agent: &str) -> String {
-    user_agent.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT_CHARS).collect()
+    user_agent
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_USER_AGENT_CHARS)
+        .collect()
 }
 
 #[cfg(test)]
@@ -299,14 +312,23 @@ mod tests {
         let (seen_by_out, seen_by_inb) = run(local(1), local(2)).unwrap();
         assert_eq!(seen_by_out.user_agent, "/test:2/");
         assert_eq!(seen_by_inb.user_agent, "/test:1/");
-        assert_eq!(seen_by_out.time_offset, 1, "the responder's clock minus ours");
+        assert_eq!(
+            seen_by_out.time_offset, 1,
+            "the responder's clock minus ours"
+        );
         assert!(seen_by_out.wants_addrv2 && seen_by_inb.wants_addrv2);
-        assert_eq!(seen_by_out.our_addr_seen, Some("127.0.0.2:8333".parse().unwrap()));
+        assert_eq!(
+            seen_by_out.our_addr_seen,
+            Some("127.0.0.2:8333".parse().unwrap())
+        );
     }
 
     #[test]
     fn meeting_ourselves_is_noticed() {
-        assert_eq!(run(local(7), local(7)).unwrap_err(), VersionError::SelfConnection);
+        assert_eq!(
+            run(local(7), local(7)).unwrap_err(),
+            VersionError::SelfConnection
+        );
     }
 
     #[test]
@@ -315,7 +337,10 @@ mod tests {
         old.protocol_version = 70009;
         assert_eq!(
             run(old.clone(), local(4)).unwrap_err(),
-            VersionError::TooOld { theirs: 70009, oldest: 70010 }
+            VersionError::TooOld {
+                theirs: 70009,
+                oldest: 70010
+            }
         );
         old.protocol_version = 70010;
         assert!(run(old, local(4)).is_ok());
@@ -331,16 +356,23 @@ mod tests {
         let mut machine = VersionHandshake::new(Direction::Inbound, local(1));
         assert!(machine.on_message(&NetworkMessage::Ping(1)).is_err());
         let mut machine = VersionHandshake::new(Direction::Inbound, local(1));
-        let version = VersionHandshake::new(Direction::Outbound, local(2)).start().remove(0);
+        let version = VersionHandshake::new(Direction::Outbound, local(2))
+            .start()
+            .remove(0);
         assert!(matches!(machine.on_message(&version), Ok(Step::Send(sent)) if sent.len() == 3));
-        assert_eq!(machine.on_message(&version), Err(VersionError::Duplicate("version")));
+        assert_eq!(
+            machine.on_message(&version),
+            Err(VersionError::Duplicate("version"))
+        );
         assert!(machine.on_message(&NetworkMessage::GetAddr).is_err());
     }
 
     #[test]
     fn chatter_before_verack_is_bounded() {
         let mut machine = VersionHandshake::new(Direction::Inbound, local(1));
-        let version = VersionHandshake::new(Direction::Outbound, local(2)).start().remove(0);
+        let version = VersionHandshake::new(Direction::Outbound, local(2))
+            .start()
+            .remove(0);
         machine.on_message(&version).unwrap();
         let error = (0..100).find_map(|_| machine.on_message(&NetworkMessage::WtxidRelay).err());
         assert_eq!(error, Some(VersionError::TooManyMessages));

@@ -57,8 +57,11 @@ impl BanList {
     pub fn ban(&mut self, ip: IpAddr, offence: Offence, now: Instant) {
         self.entries.retain(|_, (until, _)| *until > now);
         if self.entries.len() >= MAX_BANS
-            && let Some(first) =
-                self.entries.iter().min_by_key(|(_, (until, _))| *until).map(|(ip, _)| *ip)
+            && let Some(first) = self
+                .entries
+                .iter()
+                .min_by_key(|(_, (until, _))| *until)
+                .map(|(ip, _)| *ip)
         {
             self.entries.remove(&first);
         }
@@ -75,7 +78,10 @@ impl BanList {
 
     /// How many bans stand.
     pub fn len(&self, now: Instant) -> usize {
-        self.entries.values().filter(|(until, _)| *until > now).count()
+        self.entries
+            .values()
+            .filter(|(until, _)| *until > now)
+            .count()
     }
 }
 
@@ -89,10 +95,22 @@ mod tests {
         let mut bans = BanList::default();
         bans.ban("9.8.7.6".parse().unwrap(), Offence::InvalidBlock, now);
         bans.ban("2001:db8::1".parse().unwrap(), Offence::InvalidHeader, now);
-        assert!(bans.banned("::ffff:9.8.7.6".parse().unwrap(), now).is_some());
-        assert!(bans.banned("2001:db8::ffff".parse().unwrap(), now).is_some());
-        assert!(bans.banned("2001:db8:0:1::1".parse().unwrap(), now).is_none());
-        assert!(bans.banned("9.8.7.6".parse().unwrap(), now + BAN_TIME).is_none());
+        assert!(
+            bans.banned("::ffff:9.8.7.6".parse().unwrap(), now)
+                .is_some()
+        );
+        assert!(
+            bans.banned("2001:db8::ffff".parse().unwrap(), now)
+                .is_some()
+        );
+        assert!(
+            bans.banned("2001:db8:0:1::1".parse().unwrap(), now)
+                .is_none()
+        );
+        assert!(
+            bans.banned("9.8.7.6".parse().unwrap(), now + BAN_TIME)
+                .is_none()
+        );
     }
 
     #[test]
@@ -100,7 +118,11 @@ mod tests {
         let now = Instant::now();
         let mut bans = BanList::default();
         for n in 0..=MAX_BANS as u32 {
-            bans.ban(IpAddr::V4((0x0900_0000 + n).into()), Offence::InvalidBlock, now);
+            bans.ban(
+                IpAddr::V4((0x0900_0000 + n).into()),
+                Offence::InvalidBlock,
+                now,
+            );
         }
         assert_eq!(bans.len(now), MAX_BANS);
     }

@@ -73,7 +73,8 @@ impl Ledger {
             NetworkMessage::Ping(_) => more(&mut self.pongs),
             NetworkMessage::GetData(items) => {
                 let room = MAX_CREDITS.saturating_sub(self.blocks.len());
-                self.blocks.extend(items.iter().filter_map(block_hash).take(room));
+                self.blocks
+                    .extend(items.iter().filter_map(block_hash).take(room));
             }
             _ => {}
         }
@@ -84,7 +85,10 @@ impl Ledger {
         if is_request(message) || self.use_credit(message) {
             return Charge::Solicited;
         }
-        let wait = self.messages.take(1.0, now).max(self.bytes.take(bytes as f64, now));
+        let wait = self
+            .messages
+            .take(1.0, now)
+            .max(self.bytes.take(bytes as f64, now));
         if wait.is_zero() {
             Charge::Allowed
         } else if wait <= MAX_THROTTLE {
@@ -129,7 +133,10 @@ pub fn block_hash(item: &Inventory) -> Option<BlockHash> {
 }
 
 fn is_request(message: &NetworkMessage) -> bool {
-    matches!(message, NetworkMessage::GetHeaders(_) | NetworkMessage::GetData(_))
+    matches!(
+        message,
+        NetworkMessage::GetHeaders(_) | NetworkMessage::GetData(_)
+    )
 }
 
 /// A bucket that holds one minute's allowance and may go into debt once.
@@ -142,7 +149,11 @@ struct Bucket {
 
 impl Bucket {
     fn new(per_minute: f64, now: Instant) -> Self {
-        Self { per_minute, tokens: per_minute, updated: now }
+        Self {
+            per_minute,
+            tokens: per_minute,
+            updated: now,
+        }
     }
 
     /// Takes `cost`, and says how long to wait until the debt is paid.
@@ -163,7 +174,10 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: PushLimits = PushLimits { messages_per_minute: 100, bytes_per_minute: 1_000_000 };
+    const LIMITS: PushLimits = PushLimits {
+        messages_per_minute: 100,
+        bytes_per_minute: 1_000_000,
+    };
 
     #[test]
     fn a_hundred_messages_a_minute_exactly() {
@@ -173,7 +187,10 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(ledger.received(&inv, 37, now), Charge::Allowed);
         }
-        assert!(matches!(ledger.received(&inv, 37, now), Charge::Throttle(_)));
+        assert!(matches!(
+            ledger.received(&inv, 37, now),
+            Charge::Throttle(_)
+        ));
         assert_eq!(
             ledger.received(&inv, 37, now + Duration::from_secs(60)),
             Charge::Allowed,
@@ -203,16 +220,27 @@ mod tests {
     #[test]
     fn answers_to_our_questions_are_free_and_only_once() {
         let now = Instant::now();
-        let limits = PushLimits { messages_per_minute: 1, bytes_per_minute: 10 };
+        let limits = PushLimits {
+            messages_per_minute: 1,
+            bytes_per_minute: 10,
+        };
         let mut ledger = Ledger::new(limits, now);
         let hash = BlockHash::all_zeros();
-        ledger.sent(&NetworkMessage::GetData(vec![Inventory::WitnessBlock(hash)]));
+        ledger.sent(&NetworkMessage::GetData(vec![Inventory::WitnessBlock(
+            hash,
+        )]));
         ledger.sent(&NetworkMessage::Ping(5));
         let answer = NetworkMessage::NotFound(vec![Inventory::WitnessBlock(hash)]);
         assert_eq!(ledger.received(&answer, 61, now), Charge::Solicited);
         assert_ne!(ledger.received(&answer, 61, now), Charge::Solicited);
-        assert_eq!(ledger.received(&NetworkMessage::Pong(5), 32, now), Charge::Solicited);
-        assert_ne!(ledger.received(&NetworkMessage::Pong(5), 32, now), Charge::Solicited);
+        assert_eq!(
+            ledger.received(&NetworkMessage::Pong(5), 32, now),
+            Charge::Solicited
+        );
+        assert_ne!(
+            ledger.received(&NetworkMessage::Pong(5), 32, now),
+            Charge::Solicited
+        );
     }
 
     #[test]
@@ -221,7 +249,10 @@ mod tests {
         let mut ledger = Ledger::new(LIMITS, now);
         for _ in 0..10_000 {
             ledger.sent(&NetworkMessage::Ping(0));
-            assert_eq!(ledger.received(&NetworkMessage::Pong(0), 4_000_000, now), Charge::Solicited);
+            assert_eq!(
+                ledger.received(&NetworkMessage::Pong(0), 4_000_000, now),
+                Charge::Solicited
+            );
         }
     }
 }

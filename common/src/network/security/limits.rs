@@ -102,7 +102,10 @@ pub struct Slot {
 impl Admission {
     /// No connection stands yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, counts: Arc::default() }
+        Self {
+            limits,
+            counts: Arc::default(),
+        }
     }
 
     /// Takes a slot for a connection from `ip`.
@@ -133,7 +136,11 @@ impl Admission {
         *counts.per_subnet.entry(subnet).or_default() += 1;
         *counts.pending_per_subnet.entry(subnet).or_default() += 1;
         drop(counts);
-        Ok(Slot { counts: Arc::clone(&self.counts), ip, pending: true })
+        Ok(Slot {
+            counts: Arc::clone(&self.counts),
+            ip,
+            pending: true,
+        })
     }
 }
 
@@ -176,7 +183,11 @@ fn decrement(map: &mut HashMap<IpAddr, usize>, key: IpAddr) {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { inbound: 20, per_ip: 3, per_subnet: 10 };
+    const LIMITS: Limits = Limits {
+        inbound: 20,
+        per_ip: 3,
+        per_subnet: 10,
+    };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -185,9 +196,14 @@ mod tests {
     #[test]
     fn three_per_address_exactly() {
         let admission = Admission::new(LIMITS);
-        let mut slots: Vec<_> = (0..3).map(|_| admission.admit(ip("9.8.7.6")).unwrap()).collect();
+        let mut slots: Vec<_> = (0..3)
+            .map(|_| admission.admit(ip("9.8.7.6")).unwrap())
+            .collect();
         assert_eq!(admission.admit(ip("9.8.7.6")).unwrap_err(), Refusal::PerIp);
-        assert_eq!(admission.admit(ip("::ffff:9.8.7.6")).unwrap_err(), Refusal::PerIp);
+        assert_eq!(
+            admission.admit(ip("::ffff:9.8.7.6")).unwrap_err(),
+            Refusal::PerIp
+        );
         slots.pop();
         assert!(admission.admit(ip("9.8.7.6")).is_ok());
     }
@@ -195,9 +211,13 @@ mod tests {
     #[test]
     fn ten_per_subnet_exactly() {
         let admission = Admission::new(LIMITS);
-        let slots: Vec<_> =
-            (0..10).map(|n| admission.admit(ip(&format!("9.8.7.{n}"))).unwrap()).collect();
-        assert_eq!(admission.admit(ip("9.8.7.99")).unwrap_err(), Refusal::PerSubnet);
+        let slots: Vec<_> = (0..10)
+            .map(|n| admission.admit(ip(&format!("9.8.7.{n}"))).unwrap())
+            .collect();
+        assert_eq!(
+            admission.admit(ip("9.8.7.99")).unwrap_err(),
+            Refusal::PerSubnet
+        );
         assert!(admission.admit(ip("9.8.6.99")).is_ok());
         drop(slots);
         assert!(admission.admit(ip("9.8.7.99")).is_ok());
@@ -209,36 +229,56 @@ mod tests {
         let _a: Vec<_> = (0..3)
             .map(|n| admission.admit(ip(&format!("2001:db8:1:2::{n}"))).unwrap())
             .collect();
-        assert_eq!(admission.admit(ip("2001:db8:1:2:ffff::1")).unwrap_err(), Refusal::PerIp);
+        assert_eq!(
+            admission.admit(ip("2001:db8:1:2:ffff::1")).unwrap_err(),
+            Refusal::PerIp
+        );
         let _b: Vec<_> = (10..17)
             .map(|n| admission.admit(ip(&format!("2001:db8:1:{n}::1"))).unwrap())
             .collect();
-        assert_eq!(admission.admit(ip("2001:db8:1:99::1")).unwrap_err(), Refusal::PerSubnet);
+        assert_eq!(
+            admission.admit(ip("2001:db8:1:99::1")).unwrap_err(),
+            Refusal::PerSubnet
+        );
         assert!(admission.admit(ip("2001:db8:2:99::1")).is_ok());
     }
 
     #[test]
     fn all_slots_and_all_handshakes_are_bounded() {
         let admission = Admission::new(LIMITS);
-        let _slots: Vec<_> =
-            (0..20).map(|n| admission.admit(ip(&format!("9.8.{n}.1"))).unwrap()).collect();
+        let _slots: Vec<_> = (0..20)
+            .map(|n| admission.admit(ip(&format!("9.8.{n}.1"))).unwrap())
+            .collect();
         assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
 
-        let wide = Limits { inbound: 1_000, per_ip: 1_000, per_subnet: 1_000 };
+        let wide = Limits {
+            inbound: 1_000,
+            per_ip: 1_000,
+            per_subnet: 1_000,
+        };
         let admission = Admission::new(wide);
-        let mut slots: Vec<_> =
-            (0..MAX_PENDING_PER_SUBNET).map(|_| admission.admit(ip("9.8.7.1")).unwrap()).collect();
-        assert_eq!(admission.admit(ip("9.8.7.2")).unwrap_err(), Refusal::Handshakes);
+        let mut slots: Vec<_> = (0..MAX_PENDING_PER_SUBNET)
+            .map(|_| admission.admit(ip("9.8.7.1")).unwrap())
+            .collect();
+        assert_eq!(
+            admission.admit(ip("9.8.7.2")).unwrap_err(),
+            Refusal::Handshakes
+        );
         slots[0].handshake_done();
         slots[0].handshake_done();
-        assert!(admission.admit(ip("9.8.7.2")).is_ok(), "an established peer is no handshake");
+        assert!(
+            admission.admit(ip("9.8.7.2")).is_ok(),
+            "an established peer is no handshake"
+        );
     }
 
     #[test]
     fn nothing_is_left_behind() {
         let admission = Admission::new(LIMITS);
         for n in 0..1_000 {
-            let mut slot = admission.admit(ip(&format!("9.{}.{}.1", n / 250, n % 250))).unwrap();
+            let mut slot = admission
+                .admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)))
+                .unwrap();
             if n % 2 == 0 {
                 slot.handshake_done();
             }

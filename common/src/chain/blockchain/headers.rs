@@ -1,0 +1,247 @@
+//! Headers: taking them in, finding them, offering them to peers.
+
+use bitcoin::BlockHash;
+use bitcoin::block::Header;
+
+use super::{Backend, Blockchain, State};
+use crate::chain::consensus::check_header;
+use crate::chain::tree::Id;
+use crate::chain::{BlockRef, HeaderError};
+
+/// Most headers of one message (Bitcoin's protocol).
+pub const MAX_HEADERS_PER_MESSAGE: usize = 2_000;
+/// Most hashes of a locator (Bitcoin Core's limit; ours has about 40).
+pub const MAX_LOCATOR_ENTRIES: usize = 101;
+
+/// What [`Blockchain::accept_headers`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadersAccepted {
+    /// Headers that were not known before.
+    pub new: usize,
+    /// The last header of the list, or the best header for an empty list.
+    pub last: BlockRef,
+}
+
+impl Blockchain {
+    /// Takes in a list of headers, each following the one before it, the first following any known header.
+    ///
+    /// Each is checked in full: work, difficulty, time, height cap. `now` is our clock, Unix seconds. Where a
+    /// header fails, those before it are kept.
+    ///
+    /// # Errors
+    /// The first header's fault, or the disk's.
+    pub fn accept_headers(
+        &self,
+        headers: &[Header],
+        now: u32,
+    ) -> Result<HeadersAccepted, HeaderError> {
+        if headers.len() > MAX_HEADERS_PER_MESSAGE {
+            return Err(HeaderError::TooMany {
+                count: headers.len(),
+                limit: MAX_HEADERS_PER_MESSAGE,
+            });
+        }
+        if let Some(index) = first_break(headers) {
+            return Err(HeaderError::NotContinuous { index });
+        }
+        let mut writer = self.lock_writer();
+        let (parent, known) = self.known_part(headers)?;
+        let fresh = headers.get(known..).unwrap_or_default();
+        if fresh.is_empty() {
+            let last = self.read().tree.reference(parent);
+            return Ok(HeadersAccepted { new: 0, last });
+        }
+        let mut context = self.read().tree.context(parent);
+        let mut checked = Vec::with_capacity(fresh.len());
+        let mut fault = None;
+        for header in fresh {
+            match check_header(&self.rules, &context, header, now) {
+                Ok(hash) => {
+                    context.push(header, hash);
+                    checked.push((hash, context.work()));
+                }
+                Err(error) => {
+                    fault = Some(error);
+                    break;
+                }
+            }
+        }
+        let valid = fresh.get(..checked.len()).unwrap_or_default();
+        let parent = self.make_room(&mut writer, parent, valid.len(), context.work(), now)?;
+        if let Backend::Disk(store) = &mut *writer {
+            store.append_headers(valid)?;
+        }
+        let last = self.insert(parent, valid, &checked);
+        match fault {
+            None => Ok(HeadersAccepted {
+                new: valid.len(),
+                last,
+            }),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// A known header by hash, with its height; of side chains too.
+    #[must_use]
+    pub fn header(&self, hash: &BlockHash) -> Option<(u32, Header)> {
+        let state = self.read();
+        let id = state.tree.find(hash)?;
+        Some((state.tree.height(id), state.tree.header(id)))
+    }
+
+    /// Hashes of the best header chain from its end back to the genesis block: ten in a row, then with
+    /// doubling distance. At most [`MAX_LOCATOR_ENTRIES`].
+    #[must_use]
+    pub fn locator(&self) -> Vec<BlockHash> {
+        let state = self.read();
+        let best = state.tree.best_chain();
+        let mut locator = Vec::new();
+        let mut step = 1;
+        let mut height = best.len().saturating_sub(1);
+        while height > 0 && locator.len() < MAX_LOCATOR_ENTRIES - 1 {
+            locator.extend(best.get(height).map(|id| state.tree.hash(*id)));
+            if locator.len() >= 10 {
+                step *= 2;
+            }
+            height = height.saturating_sub(step);
+        }
+        locator.push(state.tree.hash(Id::GENESIS));
+        locator
+    }
+
+    /// Headers of the chain of verified blocks that follow the first hash of `locator` on it (the genesis
+    /// block where none is), up to and with `stop`, at most `limit` and at most one message's.
+    #[must_use]
+    pub fn headers_after(
+        &self,
+        locator: &[BlockHash],
+        stop: BlockHash,
+        limit: usize,
+    ) -> Vec<Header> {
+        let state = self.read();
+        let fork = locator
+            .iter()
+            .take(MAX_LOCATOR_ENTRIES)
+            .filter_map(|hash| state.verified_height(hash))
+            .next()
+            .unwrap_or(0);
+        let following = state.verified.get(fork as usize + 1..).unwrap_or_default();
+        let mut headers = Vec::new();
+        for id in following.iter().take(limit.min(MAX_HEADERS_PER_MESSAGE)) {
+            headers.push(state.tree.header(*id));
+            if state.tree.hash(*id) == stop {
+                break;
+            }
+        }
+        headers
+    }
+
+    /// The last known header of a list whose headers are known up to some point, and that point.
+    fn known_part(&self, headers: &[Header]) -> Result<(Id, usize), HeaderError> {
+        let state = self.read();
+        let Some(first) = headers.first() else {
+            return Ok((state.tree.best_header(), 0));
+        };
+        let mut parent = state.tree.find(&first.prev_blockhash);
+        let mut known = 0;
+        for header in headers {
+            let Some(id) = state.tree.find(&header.block_hash()) else {
+                break;
+            };
+            parent = Some(id);
+            known += 1;
+        }
+        let Some(parent) = parent else {
+            return Err(HeaderError::UnknownParent {
+                hash: first.block_hash(),
+                parent: first.prev_blockhash,
+            });
+        };
+        if state.tree.is_invalid(parent) {
+            return Err(HeaderError::KnownInvalid {
+                hash: first.block_hash(),
+            });
+        }
+        Ok((parent, known))
+    }
+
+    /// Sees that side chains stay within their bound, and gives the parent's id in the tree as it is then.
+    ///
+    /// When the bound is reached, all side chains are dropped but the one that is being extended and those
+    /// with verified blocks. So spam can't crowd out a chain that will win: a whole chain of plausible
+    /// length fits the bound. What was dropped can be fetched again.
+    fn make_room(
+        &self,
+        writer: &mut Backend,
+        parent: Id,
+        more: usize,
+        work: u128,
+        now: u32,
+    ) -> Result<Id, HeaderError> {
+        // A plausible chain's length is below 2^32.
+        let limit = self
+            .max_side_headers
+            .min(self.rules.height_cap(now) as usize);
+        let fits = |state: &State| {
+            let wins = work > state.tree.work(state.tree.best_header());
+            wins || state.tree.side_len() + more <= limit
+        };
+        if fits(&self.read()) {
+            return Ok(parent);
+        }
+        let (tree, moved) = self.read().tree.pruned(parent);
+        let new_id = |id: Id| moved.get(id.index()).copied().flatten();
+        let Some(parent) = new_id(parent) else {
+            // Can't be: what leads to `parent` is kept.
+            return Err(HeaderError::TooManySideHeaders { limit });
+        };
+        if let Backend::Disk(store) = writer {
+            store.rewrite_headers(tree.ids().map(|id| tree.header(id)))?;
+        }
+        let mut state = self.write();
+        let dropped = state.tree.len() - tree.len();
+        state.verified = state.verified.iter().filter_map(|id| new_id(*id)).collect();
+        state.tree = tree;
+        tracing::warn!(
+            dropped,
+            limit,
+            "dropped headers of side chains to bound memory"
+        );
+        if fits(&state) {
+            Ok(parent)
+        } else {
+            Err(HeaderError::TooManySideHeaders { limit })
+        }
+    }
+
+    /// Adds checked headers; `checked` has each one's hash and its chain's work.
+    fn insert(&self, parent: Id, headers: &[Header], checked: &[(BlockHash, u128)]) -> BlockRef {
+        let mut state = self.write();
+        let mut last = parent;
+        for (header, (hash, work)) in headers.iter().zip(checked) {
+            // `None` only beyond 2^32 headers, far above every bound.
+            let Some(id) = state.tree.insert(last, header, *hash, *work) else {
+                break;
+            };
+            last = id;
+        }
+        state.tree.reference(last)
+    }
+}
+
+impl State {
+    /// The height of a block on the verified chain.
+    pub(super) fn verified_height(&self, hash: &BlockHash) -> Option<u32> {
+        let id = self.tree.find(hash)?;
+        let height = self.tree.height(id);
+        (self.verified.get(height as usize) == Some(&id)).then_some(height)
+    }
+}
+
+/// Index of the first header that does not follow the one before it.
+fn first_break(headers: &[Header]) -> Option<usize> {
+    headers
+        .windows(2)
+        .position(|pair| matches!(pair, [a, b] if b.prev_blockhash != a.block_hash()))
+        .map(|index| index + 1)
+}
