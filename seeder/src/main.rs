@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! `quantumcoin-seeder`: see [`quantumcoin_seeder::cli`].
+
+fn main() -> std::process::ExitCode {
+    quantumcoin_seeder::cli::main()
+}

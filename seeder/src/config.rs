@@ -1,0 +1,265 @@
+//! What an operator may set. Layers: defaults, then the TOML file, then the environment and flags.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use quantumcoin::chain_spec::ChainSpec;
+use serde::Deserialize;
+
+use crate::{
+    answer::Identity,
+    snapshot::{Policy, VARIANTS},
+    zone::{Zone, ZoneError, ZoneOptions},
+};
+
+/// Seconds between two looks at the store, by default and at most. A second is the least that makes sense;
+/// a minute is the TTL, so more would serve older peers than caches do.
+pub const REFRESH_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
+
+/// Default of [`SeederConfig::refresh_seconds`].
+pub const DEFAULT_REFRESH_SECONDS: u64 = 15;
+
+/// Everything that a seeder needs to know.
+#[derive(Debug, Clone)]
+pub struct SeederConfig {
+    /// The network that is seeded.
+    pub spec: ChainSpec,
+    /// The crawler's store; it need not exist yet. `None` serves the spec's bootstrap nodes only.
+    pub store: Option<PathBuf>,
+    /// Addresses for UDP and TCP. Port 0 picks one free port for both.
+    pub listen: Vec<SocketAddr>,
+    /// Zone names; empty means the spec's DNS seeds.
+    pub zones: Vec<String>,
+    /// Names of the name servers; empty means `ns1.<zone>` for each zone.
+    pub name_servers: Vec<String>,
+    /// Their addresses, for glue; empty means the listen addresses that are not wildcards.
+    pub name_server_addresses: Vec<IpAddr>,
+    /// Mail address of the operator for the SOA.
+    pub contact: String,
+    /// Where metrics, health and status are served.
+    pub http: Option<SocketAddr>,
+    /// Seconds that resolvers may keep peer records.
+    pub ttl: u32,
+    /// Seconds between two looks at the store.
+    pub refresh_seconds: u64,
+    /// Answers to CHAOS questions.
+    pub identity: Identity,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A zone is wrong.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
+    /// There is nothing to serve.
+    #[error(
+        "the network {0:?} names no DNS seeds, so there is no zone to serve: name one with --zone NAME"
+    )]
+    NoZones(String),
+    /// There is nowhere to serve.
+    #[error("no address to listen on: name one with --listen, as in 0.0.0.0:53")]
+    NoListen,
+    /// The same zone twice.
+    #[error("the zone {0} is named twice")]
+    TwiceZone(String),
+    /// Interval out of range.
+    #[error(
+        "refreshing each {0} s is out of range: choose {least} to {most} s",
+        least = REFRESH_SECONDS.start(), most = REFRESH_SECONDS.end()
+    )]
+    Refresh(u64),
+    /// The file can't be read.
+    #[error("the configuration {} can't be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what we expect.
+    #[error("the configuration {} is wrong: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// The TOML file: the same keys as the flags. Unknown keys are errors.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// See [`SeederConfig::listen`].
+    pub listen: Option<Vec<SocketAddr>>,
+    /// See [`SeederConfig::store`].
+    pub store: Option<PathBuf>,
+    /// Name of a built-in network.
+    pub network: Option<String>,
+    /// Chain spec file.
+    pub chain_spec: Option<PathBuf>,
+    /// See [`SeederConfig::zones`].
+    pub zones: Option<Vec<String>>,
+    /// See [`SeederConfig::name_servers`].
+    pub name_servers: Option<Vec<String>>,
+    /// See [`SeederConfig::name_server_addresses`].
+    pub name_server_addresses: Option<Vec<IpAddr>>,
+    /// See [`SeederConfig::contact`].
+    pub contact: Option<String>,
+    /// See [`SeederConfig::http`].
+    pub http: Option<SocketAddr>,
+    /// See [`SeederConfig::ttl`].
+    pub ttl: Option<u32>,
+    /// See [`SeederConfig::refresh_seconds`].
+    pub refresh_seconds: Option<u64>,
+    /// Answer to CHAOS `version.bind`.
+    pub version: Option<String>,
+    /// Answer to CHAOS `id.server`.
+    pub id: Option<String>,
+}
+
+impl FileConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file and, for wrong content, line, column and the keys that exist.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+}
+
+impl SeederConfig {
+    /// The defaults for a network: its seeds' names, port 53 on every address, no store.
+    #[must_use]
+    pub fn new(spec: ChainSpec) -> Self {
+        Self {
+            spec,
+            store: None,
+            listen: vec![
+                (Ipv4Addr::UNSPECIFIED, 53).into(),
+                (Ipv6Addr::UNSPECIFIED, 53).into(),
+            ],
+            zones: Vec::new(),
+            name_servers: Vec::new(),
+            name_server_addresses: Vec::new(),
+            contact: String::new(),
+            http: None,
+            ttl: 0,
+            refresh_seconds: DEFAULT_REFRESH_SECONDS,
+            identity: Identity::default(),
+        }
+    }
+
+    /// The zones to serve, checked.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a name or a number can't be, or there is no zone at all.
+    pub fn build_zones(&self) -> Result<Vec<Zone>, ConfigError> {
+        if !REFRESH_SECONDS.contains(&self.refresh_seconds) {
+            return Err(ConfigError::Refresh(self.refresh_seconds));
+        }
+        let names: Vec<&str> = if self.zones.is_empty() {
+            // The spec may add the port at which a resolver asks: that is the client's matter.
+            self.spec
+                .discovery
+                .dns_seeds
+                .iter()
+                .map(|seed| without_port(seed))
+                .collect()
+        } else {
+            self.zones.iter().map(String::as_str).collect()
+        };
+        if names.is_empty() {
+            return Err(ConfigError::NoZones(self.spec.network.clone()));
+        }
+        let addresses = self.name_server_addresses();
+        let options = ZoneOptions {
+            name_servers: &self.name_servers,
+            name_server_addresses: &addresses,
+            contact: &self.contact,
+            ttl: self.ttl,
+        };
+        let mut zones: Vec<Zone> = Vec::new();
+        for name in names {
+            let zone = Zone::new(name, &options)?;
+            if zones.iter().any(|other| other.apex() == zone.apex()) {
+                return Err(ConfigError::TwiceZone(zone.apex().to_string()));
+            }
+            zones.push(zone);
+        }
+        Ok(zones)
+    }
+
+    /// How snapshots are drawn for this network.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let protocol = &self.spec.network_protocol;
+        let ttl = i64::from(self.ttl.max(crate::zone::MIN_TTL));
+        Policy {
+            default_port: protocol.default_port,
+            one_per_netgroup: !protocol.allow_private_addresses,
+            variants: VARIANTS,
+            // The record may leave us just before the peer does, and live one TTL in a cache.
+            host_memory: ttl + 2 * i64::try_from(self.refresh_seconds).unwrap_or(0),
+        }
+    }
+
+    fn name_server_addresses(&self) -> Vec<IpAddr> {
+        if !self.name_server_addresses.is_empty() {
+            return self.name_server_addresses.clone();
+        }
+        let specific = self
+            .listen
+            .iter()
+            .map(SocketAddr::ip)
+            .filter(|ip| !ip.is_unspecified());
+        let mut addresses = Vec::new();
+        for ip in specific {
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        addresses
+    }
+}
+
+fn without_port(seed: &str) -> &str {
+    match seed.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => seed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specs_seeds_are_the_zones_and_ports_are_dropped() {
+        assert_eq!(without_port("seed1.example:5353"), "seed1.example");
+        assert_eq!(without_port("seed1.example"), "seed1.example");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it_and_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seeder.toml");
+        std::fs::write(&path, "ttl = 60\nlissten = [\"127.0.0.1:53\"]\n").unwrap();
+        let words = FileConfig::load(&path).unwrap_err().to_string();
+        assert!(
+            words.contains("lissten") && words.contains("line 2"),
+            "{words}"
+        );
+        assert!(words.contains("`listen`"), "{words}");
+    }
+}

@@ -1,0 +1,307 @@
+//! Follows the crawler's store: reads it at each interval and swaps in a new snapshot.
+//!
+//! The store may be absent at first, locked, replaced, damaged or deleted later. Nothing of that empties the
+//! answers: the last good set stays, marked stale, and health and metrics say why. Only a seeder that has
+//! never seen a good peer falls back to the chain spec's bootstrap nodes.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use quantumcoin::{
+    service::health::Check,
+    store::{GoodSet, StoreError, StoreReader},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio_util::sync::CancellationToken;
+
+use crate::snapshot::{Origin, Policy, Snapshot};
+
+/// Longest wait for one reading of the store. A locked file answers after SQLite's busy timeout (5 s);
+/// beyond three times that something hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The snapshot that answers come from, shared between the follower and the servers.
+pub type Shared = Arc<ArcSwap<Snapshot>>;
+
+/// Why the store gave no good set this time.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The store itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store belongs to another network.
+    #[error(
+        "{}: holds the crawl of {found}, but this seeder serves {wanted}; name the right file with --store",
+        path.display()
+    )]
+    WrongNetwork {
+        /// The file.
+        path: PathBuf,
+        /// Network in the file.
+        found: String,
+        /// Network that we serve.
+        wanted: String,
+    },
+    /// No answer in time.
+    #[error("{}: no answer within {} s; is the disk hanging?", .0.display(), READ_TIMEOUT.as_secs())]
+    Timeout(PathBuf),
+    /// Nobody is good.
+    #[error("the store holds no good peer (the crawler may just have started)")]
+    NobodyGood,
+    /// No store was named.
+    #[error("no store is configured")]
+    NoStore,
+}
+
+/// Numbers about the snapshot that others show. Set by the follower at each round.
+#[derive(Debug, Clone)]
+pub struct Gauges {
+    /// Peers that may be served.
+    pub good_peers: prometheus::IntGauge,
+    /// 1 when the served set is old.
+    pub stale: prometheus::IntGauge,
+    /// Unix seconds of the newest passed probe.
+    pub newest_probe: prometheus::IntGauge,
+    /// Unix seconds of the last successful reading.
+    pub last_read: prometheus::IntGauge,
+    /// SOA serial.
+    pub serial: prometheus::IntGauge,
+    /// Failed readings.
+    pub failures: prometheus::IntCounter,
+}
+
+/// Keeps one [`Shared`] snapshot up to date.
+#[derive(Debug)]
+pub struct Follower {
+    store: Option<PathBuf>,
+    network: String,
+    bootstrap: Vec<SocketAddr>,
+    policy: Policy,
+    every: Duration,
+    shared: Shared,
+    reader: Option<(FileId, StoreReader)>,
+    check: Check,
+    gauges: Gauges,
+    last_error: Option<String>,
+}
+
+/// What a [`Follower`] follows and how.
+#[derive(Debug, Clone)]
+pub struct FollowOptions {
+    /// The crawler's store.
+    pub store: Option<PathBuf>,
+    /// Name of the network that the store must hold.
+    pub network: String,
+    /// Served until the store has good peers.
+    pub bootstrap: Vec<SocketAddr>,
+    /// How snapshots are drawn.
+    pub policy: Policy,
+    /// Time between two readings.
+    pub every: Duration,
+}
+
+/// Tells a replaced file from the one that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl Follower {
+    /// A follower that has read nothing yet.
+    #[must_use]
+    pub fn new(options: FollowOptions, shared: Shared, check: Check, gauges: Gauges) -> Self {
+        let FollowOptions {
+            store,
+            network,
+            bootstrap,
+            policy,
+            every,
+        } = options;
+        Self {
+            store,
+            network,
+            bootstrap,
+            policy,
+            every,
+            shared,
+            reader: None,
+            check,
+            gauges,
+            last_error: None,
+        }
+    }
+
+    /// Reads at each interval until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                () = stop.cancelled() => break,
+            }
+            self.round().await;
+        }
+        if let Some((_, reader)) = self.reader {
+            reader.close().await;
+        }
+    }
+
+    /// One reading and, whatever comes of it, one swap.
+    pub async fn round(&mut self) {
+        let now = unix_now();
+        let previous = self.shared.load_full();
+        let result = match tokio::time::timeout(READ_TIMEOUT, self.read(now)).await {
+            Ok(result) => result,
+            Err(_) => Err(FollowError::Timeout(self.store.clone().unwrap_or_default())),
+        };
+        let (next, trouble) = match result {
+            Ok(set) => {
+                self.gauges.last_read.set(now);
+                (self.build(set, Arc::clone(&previous), now).await, None)
+            }
+            Err(error) => {
+                if !matches!(error, FollowError::NobodyGood | FollowError::NoStore) {
+                    self.gauges.failures.inc();
+                    // A connection that failed is not trusted again.
+                    self.reader = None;
+                }
+                (self.fall_back(&previous, now), Some(error))
+            }
+        };
+        self.report(&next, trouble);
+        self.shared.store(Arc::new(next));
+    }
+
+    async fn read(&mut self, now: i64) -> Result<GoodSet, FollowError> {
+        let Some(path) = self.store.clone() else {
+            return Err(FollowError::NoStore);
+        };
+        // A reader of a deleted file would go on showing its last state for ever.
+        let Some(id) = file_id(&path) else {
+            return Err(StoreError::Missing { path }.into());
+        };
+        let reader = match &self.reader {
+            Some((open, reader)) if *open == id => reader.clone(),
+            _ => {
+                let reader = StoreReader::open(&path).await?;
+                let found = reader.network().await?;
+                if found != self.network {
+                    let wanted = self.network.clone();
+                    return Err(FollowError::WrongNetwork {
+                        path,
+                        found,
+                        wanted,
+                    });
+                }
+                self.reader = Some((id, reader.clone()));
+                reader
+            }
+        };
+        let set = reader.good_peers(now).await?;
+        if set.peers.is_empty() {
+            Err(FollowError::NobodyGood)
+        } else {
+            Ok(set)
+        }
+    }
+
+    /// Draws on a thread of its own: a large set takes some hundred milliseconds.
+    async fn build(&self, set: GoodSet, previous: Arc<Snapshot>, now: i64) -> Snapshot {
+        let policy = self.policy;
+        let kept = Arc::clone(&previous);
+        let drawn = tokio::task::spawn_blocking(move || {
+            Snapshot::build(
+                set,
+                &policy,
+                Some(&previous),
+                now,
+                &mut StdRng::from_os_rng(),
+            )
+        });
+        match drawn.await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // Only at shutdown, when the runtime cancels its threads' work.
+                tracing::debug!(%error, "drawing was interrupted");
+                Snapshot::clone(&kept)
+            }
+        }
+    }
+
+    /// The last good set if there was one, marked stale; else the bootstrap nodes.
+    fn fall_back(&self, previous: &Snapshot, now: i64) -> Snapshot {
+        if previous.origin == Origin::Store {
+            let mut kept = previous.clone();
+            kept.stale = true;
+            return kept;
+        }
+        let mut rng = StdRng::from_os_rng();
+        Snapshot::bootstrap(&self.bootstrap, &self.policy, Some(previous), now, &mut rng)
+    }
+
+    fn report(&mut self, snapshot: &Snapshot, trouble: Option<FollowError>) {
+        self.gauges
+            .good_peers
+            .set(i64::try_from(snapshot.len()).unwrap_or(i64::MAX));
+        self.gauges.stale.set(i64::from(snapshot.stale));
+        self.gauges
+            .newest_probe
+            .set(snapshot.newest_probe_at.unwrap_or(0));
+        self.gauges.serial.set(i64::from(snapshot.serial));
+        let words = trouble.map(|error| error.to_string());
+        match (&words, snapshot.origin) {
+            (None, _) if !snapshot.stale => self.check.ok(),
+            (None, _) => self
+                .check
+                .degraded("the crawl is old: is the crawler running?"),
+            (Some(why), Origin::Store) => {
+                self.check
+                    .degraded(format!("serving the last good set: {why}"));
+            }
+            (Some(why), Origin::Bootstrap) => {
+                self.check
+                    .degraded(format!("serving the chain spec's bootstrap nodes: {why}"));
+            }
+            (Some(why), Origin::Nothing) => {
+                self.check
+                    .failing(format!("there is nobody to serve: {why}"));
+            }
+        }
+        // Each trouble once, not at each round.
+        if words != self.last_error {
+            match &words {
+                Some(why) => tracing::warn!(peers = snapshot.len(), "store not followed: {why}"),
+                None => tracing::info!(peers = snapshot.len(), "following the store"),
+            }
+            self.last_error = words;
+        }
+    }
+}
+
+/// Unix seconds by the system's clock.
+#[must_use]
+pub fn unix_now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn file_id(path: &Path) -> Option<FileId> {
+    let metadata = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(FileId(metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let created = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(FileId(created.as_secs(), u64::from(created.subsec_nanos())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! One zone: its apex, its name servers, and what each name below it stands for.
+//!
+//! [`Zone::place`] classifies names without any state; [`render`] makes the records; [`dump`] writes the
+//! whole zone as a master file for other name servers and checkers.
+
+pub mod dump;
+pub mod label;
+pub mod render;
+
+use std::net::IpAddr;
+
+use hickory_proto::rr::Name;
+
+/// TTL of negative answers (RFC 2308) in seconds, and the SOA's minimum: a filter that finds nobody now may
+/// find someone at the next refresh.
+pub const NEGATIVE_TTL: u32 = 60;
+
+/// Least TTL of peer records in seconds: the policy for DNS seed operators asks for it, and less would turn
+/// caches off.
+pub const MIN_TTL: u32 = 60;
+
+/// TTL of NS and SOA records and of name server addresses in seconds: they change when an operator moves,
+/// and an hour is what a planned move waits for.
+pub const INFRASTRUCTURE_TTL: u32 = 3600;
+
+/// What an operator says about one zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    apex: Name,
+    labels: usize,
+    name_servers: Vec<Name>,
+    name_server_addresses: Vec<IpAddr>,
+    contact: Name,
+    ttl: u32,
+}
+
+/// What a name in the zone stands for, before the peers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The zone's own name.
+    Apex,
+    /// `xN.<apex>`: peers with all service bits of N.
+    Filter(u64),
+    /// `_qtc._tcp.<apex>` or `_qtc._tcp.xN.<apex>`: SRV; 0 is no filter.
+    Service(u64),
+    /// `<label>.n.<apex>`: the one address that the label spells.
+    Host(IpAddr),
+    /// One of the zone's name servers, within the zone.
+    NameServer,
+    /// Exists only because names below it do (RFC 8020): no records of its own.
+    Hollow,
+    /// Does not exist.
+    Nothing,
+}
+
+/// A zone that can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ZoneError {
+    /// Not a domain name.
+    #[error("{name:?} is no domain name ({reason}); write it as in seed.example.net")]
+    Name {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The root can't be a seed's zone.
+    #[error("the root can't be a zone here; name the delegated zone, as in seed.example.net")]
+    Root,
+    /// A name server may not have the zone's own name: its addresses are the peers'.
+    #[error("{0} can't be its own name server, since its addresses are the peers; use ns1.{0}")]
+    OwnNameServer(Name),
+    /// The contact is neither a mail address nor a domain name.
+    #[error("{0:?} is no contact: write a mail address as in seed@example.net")]
+    Contact(String),
+    /// TTL out of range.
+    #[error("a TTL of {0} s is out of range: seeds use {MIN_TTL} to 86400 s")]
+    Ttl(u32),
+}
+
+/// What may be set for a zone besides its name.
+#[derive(Debug, Clone, Default)]
+pub struct ZoneOptions<'a> {
+    /// Names of the name servers; empty means `ns1.<apex>`.
+    pub name_servers: &'a [String],
+    /// Addresses of the name servers inside the zone (glue).
+    pub name_server_addresses: &'a [IpAddr],
+    /// Mail address of the operator; empty means `hostmaster.<apex>`.
+    pub contact: &'a str,
+    /// Seconds that resolvers may keep peer records; 0 means [`MIN_TTL`].
+    pub ttl: u32,
+}
+
+impl Zone {
+    /// A zone with the given name.
+    ///
+    /// # Errors
+    /// [`ZoneError`] says what can't be and how to write it.
+    pub fn new(apex: &str, options: &ZoneOptions<'_>) -> Result<Self, ZoneError> {
+        let apex = parse_name(apex)?;
+        if apex.is_root() {
+            return Err(ZoneError::Root);
+        }
+        let mut name_servers = options
+            .name_servers
+            .iter()
+            .map(|name| parse_name(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        if name_servers.is_empty() {
+            name_servers.push(below("ns1", &apex)?);
+        }
+        if name_servers.contains(&apex) {
+            return Err(ZoneError::OwnNameServer(apex));
+        }
+        let contact = match options.contact {
+            "" => below("hostmaster", &apex)?,
+            contact => contact_name(contact)?,
+        };
+        let ttl = if options.ttl == 0 {
+            MIN_TTL
+        } else {
+            options.ttl
+        };
+        if !(MIN_TTL..=86_400).contains(&ttl) {
+            return Err(ZoneError::Ttl(ttl));
+        }
+        Ok(Self {
+            labels: apex.iter().count(),
+            apex,
+            name_servers,
+            name_server_addresses: options.name_server_addresses.to_vec(),
+            contact,
+            ttl,
+        })
+    }
+
+    /// The zone's name, lower-case.
+    #[must_use]
+    pub const fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// Names of its name servers.
+    #[must_use]
+    pub fn name_servers(&self) -> &[Name] {
+        &self.name_servers
+    }
+
+    /// Seconds that resolvers may keep peer records.
+    #[must_use]
+    pub const fn ttl(&self) -> u32 {
+        self.ttl
+    }
+
+    /// Whether `name` is the apex or below it, in any case.
+    #[must_use]
+    pub fn contains(&self, name: &Name) -> bool {
+        self.apex.zone_of(name)
+    }
+
+    /// What `name`, which the zone contains, stands for. Names compare without regard to case.
+    #[must_use]
+    pub fn place(&self, name: &Name) -> Place {
+        let lower = name.to_lowercase();
+        let relative = lower.iter().count().saturating_sub(self.labels);
+        let labels: Vec<&[u8]> = lower.iter().take(relative).collect();
+        let known = match labels.as_slice() {
+            [] => Some(Place::Apex),
+            [b"_tcp"] | [b"n"] => Some(Place::Hollow),
+            [b"_qtc", b"_tcp"] => Some(Place::Service(0)),
+            [filter] => label::filter(filter).map(Place::Filter),
+            [b"_tcp", filter] => label::filter(filter).map(|_| Place::Hollow),
+            [host, b"n"] => label::host(host).map(Place::Host),
+            [b"_qtc", b"_tcp", filter] => label::filter(filter).map(Place::Service),
+            _ => None,
+        };
+        known.unwrap_or_else(|| self.infrastructure(&lower))
+    }
+
+    fn infrastructure(&self, lower: &Name) -> Place {
+        let mut own = self
+            .name_servers
+            .iter()
+            .filter(|server| self.contains(server))
+            .peekable();
+        if own.peek().is_none() {
+            return Place::Nothing;
+        }
+        let mut hollow = false;
+        for server in own {
+            if server == lower {
+                return Place::NameServer;
+            }
+            hollow |= lower.zone_of(server);
+        }
+        if hollow {
+            Place::Hollow
+        } else {
+            Place::Nothing
+        }
+    }
+}
+
+/// Reads a domain name, lower-cases it and makes it absolute.
+fn parse_name(text: &str) -> Result<Name, ZoneError> {
+    let wrong = |reason: String| ZoneError::Name {
+        name: text.to_owned(),
+        reason,
+    };
+    if text.is_empty() {
+        return Err(wrong("it is empty".to_owned()));
+    }
+    let mut name = Name::from_ascii(text).map_err(|error| wrong(error.to_string()))?;
+    name.set_fqdn(true);
+    Ok(name.to_lowercase())
+}
+
+fn below(label: &str, apex: &Name) -> Result<Name, ZoneError> {
+    apex.prepend_label(label).map_err(|error| ZoneError::Name {
+        name: format!("{label}.{apex}"),
+        reason: error.to_string(),
+    })
+}
+
+/// A mail address as an SOA names it: the local part is one label, dots included (RFC 1035, 3.3.13).
+fn contact_name(contact: &str) -> Result<Name, ZoneError> {
+    let wrong = || ZoneError::Contact(contact.to_owned());
+    match contact.split_once('@') {
+        None => parse_name(contact).map_err(|_| wrong()),
+        Some((local, domain)) if !local.is_empty() => {
+            let domain = parse_name(domain).map_err(|_| wrong())?;
+            domain.prepend_label(local.as_bytes()).map_err(|_| wrong())
+        }
+        Some(_) => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
