@@ -159,12 +159,12 @@ fn missing_key_is_named_at_its_table() {
 
 #[test]
 fn wrong_type_is_placed() {
-    let fault = devnet_fault("default_port = 28333", "default_port = \"28333\"");
+    let fault = devnet_fault("default_port = 8333", "default_port = \"8333\"");
     assert_eq!(fault.key, "network_protocol.default_port");
     assert_eq!(fault.column, 16);
     assert!(fault.remedy.contains("without quotes"), "{fault}");
     assert_eq!(
-        devnet_fault("default_port = 28333", "default_port = 70000").key,
+        devnet_fault("default_port = 8333", "default_port = 70000").key,
         "network_protocol.default_port"
     );
     assert_eq!(
@@ -181,13 +181,9 @@ fn wrong_type_is_placed() {
 
 #[test]
 fn syntax_error_is_placed() {
-    let text = changed(
-        DEVNET_TOML,
-        "default_port = 28333",
-        "default_port = = 28333",
-    );
+    let text = changed(DEVNET_TOML, "default_port = 8333", "default_port = = 8333");
     let fault = fault(&text);
-    assert_eq!(fault.line, line_of(&text, "= = 28333"));
+    assert_eq!(fault.line, line_of(&text, "= = 8333"));
     assert!(fault.problem.starts_with("not valid TOML"), "{fault}");
 }
 
@@ -218,7 +214,7 @@ fn each_value_rule_bites() {
             "network_protocol.min_protocol_version",
         ),
         (
-            "default_port = 28333",
+            "default_port = 8333",
             "default_port = 0",
             "network_protocol.default_port",
         ),

@@ -65,6 +65,7 @@ struct Peer {
 #[derive(Debug)]
 pub struct BlockDownload<P> {
     wanted: VecDeque<BlockRef>,
+    wanted_set: HashSet<BlockHash>,
     in_flight: HashMap<BlockHash, P>,
     received: HashMap<BlockHash, usize>,
     received_bytes: usize,
@@ -76,6 +77,7 @@ impl<P: Copy + Eq + Hash + Ord> Default for BlockDownload<P> {
     fn default() -> Self {
         Self {
             wanted: VecDeque::new(),
+            wanted_set: HashSet::new(),
             in_flight: HashMap::new(),
             received: HashMap::new(),
             received_bytes: 0,
@@ -132,6 +134,27 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
             keep
         });
         self.wanted = wanted.into();
+        self.wanted_set = set;
+    }
+
+    /// The next blocks to hand on for verification, in order.
+    pub fn wanted(&self) -> impl Iterator<Item = &BlockRef> {
+        self.wanted.iter()
+    }
+
+    /// The first wanted block was verified. False when `hash` is not the first: the caller then asks the
+    /// chain anew by [`Self::set_wanted`].
+    pub fn on_verified(&mut self, hash: &BlockHash) -> bool {
+        if self.wanted.front().is_none_or(|first| first.hash != *hash) {
+            return false;
+        }
+        self.wanted.pop_front();
+        self.wanted_set.remove(hash);
+        self.release(hash);
+        if let Some(size) = self.received.remove(hash) {
+            self.received_bytes = self.received_bytes.saturating_sub(size);
+        }
+        true
     }
 
     /// Number of blocks asked for and not received.
@@ -141,7 +164,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
 
     /// Whether this block is still to be received.
     pub fn wants(&self, hash: &BlockHash) -> bool {
-        !self.received.contains_key(hash) && self.wanted.iter().any(|b| b.hash == *hash)
+        !self.received.contains_key(hash) && self.wanted_set.contains(hash)
     }
 
     /// A wanted block arrived, from whomever.
@@ -160,10 +183,15 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
 
     /// A received block turned out to be unusable: fetch it again, from another.
     pub fn on_unusable(&mut self, peer: P, hash: BlockHash) {
+        self.on_discarded(hash);
+        self.on_not_found(peer, hash);
+    }
+
+    /// A received block was thrown away through no fault of its sender: fetch it again.
+    pub fn on_discarded(&mut self, hash: BlockHash) {
         if let Some(size) = self.received.remove(&hash) {
             self.received_bytes = self.received_bytes.saturating_sub(size);
         }
-        self.on_not_found(peer, hash);
     }
 
     /// The peer does not have the block: ask elsewhere at once.
@@ -411,6 +439,20 @@ mod tests {
         assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
         download.set_wanted((1..=39).map(block).collect());
         assert_eq!(requests(&download.poll(now)).values().sum::<usize>(), 38);
+    }
+
+    #[test]
+    fn verified_blocks_leave_the_window_in_order() {
+        let now = Instant::now();
+        let mut download = download(&[1], 3, now);
+        download.poll(now);
+        download.on_block(1, block(2).hash, 100, now);
+        assert!(!download.on_verified(&block(2).hash), "block 1 comes first");
+        download.on_block(1, block(1).hash, 100, now);
+        assert!(download.on_verified(&block(1).hash));
+        assert!(download.on_verified(&block(2).hash));
+        assert_eq!((download.received_bytes, download.wanted().count()), (0, 1));
+        assert!(download.wants(&block(3).hash) && !download.wants(&block(1).hash));
     }
 
     #[test]

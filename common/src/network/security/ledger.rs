@@ -18,6 +18,10 @@ const MAX_CREDITS: usize = 4_096;
 /// Waiting longer than this means that the peer is far over its limit and is dropped.
 pub const MAX_THROTTLE: Duration = Duration::from_secs(30);
 
+/// Messages in a row over the limit after which a peer is dropped: read at the limit's pace that is half a
+/// minute of pushing against it, which no honest burst does.
+const MAX_STRIKES: u32 = 50;
+
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charge {
@@ -49,6 +53,7 @@ pub struct Ledger {
     addresses: usize,
     pongs: usize,
     blocks: HashSet<BlockHash>,
+    strikes: u32,
 }
 
 impl Ledger {
@@ -61,6 +66,7 @@ impl Ledger {
             addresses: 0,
             pongs: 0,
             blocks: HashSet::new(),
+            strikes: 0,
         }
     }
 
@@ -90,11 +96,14 @@ impl Ledger {
             .take(1.0, now)
             .max(self.bytes.take(bytes as f64, now));
         if wait.is_zero() {
-            Charge::Allowed
-        } else if wait <= MAX_THROTTLE {
-            Charge::Throttle(wait)
-        } else {
+            self.strikes = 0;
+            return Charge::Allowed;
+        }
+        self.strikes += 1;
+        if wait > MAX_THROTTLE || self.strikes > MAX_STRIKES {
             Charge::Exceeded
+        } else {
+            Charge::Throttle(wait)
         }
     }
 
@@ -215,6 +224,26 @@ mod tests {
         let ping = NetworkMessage::Ping(1);
         let last = (0..200).map(|_| ledger.received(&ping, 32, now)).last();
         assert_eq!(last, Some(Charge::Exceeded));
+    }
+
+    #[test]
+    fn a_peer_that_pushes_on_while_it_is_throttled_is_dropped() {
+        let mut now = Instant::now();
+        let mut ledger = Ledger::new(LIMITS, now);
+        let ping = NetworkMessage::Ping(1);
+        let mut throttled = 0;
+        loop {
+            match ledger.received(&ping, 32, now) {
+                Charge::Throttle(wait) => {
+                    throttled += 1;
+                    // It sends the next one as soon as we read again, and a little before.
+                    now += wait.mul_f64(0.99);
+                }
+                Charge::Exceeded => break,
+                _ => {}
+            }
+        }
+        assert_eq!(throttled, MAX_STRIKES);
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! What an operator may set of the network part of a node. Network-wide numbers live in the chain spec.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::network::discovery::Provider;
+
+/// Outbound connections that a node keeps (Bitcoin Core's figure): enough that an attacker must own many
+/// netgroups, few enough that inbound slots of the network suffice for all.
+pub const OUTBOUND_TARGET: usize = 8;
+
+/// Independent public resolvers asked beside the system's own, so that one liar is outvoted.
+pub const PUBLIC_RESOLVERS: [&str; 3] = ["1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53"];
+
+/// Settings of one [`super::NetworkManager`].
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// Where to listen. With a specific address, outbound connections come from it as well.
+    pub listen_addr: SocketAddr,
+    /// Where identity and address book are kept; `None` keeps neither.
+    pub data_dir: Option<PathBuf>,
+    /// Who resolves seed names.
+    pub providers: Vec<Provider>,
+    /// Seed names in place of the chain spec's.
+    pub dns_seeds: Option<Vec<String>>,
+    /// Peers to be connected to at all times.
+    pub manual_peers: Vec<SocketAddr>,
+    /// Outbound connections to keep; 0 makes a node that only listens (and dials its manual peers).
+    pub outbound_target: usize,
+    /// The address to announce, when it is not the one listened on.
+    pub external_address: Option<SocketAddr>,
+    /// How long to wait for DNS peers before the bootstrap nodes are tried.
+    pub bootstrap_after: Duration,
+    /// BIP14 user agent.
+    pub user_agent: String,
+}
+
+impl NetworkConfig {
+    /// The defaults, listening on `listen_addr`.
+    pub fn new(listen_addr: SocketAddr) -> Self {
+        let public = PUBLIC_RESOLVERS.iter().filter_map(|text| text.parse().ok());
+        Self {
+            listen_addr,
+            data_dir: None,
+            providers: std::iter::once(Provider::System)
+                .chain(public.map(Provider::Server))
+                .collect(),
+            dns_seeds: None,
+            manual_peers: Vec::new(),
+            outbound_target: OUTBOUND_TARGET,
+            external_address: None,
+            bootstrap_after: Duration::from_secs(30),
+            user_agent: concat!("/quantumcoin:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
+        }
+    }
+}

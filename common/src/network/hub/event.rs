@@ -1,0 +1,56 @@
+//! What the hub hears.
+
+use std::net::SocketAddr;
+
+use bitcoin::block::Header;
+use bitcoin::{Block, BlockHash};
+use tokio::sync::oneshot;
+
+use crate::network::discovery::{Candidate, Found};
+use crate::network::peer::PeerId;
+use crate::network::peer::actor::Gone;
+use crate::network::protocol::addresses::Gossip;
+use crate::network::protocol::version::Direction;
+use crate::network::security::limits::Slot;
+use crate::network::session::{Session, SessionError};
+use crate::network::status::NetworkStatus;
+
+/// One thing that happened.
+pub(crate) enum HubEvent {
+    /// Both handshakes are over. `slot` is the inbound slot that the connection holds.
+    Established {
+        addr: SocketAddr,
+        direction: Direction,
+        session: Box<Session>,
+        slot: Option<Slot>,
+    },
+    /// A connection did not become a peer.
+    Failed {
+        addr: SocketAddr,
+        direction: Direction,
+        error: SessionError,
+    },
+    /// A peer said something.
+    Peer { id: PeerId, event: FromPeer },
+    /// A connection ended.
+    Gone { id: PeerId, gone: Gone },
+    /// DNS gave addresses.
+    Candidates(Vec<Candidate>),
+    /// A round of discovery is over; `None` when no resolver could be used.
+    DiscoveryDone(Option<Found>),
+    /// Somebody wants to know how things are.
+    Status(oneshot::Sender<NetworkStatus>),
+    /// Connect to this peer and stay connected.
+    Connect(SocketAddr),
+}
+
+/// What a peer said that concerns more than itself.
+pub(crate) enum FromPeer {
+    Headers(Vec<Header>),
+    Block(Box<Block>),
+    NotFound(Vec<BlockHash>),
+    BlockInventory(Vec<BlockHash>),
+    Addresses { list: Vec<Gossip>, solicited: bool },
+    GetAddr,
+    SendHeaders,
+}

@@ -1,0 +1,114 @@
+//! The hub's half of address exchange: greeting, answering `getaddr`, believing and passing on gossip.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bitcoin::p2p::message::NetworkMessage;
+use rand::seq::IteratorRandom;
+
+use super::{Hub, PeerId};
+use crate::network::peer::session::unix_now;
+use crate::network::protocol::addresses::{self, Gossip};
+use crate::network::protocol::version::Direction;
+use crate::reachability::Netgroup;
+
+/// Announcements of at most so many addresses are passed on (Bitcoin Core's rule): larger ones are answers.
+const MAX_RELAYED: usize = 10;
+
+/// Peers that hear of a new address from us (Bitcoin Core's figure).
+const RELAY_FANOUT: usize = 2;
+
+impl Hub {
+    /// The first words to a new peer.
+    pub(super) fn greet(&mut self, id: PeerId) {
+        self.send(id, NetworkMessage::SendHeaders);
+        let now = unix_now();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let (addr, direction) = (peer.handle.addr, peer.handle.direction);
+        let (services, addrv2) = (
+            peer.handle.version.services,
+            peer.handle.version.wants_addrv2,
+        );
+        let seen = peer.handle.version.our_addr_seen;
+        if direction == Direction::Outbound {
+            peer.bucket.asked();
+            self.book.met(addr, services, now);
+            self.send(id, NetworkMessage::GetAddr);
+            if let Some(seen) = seen {
+                self.external.vote(addr, seen.ip());
+            }
+        }
+        if let Some(own) = self.external_address() {
+            self.dials.own.insert(own.addr);
+            let own = Gossip {
+                addr: own.addr,
+                services: self.local.services,
+                time: now as u32,
+            };
+            self.send(id, addresses::write(&[own], addrv2));
+        }
+    }
+
+    pub(super) fn on_get_addr(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        // Once a connection and only to those who dialled us: asking again would map the book, and our own
+        // outbound peers could fingerprint it.
+        if std::mem::replace(&mut peer.told_addresses, true)
+            || peer.handle.direction == Direction::Outbound
+        {
+            return;
+        }
+        let addrv2 = peer.handle.version.wants_addrv2;
+        let answer = self.book.answer(unix_now() as u32, &mut rand::rng());
+        self.send(id, addresses::write(&answer, addrv2));
+    }
+
+    pub(super) fn on_addresses(&mut self, id: PeerId, list: Vec<Gossip>, solicited: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let taken = peer.bucket.take(list.len(), Instant::now());
+        let source = self.source_group(id);
+        let mut fresh = Vec::new();
+        for gossip in list.iter().take(taken) {
+            if !self.dials.own.contains(&gossip.addr) && self.book.add(*gossip, &source) {
+                fresh.push(*gossip);
+            }
+        }
+        self.metrics.addresses(taken, list.len() - taken);
+        if !solicited && !fresh.is_empty() && list.len() <= MAX_RELAYED {
+            self.relay(id, &fresh);
+        }
+        if !fresh.is_empty() {
+            self.dial_more();
+        }
+    }
+
+    fn relay(&self, from: PeerId, fresh: &[Gossip]) {
+        let targets = self
+            .peers
+            .iter()
+            .filter(|(id, _)| **id != from)
+            .map(|(id, p)| (*id, p.handle.version.wants_addrv2))
+            .choose_multiple(&mut rand::rng(), RELAY_FANOUT);
+        for (id, addrv2) in targets {
+            self.send(id, addresses::write(fresh, addrv2));
+        }
+    }
+
+    /// The source under which a peer's gossip is counted: its netgroup, or itself on a devnet.
+    fn source_group(&self, id: PeerId) -> String {
+        let addr = self.peers.get(&id).map(|p| p.handle.addr);
+        addr.map_or_else(String::new, |addr: SocketAddr| {
+            if self.local.spec.network_protocol.allow_private_addresses {
+                addr.ip().to_string()
+            } else {
+                Netgroup::of(addr.ip()).to_string()
+            }
+        })
+    }
+}

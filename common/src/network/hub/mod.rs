@@ -1,0 +1,410 @@
+//! The hub: the one task that owns the peers, the address book and the two download machines.
+//!
+//! ```text
+//! listener ─┐                       ┌─> peers (queues; never waited for)
+//! dials ────┤                       ├─> chain writer (a thread; blocks in order)
+//! peers ────┼─> events ─> [hub] ────┼─> dials
+//! DNS ──────┤                       └─> progress, status
+//! chain ────┘
+//! ```
+//! Peers wait for the hub (back-pressure); the hub waits for nobody, so there is no circle of waiting.
+//! [`dialing`] keeps connections, [`sync`] keeps the chain, [`event`] is what it hears.
+
+mod dialing;
+pub(crate) mod event;
+mod gossip;
+mod report;
+mod sync;
+pub(crate) mod writer;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::{Block, BlockHash};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::network::address_book::AddressBook;
+use crate::network::config::NetworkConfig;
+use crate::network::discovery::{Discovery, SeedReport};
+use crate::network::metrics::NetworkMetrics;
+use crate::network::peer::actor::{self, Actor, Gone};
+use crate::network::peer::session::Local;
+use crate::network::peer::{PeerHandle, PeerId, PeerStats};
+use crate::network::protocol::addresses::AddressBucket;
+use crate::network::protocol::blocks::BlockDownload;
+use crate::network::protocol::headers::HeaderSync;
+use crate::network::protocol::version::Direction;
+use crate::network::security::bans::{BanList, Offence};
+use crate::network::security::limits::Slot;
+use crate::network::session::Session;
+use crate::network::status::SyncProgress;
+use crate::transport::NodeId;
+
+use event::{FromPeer, HubEvent};
+use writer::{ChainWriter, Verified};
+
+/// How often time-outs are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often the address book is saved.
+const SAVE_INTERVAL: Duration = Duration::from_secs(300);
+
+/// One peer, as the hub sees it.
+struct Peer {
+    handle: PeerHandle,
+    /// Held for inbound peers only; gives the place back when the peer is dropped.
+    _slot: Option<Slot>,
+    bucket: AddressBucket,
+    /// Highest block that it has shown or claims.
+    height: u32,
+    /// Wants new blocks announced by `headers` (BIP130).
+    send_headers: bool,
+    told_addresses: bool,
+}
+
+/// All that the hub owns.
+pub(crate) struct Hub {
+    local: Arc<Local>,
+    config: NetworkConfig,
+    metrics: NetworkMetrics,
+    data_dir: Option<PathBuf>,
+    peers: HashMap<PeerId, Peer>,
+    next_id: PeerId,
+    book: AddressBook,
+    bans: Arc<Mutex<BanList>>,
+    discovery: Option<Arc<Discovery>>,
+    dialing: HashSet<SocketAddr>,
+    dials: dialing::DialState,
+    headers: HeaderSync<PeerId>,
+    blocks: BlockDownload<PeerId>,
+    /// Received blocks that wait for their parents, with who sent them.
+    waiting: HashMap<BlockHash, (PeerId, Block)>,
+    submitted: HashSet<BlockHash>,
+    writer: ChainWriter,
+    failed: bool,
+    announced: BlockHash,
+    seeds: Vec<SeedReport>,
+    failed_handshakes: BTreeMap<String, u64>,
+    offences: BTreeMap<&'static str, u64>,
+    refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    external: report::ExternalVotes,
+    first_peer_at: Option<Instant>,
+    progress: watch::Sender<SyncProgress>,
+    events: mpsc::Sender<HubEvent>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What [`Hub::new`] needs from the manager.
+pub(crate) struct HubParts {
+    pub(crate) local: Arc<Local>,
+    pub(crate) config: NetworkConfig,
+    pub(crate) metrics: NetworkMetrics,
+    pub(crate) bans: Arc<Mutex<BanList>>,
+    pub(crate) refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    pub(crate) progress: watch::Sender<SyncProgress>,
+    pub(crate) events: mpsc::Sender<HubEvent>,
+    pub(crate) writer: ChainWriter,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: HubParts) -> Self {
+        let spec = &parts.local.spec;
+        let allow_private = spec.network_protocol.allow_private_addresses;
+        let data_dir = parts.config.data_dir.clone();
+        let book = match &data_dir {
+            Some(dir) => AddressBook::load(dir, allow_private),
+            None => AddressBook::new(allow_private),
+        };
+        let discovery = match Discovery::new(spec, &parts.config.providers) {
+            Ok(discovery) => Some(Arc::new(discovery)),
+            Err(error) => {
+                warn!(%error, "DNS discovery is off");
+                None
+            }
+        };
+        let announced = parts.local.chain.tip().hash;
+        Self {
+            external: report::ExternalVotes::default(),
+            dials: dialing::DialState::new(Instant::now(), parts.config.manual_peers.clone()),
+            local: parts.local,
+            config: parts.config,
+            metrics: parts.metrics,
+            data_dir,
+            peers: HashMap::new(),
+            next_id: 1,
+            book,
+            bans: parts.bans,
+            discovery,
+            dialing: HashSet::new(),
+            headers: HeaderSync::default(),
+            blocks: BlockDownload::default(),
+            waiting: HashMap::new(),
+            submitted: HashSet::new(),
+            writer: parts.writer,
+            failed: false,
+            announced,
+            seeds: Vec::new(),
+            failed_handshakes: BTreeMap::new(),
+            offences: BTreeMap::new(),
+            refused: parts.refused,
+            first_peer_at: None,
+            progress: parts.progress,
+            events: parts.events,
+            tasks: parts.tasks,
+            stop: parts.stop,
+        }
+    }
+
+    /// Runs until stopped; then closes every peer and saves the address book.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<HubEvent>,
+        mut verified: mpsc::Receiver<Verified>,
+    ) {
+        let mut tip = self.local.chain.subscribe();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut save = tokio::time::interval(SAVE_INTERVAL);
+        self.refresh_wanted();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(result) = verified.recv() => self.on_verified(result),
+                Some(event) = events.recv() => self.on_event(event),
+                Ok(()) = tip.changed() => self.on_new_tip(),
+                _ = tick.tick() => self.dial_more(),
+                _ = save.tick() => self.save_book(),
+            }
+            self.drive_sync();
+            self.publish();
+        }
+        for peer in self.peers.values() {
+            peer.handle.stop.cancel();
+        }
+        self.save_book();
+    }
+
+    fn on_event(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Established {
+                addr,
+                direction,
+                session,
+                slot,
+            } => {
+                self.on_established(addr, direction, *session, slot);
+            }
+            HubEvent::Failed {
+                addr,
+                direction,
+                error,
+            } => {
+                let key = format!("{}.{}", direction.as_str(), error.kind());
+                *self.failed_handshakes.entry(key).or_default() += 1;
+                self.metrics.handshake_failed(direction, error.kind());
+                debug!(%addr, direction = direction.as_str(), %error, "no peer");
+                if direction == Direction::Outbound {
+                    self.on_dial_failed(addr, &error);
+                }
+            }
+            HubEvent::Peer { id, event } => self.on_peer(id, event),
+            HubEvent::Gone { id, gone } => self.on_gone(id, &gone),
+            HubEvent::Candidates(list) => self.on_candidates(list),
+            HubEvent::DiscoveryDone(found) => self.on_discovery_done(found),
+            HubEvent::Status(reply) => {
+                // Whoever asked may have gone; nothing to do then.
+                let _ = reply.send(self.status());
+            }
+            HubEvent::Connect(addr) => {
+                self.dials.add_manual(addr);
+                self.dial_more();
+            }
+        }
+    }
+
+    fn on_peer(&mut self, id: PeerId, event: FromPeer) {
+        if !self.peers.contains_key(&id) {
+            return;
+        }
+        match event {
+            FromPeer::Headers(headers) => self.on_headers(id, &headers),
+            FromPeer::Block(block) => self.on_block(id, *block),
+            FromPeer::NotFound(hashes) => {
+                for hash in hashes {
+                    self.blocks.on_not_found(id, hash);
+                }
+            }
+            FromPeer::BlockInventory(hashes) => self.on_inventory(id, &hashes),
+            FromPeer::Addresses { list, solicited } => self.on_addresses(id, list, solicited),
+            FromPeer::GetAddr => self.on_get_addr(id),
+            FromPeer::SendHeaders => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.send_headers = true;
+                }
+            }
+        }
+    }
+
+    fn on_established(
+        &mut self,
+        addr: SocketAddr,
+        direction: Direction,
+        session: Session,
+        slot: Option<Slot>,
+    ) {
+        self.dialing.remove(&addr);
+        let node_id = session.remote.node_id;
+        if let Some(reason) = self.unwelcome(addr, direction, node_id) {
+            debug!(%addr, reason, "connection closed after the handshake");
+            return;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let (outbox, inbox) = actor::outbox(&self.local);
+        let stats = Arc::new(PeerStats::default());
+        let stop = self.stop.child_token();
+        let now = Instant::now();
+        let height = u32::try_from(session.version.start_height).unwrap_or(0);
+        info!(
+            peer = id, %addr, direction = direction.as_str(), node_id = %node_id,
+            user_agent = %session.version.user_agent, height, "peer connected"
+        );
+        let actor = Actor {
+            id,
+            local: Arc::clone(&self.local),
+            hub: self.events.clone(),
+            stats: Arc::clone(&stats),
+            outbox: outbox.clone(),
+            stop: stop.clone(),
+        };
+        let peer = Peer {
+            handle: PeerHandle {
+                id,
+                addr,
+                direction,
+                remote: session.remote.clone(),
+                version: session.version.clone(),
+                since: now,
+                stats,
+                outbox,
+                stop,
+            },
+            _slot: slot,
+            bucket: AddressBucket::new(now),
+            height,
+            send_headers: false,
+            told_addresses: false,
+        };
+        self.tasks.spawn(actor.run(session, inbox));
+        self.first_peer_at.get_or_insert(now);
+        self.headers.peer_joined(id);
+        self.blocks.peer_joined(id, height, now);
+        self.metrics.peer_connected(direction);
+        self.peers.insert(id, peer);
+        self.greet(id);
+    }
+
+    /// Why a connection that just came about is not kept.
+    fn unwelcome(
+        &mut self,
+        addr: SocketAddr,
+        direction: Direction,
+        node_id: NodeId,
+    ) -> Option<&'static str> {
+        if node_id == self.local.endpoint.identity().node_id() {
+            self.dials.own.insert(addr);
+            self.book.forget(addr);
+            return Some("it is ourselves");
+        }
+        let same =
+            |p: &&Peer| p.handle.remote.node_id == node_id && p.handle.direction == direction;
+        if self.peers.values().find(same).is_some() {
+            return Some("already connected to this node");
+        }
+        let outbound = self.count(Direction::Outbound);
+        if direction == Direction::Outbound
+            && outbound >= self.config.outbound_target
+            && !self.dials.is_manual(addr)
+        {
+            return Some("enough outbound peers");
+        }
+        None
+    }
+
+    fn on_gone(&mut self, id: PeerId, gone: &Gone) {
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        info!(peer = id, addr = %peer.handle.addr, reason = gone.reason, "peer gone");
+        self.headers.peer_left(id);
+        self.blocks.peer_left(id);
+        self.metrics.peer_gone(peer.handle.direction);
+        if let Some(offence) = gone.offence {
+            self.note_offence(peer.handle.addr, offence);
+        }
+        if peer.handle.direction == Direction::Outbound {
+            self.on_outbound_gone(peer.handle.addr);
+        }
+    }
+
+    /// Ends a connection because of what the peer did.
+    fn punish(&mut self, id: PeerId, offence: Offence, reason: &str) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let addr = peer.handle.addr;
+        warn!(
+            target: "security", peer = id, %addr, offence = offence.as_str(), reason,
+            "peer dropped for an offence"
+        );
+        peer.handle.stop.cancel();
+        self.note_offence(addr, offence);
+    }
+
+    fn note_offence(&mut self, addr: SocketAddr, offence: Offence) {
+        *self.offences.entry(offence.as_str()).or_default() += 1;
+        self.metrics.offence(offence);
+        if offence.is_proof() && !self.dials.is_manual(addr) {
+            let mut bans = self
+                .bans
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            bans.ban(addr.ip(), offence, Instant::now());
+        }
+    }
+
+    /// Sends a small message; a peer that does not read is dropped.
+    fn send(&self, id: PeerId, message: NetworkMessage) {
+        if let Some(peer) = self.peers.get(&id)
+            && !peer.handle.outbox.send(message)
+        {
+            peer.handle.stop.cancel();
+        }
+    }
+
+    fn count(&self, direction: Direction) -> usize {
+        self.peers
+            .values()
+            .filter(|p| p.handle.direction == direction)
+            .count()
+    }
+
+    fn save_book(&self) {
+        if let Some(dir) = &self.data_dir
+            && let Err(error) = self.book.save(dir)
+        {
+            warn!(%error, "the address book was not saved");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the hub says of itself: status, and the address at which others see us.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Hub, Peer};
+use crate::network::protocol::version::Direction;
+use crate::network::status::{ExternalAddress, NetworkStatus, PeerStatus, SecurityStatus};
+use crate::reachability::netgroup::is_dialable;
+
+/// Peers that must agree on our address before we believe it: one alone may lie.
+const VOTES_NEEDED: usize = 2;
+
+/// Votes kept; one for each peer that we dialled lately.
+const MAX_VOTES: usize = 64;
+
+/// At which of our addresses outbound peers see us; one vote an address.
+#[derive(Debug, Default)]
+pub(super) struct ExternalVotes {
+    votes: HashMap<IpAddr, IpAddr>,
+}
+
+impl ExternalVotes {
+    pub(super) fn vote(&mut self, voter: SocketAddr, seen: IpAddr) {
+        if self.votes.len() < MAX_VOTES || self.votes.contains_key(&voter.ip()) {
+            self.votes.insert(voter.ip(), seen.to_canonical());
+        }
+    }
+
+    /// The address with most votes.
+    fn winner(&self) -> Option<(IpAddr, usize)> {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for seen in self.votes.values() {
+            *counts.entry(*seen).or_default() += 1;
+        }
+        counts.into_iter().max_by_key(|(ip, votes)| (*votes, *ip))
+    }
+}
+
+impl Hub {
+    /// Where we tell others to find us: what the operator set, else the address that we listen on, else
+    /// what enough peers see. `None` while that is unknown or can't be dialled.
+    pub(super) fn external_address(&self) -> Option<ExternalAddress> {
+        let listen = self.local.listen_addr;
+        let seen = self.external.winner();
+        let votes_for = |ip| {
+            seen.filter(|(winner, _)| *winner == ip)
+                .map_or(0, |(_, n)| n)
+        };
+        let found = if let Some(addr) = self.config.external_address {
+            ExternalAddress {
+                addr,
+                votes: votes_for(addr.ip()),
+                direct: addr.ip() == listen.ip(),
+            }
+        } else if !listen.ip().is_unspecified() {
+            ExternalAddress {
+                addr: listen,
+                votes: votes_for(listen.ip()),
+                direct: true,
+            }
+        } else {
+            let (ip, votes) = seen.filter(|(_, votes)| *votes >= VOTES_NEEDED)?;
+            ExternalAddress {
+                addr: SocketAddr::new(ip, listen.port()),
+                votes,
+                direct: false,
+            }
+        };
+        let allow_private = self.local.spec.network_protocol.allow_private_addresses;
+        is_dialable(found.addr, allow_private).then_some(found)
+    }
+
+    pub(super) fn status(&self) -> NetworkStatus {
+        let (known, tried) = self.book.counts();
+        let mut peers: Vec<_> = self.peers.values().map(peer_status).collect();
+        peers.sort_by_key(|p| p.id);
+        NetworkStatus {
+            network: self.local.spec.network.clone(),
+            node_id: self.local.endpoint.identity().node_id().to_string(),
+            listen_addr: self.local.listen_addr,
+            external: self.external_address(),
+            outbound: self.count(Direction::Outbound),
+            inbound: self.count(Direction::Inbound),
+            peers,
+            sync: self.sync_progress(),
+            known_addresses: known,
+            tried_addresses: tried,
+            seeds: self.seeds.clone(),
+            security: SecurityStatus {
+                refused: self
+                    .refused
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
+                failed_handshakes: self.failed_handshakes.clone(),
+                offences: self.offences.clone(),
+                bans: self
+                    .bans
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .len(Instant::now()),
+            },
+        }
+    }
+}
+
+fn peer_status(peer: &Peer) -> PeerStatus {
+    let handle = &peer.handle;
+    let ping = handle.stats.ping_us.load(Ordering::Relaxed);
+    PeerStatus {
+        id: handle.id,
+        addr: handle.addr,
+        direction: handle.direction.as_str(),
+        node_id: handle.remote.node_id.to_string(),
+        transport: handle.remote.transport.as_str(),
+        user_agent: handle.version.user_agent.clone(),
+        protocol_version: handle.version.protocol_version,
+        services: handle.version.services,
+        height: peer.height,
+        connected_seconds: handle.since.elapsed().as_secs(),
+        ping_us: (ping > 0).then_some(ping),
+        bytes_in: handle.stats.bytes_in.load(Ordering::Relaxed),
+        bytes_out: handle.stats.bytes_out.load(Ordering::Relaxed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_majority_tells_our_address_and_a_voter_votes_once() {
+        let mut votes = ExternalVotes::default();
+        let voter = |n: u8| SocketAddr::new([9, 9, 9, n].into(), 8333);
+        for _ in 0..10 {
+            votes.vote(voter(1), [6, 6, 6, 6].into());
+        }
+        votes.vote(voter(2), [7, 7, 7, 7].into());
+        votes.vote(voter(3), [7, 7, 7, 7].into());
+        assert_eq!(votes.winner(), Some(([7, 7, 7, 7].into(), 2)));
+    }
+
+    #[test]
+    fn votes_are_bounded() {
+        let mut votes = ExternalVotes::default();
+        for n in 0..1_000_u32 {
+            let voter = IpAddr::V4((0x0900_0000 + n).into());
+            votes.vote(SocketAddr::new(voter, 1), [7, 7, 7, 7].into());
+        }
+        assert_eq!(votes.votes.len(), MAX_VOTES);
+    }
+}

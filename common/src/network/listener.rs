@@ -1,0 +1,96 @@
+//! The listener: admits connections within the limits and hands them to their handshakes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::network::hub::event::HubEvent;
+use crate::network::metrics::NetworkMetrics;
+use crate::network::peer::session::{Local, establish};
+use crate::network::protocol::version::Direction;
+use crate::network::security::bans::BanList;
+use crate::network::security::limits::{Admission, Refusal, Slot};
+use crate::reachability::netgroup::canonical_socket;
+
+/// Pause after a failed `accept`: out of descriptors is a passing state, not a reason to stop.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Accepts connections until stopped.
+pub(crate) struct Listener {
+    pub(crate) local: Arc<Local>,
+    pub(crate) admission: Admission,
+    pub(crate) bans: Arc<Mutex<BanList>>,
+    pub(crate) refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    pub(crate) metrics: NetworkMetrics,
+    pub(crate) events: mpsc::Sender<HubEvent>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Listener {
+    pub(crate) async fn run(self, socket: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, addr)) => self.admit(stream, canonical_socket(addr)),
+                Err(error) => {
+                    warn!(%error, "accept failed; going on");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, addr: SocketAddr) {
+        match self.slot(addr) {
+            Ok(slot) => self.shake_hands(stream, addr, slot),
+            Err(refusal) => {
+                debug!(%addr, %refusal, "connection refused");
+                self.metrics.refused(refusal);
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                *refused.entry(refusal.as_str()).or_default() += 1;
+            }
+        }
+    }
+
+    fn slot(&self, addr: SocketAddr) -> Result<Slot, Refusal> {
+        let bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
+        if bans.banned(addr.ip(), Instant::now()).is_some() {
+            return Err(Refusal::Banned);
+        }
+        drop(bans);
+        self.admission.admit(addr.ip())
+    }
+
+    fn shake_hands(&self, stream: TcpStream, addr: SocketAddr, mut slot: Slot) {
+        let local = Arc::clone(&self.local);
+        let events = self.events.clone();
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let direction = Direction::Inbound;
+            let event = tokio::select! {
+                () = stop.cancelled() => return,
+                result = establish(&local, stream, addr, direction) => match result {
+                    Ok(session) => {
+                        slot.handshake_done();
+                        let session = Box::new(session);
+                        HubEvent::Established { addr, direction, session, slot: Some(slot) }
+                    }
+                    Err(error) => HubEvent::Failed { addr, direction, error },
+                },
+            };
+            // The hub is gone only when the node stops.
+            let _ = events.send(event).await;
+        });
+    }
+}

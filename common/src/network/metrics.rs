@@ -1,0 +1,130 @@
+//! Metrics of the network part. Labels come from closed lists: no address and no word of a peer.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::network::discovery::Found;
+use crate::network::protocol::version::Direction;
+use crate::network::security::bans::Offence;
+use crate::network::security::limits::Refusal;
+use crate::network::status::SyncProgress;
+use crate::service::metrics::{Metrics, MetricsError};
+
+/// Handles of the network's metrics; cloning shares them.
+#[derive(Debug, Clone)]
+pub struct NetworkMetrics {
+    peers: IntGaugeVec,
+    connections: IntCounterVec,
+    failed_handshakes: IntCounterVec,
+    refused: IntCounterVec,
+    offences: IntCounterVec,
+    header_height: IntGauge,
+    block_height: IntGauge,
+    synced: IntGauge,
+    headers: IntCounter,
+    blocks: IntCounter,
+    stalls: IntCounter,
+    addresses: IntCounterVec,
+    dns_addresses: IntGauge,
+}
+
+impl NetworkMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When the registry holds one of the names already.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            peers: metrics.gauge_vec("peers", "Connected peers", &["direction"])?,
+            connections: metrics.counter_vec(
+                "connections_total",
+                "Connections that became peers",
+                &["direction"],
+            )?,
+            failed_handshakes: metrics.counter_vec(
+                "failed_handshakes_total",
+                "Connections that did not become peers",
+                &["direction", "kind"],
+            )?,
+            refused: metrics.counter_vec(
+                "refused_connections_total",
+                "Inbound connections refused before the handshake",
+                &["reason"],
+            )?,
+            offences: metrics.counter_vec(
+                "offences_total",
+                "Peers dropped for what they did",
+                &["kind"],
+            )?,
+            header_height: metrics.gauge("header_height_blocks", "Height of the best header")?,
+            block_height: metrics
+                .gauge("block_height_blocks", "Height of the best verified block")?,
+            synced: metrics.gauge("synced", "1 when all peers' headers are known and verified")?,
+            headers: metrics.counter("headers_accepted_total", "New headers accepted")?,
+            blocks: metrics.counter("blocks_verified_total", "Blocks verified and stored")?,
+            stalls: metrics.counter("block_stalls_total", "Peers that stalled a block download")?,
+            addresses: metrics.counter_vec(
+                "gossiped_addresses_total",
+                "Addresses that peers told",
+                &["result"],
+            )?,
+            dns_addresses: metrics
+                .gauge("dns_addresses", "Addresses that the last round of DNS gave")?,
+        })
+    }
+
+    pub(crate) fn peer_connected(&self, direction: Direction) {
+        self.peers.with_label_values(&[direction.as_str()]).inc();
+        self.connections
+            .with_label_values(&[direction.as_str()])
+            .inc();
+    }
+
+    pub(crate) fn peer_gone(&self, direction: Direction) {
+        self.peers.with_label_values(&[direction.as_str()]).dec();
+    }
+
+    pub(crate) fn handshake_failed(&self, direction: Direction, kind: &'static str) {
+        self.failed_handshakes
+            .with_label_values(&[direction.as_str(), kind])
+            .inc();
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused.with_label_values(&[refusal.as_str()]).inc();
+    }
+
+    pub(crate) fn offence(&self, offence: Offence) {
+        self.offences.with_label_values(&[offence.as_str()]).inc();
+    }
+
+    pub(crate) fn headers_accepted(&self, count: usize) {
+        self.headers.inc_by(count as u64);
+    }
+
+    pub(crate) fn block_connected(&self) {
+        self.blocks.inc();
+    }
+
+    pub(crate) fn stall(&self) {
+        self.stalls.inc();
+    }
+
+    pub(crate) fn addresses(&self, taken: usize, ignored: usize) {
+        self.addresses
+            .with_label_values(&["taken"])
+            .inc_by(taken as u64);
+        self.addresses
+            .with_label_values(&["ignored"])
+            .inc_by(ignored as u64);
+    }
+
+    pub(crate) fn discovery(&self, found: &Found) {
+        self.dns_addresses.set(found.candidates.len() as i64);
+    }
+
+    pub(crate) fn progress(&self, progress: &SyncProgress) {
+        self.header_height.set(i64::from(progress.header_height));
+        self.block_height.set(i64::from(progress.block_height));
+        self.synced.set(i64::from(progress.synced));
+    }
+}

@@ -1,0 +1,299 @@
+//! Runs one established connection: a reader, and a writer with two queues of which the small one goes
+//! first, so that a ping never waits behind a block.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bitcoin::consensus::deserialize;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::session::{Local, unix_now};
+use super::{BULK_QUEUE, CONTROL_QUEUE, Outbox, PeerId, PeerStats};
+use crate::network::channel::{MessageReader, MessageWriter};
+use crate::network::hub::event::{FromPeer, HubEvent};
+use crate::network::protocol::addresses;
+use crate::network::protocol::headers::HEADERS_PER_MESSAGE;
+use crate::network::security::bans::Offence;
+use crate::network::security::ledger::{Charge, Ledger, PushLimits, block_hash};
+use crate::network::session::Session;
+
+/// A ping this often keeps NAT bindings open and measures the round trip (Bitcoin Core's interval).
+const PING_INTERVAL: Duration = Duration::from_secs(120);
+
+/// A peer that says nothing for so long is dead (Bitcoin Core's limit).
+const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
+
+/// Longest that one message may take to leave; a peer that reads slower holds our memory for nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) reason: String,
+    pub(crate) offence: Option<Offence>,
+}
+
+impl Gone {
+    fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            offence: None,
+        }
+    }
+}
+
+/// The parts of a new connection that its two tasks share.
+pub(crate) struct Actor {
+    pub(crate) id: PeerId,
+    pub(crate) local: Arc<Local>,
+    pub(crate) hub: mpsc::Sender<HubEvent>,
+    pub(crate) stats: Arc<PeerStats>,
+    pub(crate) outbox: Outbox,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The receiving ends of an [`Outbox`].
+pub(crate) struct Inbox {
+    control: mpsc::Receiver<NetworkMessage>,
+    bulk: mpsc::Receiver<NetworkMessage>,
+}
+
+/// Makes the queues of a connection.
+pub(crate) fn outbox(local: &Local) -> (Outbox, Inbox) {
+    let protocol = &local.spec.network_protocol;
+    let limits = PushLimits {
+        messages_per_minute: protocol.max_messages_per_minute,
+        bytes_per_minute: protocol.max_bytes_per_minute,
+    };
+    let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
+    let (bulk, bulk_rx) = mpsc::channel(BULK_QUEUE);
+    let ledger = Arc::new(std::sync::Mutex::new(Ledger::new(limits, Instant::now())));
+    (
+        Outbox {
+            control,
+            bulk,
+            ledger,
+        },
+        Inbox {
+            control: control_rx,
+            bulk: bulk_rx,
+        },
+    )
+}
+
+impl Actor {
+    /// Runs until the connection ends; tells the hub why. The hub has been told of the peer before.
+    pub(crate) async fn run(self, session: Session, inbox: Inbox) {
+        let writer = tokio::spawn(write_loop(
+            session.writer,
+            inbox,
+            Arc::clone(&self.stats),
+            self.stop.clone(),
+        ));
+        let gone = tokio::select! {
+            gone = self.read_loop(session.reader) => gone,
+            () = self.stop.cancelled() => Gone::because("closed by us"),
+        };
+        self.stop.cancel();
+        // A panic in the writer would have been reported by the runtime; there is nothing left to do for it.
+        let _ = writer.await;
+        let _ = self.hub.send(HubEvent::Gone { id: self.id, gone }).await;
+    }
+
+    async fn read_loop(&self, mut reader: MessageReader<OwnedReadHalf>) -> Gone {
+        let mut ping: Option<(u64, Instant)> = None;
+        let mut ping_timer = tokio::time::interval(PING_INTERVAL);
+        let mut heard = Instant::now();
+        loop {
+            // `read_sized` is not cancel-safe, so the ping timer runs inside the wait for it.
+            let read = reader.read_sized();
+            tokio::pin!(read);
+            let received = loop {
+                tokio::select! {
+                    received = &mut read => break received,
+                    _ = ping_timer.tick() => {
+                        if heard.elapsed() >= DEAD_AFTER {
+                            return Gone::because("silent for 20 minutes");
+                        }
+                        if ping.is_none() {
+                            let nonce = rand::random();
+                            ping = Some((nonce, Instant::now()));
+                            if !self.outbox.send(NetworkMessage::Ping(nonce)) {
+                                return Gone::because("does not read");
+                            }
+                        }
+                    }
+                }
+            };
+            let (message, bytes) = match received {
+                Ok(received) => received,
+                Err(error) => {
+                    let offence = error.is_peer_fault().then_some(Offence::Protocol);
+                    return Gone {
+                        reason: error.to_string(),
+                        offence,
+                    };
+                }
+            };
+            heard = Instant::now();
+            PeerStats::add(&self.stats.bytes_in, bytes);
+            let charge = self
+                .outbox
+                .with_ledger(|l| l.received(&message, bytes, heard));
+            match charge {
+                Charge::Solicited | Charge::Allowed => {}
+                Charge::Throttle(wait) => tokio::time::sleep(wait).await,
+                Charge::Exceeded => {
+                    let reason = "far over the limit of unsolicited messages".to_owned();
+                    return Gone {
+                        reason,
+                        offence: Some(Offence::Flood),
+                    };
+                }
+            }
+            if let NetworkMessage::Pong(nonce) = message {
+                if let Some((_, sent)) = ping.take_if(|(expected, _)| *expected == nonce) {
+                    let micros = sent.elapsed().as_micros() as u64;
+                    self.stats.ping_us.store(micros.max(1), Ordering::Relaxed);
+                }
+                continue;
+            }
+            if let Err(gone) = self.handle(message, charge == Charge::Solicited).await {
+                return gone;
+            }
+        }
+    }
+
+    /// Answers what needs no common state, and passes on the rest.
+    async fn handle(&self, message: NetworkMessage, solicited: bool) -> Result<(), Gone> {
+        let event = match message {
+            NetworkMessage::Ping(nonce) => return self.reply(NetworkMessage::Pong(nonce)),
+            NetworkMessage::GetHeaders(request) => return self.serve_headers(&request).await,
+            NetworkMessage::GetData(items) => return self.serve_data(items).await,
+            NetworkMessage::Headers(headers) => FromPeer::Headers(headers),
+            NetworkMessage::Block(block) => FromPeer::Block(Box::new(block)),
+            NetworkMessage::NotFound(items) => {
+                FromPeer::NotFound(items.iter().filter_map(block_hash).collect())
+            }
+            NetworkMessage::Inv(items) => {
+                let blocks: Vec<_> = items.iter().filter_map(block_hash).collect();
+                if blocks.is_empty() {
+                    return Ok(());
+                }
+                FromPeer::BlockInventory(blocks)
+            }
+            NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => FromPeer::Addresses {
+                list: addresses::read(&message, unix_now() as u32),
+                solicited,
+            },
+            NetworkMessage::GetAddr => FromPeer::GetAddr,
+            NetworkMessage::SendHeaders => FromPeer::SendHeaders,
+            NetworkMessage::Version(_) | NetworkMessage::Verack => {
+                return Err(Gone {
+                    reason: format!("{} after the handshake", message.cmd()),
+                    offence: Some(Offence::Protocol),
+                });
+            }
+            other => {
+                debug!(peer = self.id, command = other.cmd(), "message ignored");
+                return Ok(());
+            }
+        };
+        self.hub
+            .send(HubEvent::Peer { id: self.id, event })
+            .await
+            .map_err(|_| Gone::because("the node stops"))
+    }
+
+    fn reply(&self, message: NetworkMessage) -> Result<(), Gone> {
+        if self.outbox.send(message) {
+            Ok(())
+        } else {
+            Err(Gone::because("does not read"))
+        }
+    }
+
+    /// Large answers wait for room in the bulk queue: a peer that asks and does not read holds four of them.
+    async fn reply_bulk(&self, message: NetworkMessage) -> Result<(), Gone> {
+        if self.outbox.send_bulk(message).await {
+            Ok(())
+        } else {
+            Err(Gone::because("connection closed"))
+        }
+    }
+
+    async fn serve_headers(&self, request: &GetHeadersMessage) -> Result<(), Gone> {
+        let headers = self.local.chain.headers_after(
+            &request.locator_hashes,
+            request.stop_hash,
+            HEADERS_PER_MESSAGE,
+        );
+        self.reply_bulk(NetworkMessage::Headers(headers)).await
+    }
+
+    async fn serve_data(&self, items: Vec<Inventory>) -> Result<(), Gone> {
+        let mut missing = Vec::new();
+        for item in items {
+            let Some(hash) = block_hash(&item) else {
+                missing.push(item);
+                continue;
+            };
+            let chain = Arc::clone(&self.local.chain);
+            let read = tokio::task::spawn_blocking(move || chain.block(&hash)).await;
+            let block = match read {
+                Ok(Ok(Some(bytes))) => deserialize(&bytes).ok(),
+                Ok(Ok(None)) => None,
+                Ok(Err(error)) => {
+                    tracing::error!(%hash, %error, "a stored block can't be read");
+                    None
+                }
+                Err(_) => None,
+            };
+            match block {
+                Some(block) => self.reply_bulk(NetworkMessage::Block(block)).await?,
+                None => missing.push(item),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.reply_bulk(NetworkMessage::NotFound(missing)).await
+    }
+}
+
+/// Writes until the connection ends. Small messages go before large ones.
+async fn write_loop(
+    mut writer: MessageWriter<OwnedWriteHalf>,
+    mut inbox: Inbox,
+    stats: Arc<PeerStats>,
+    stop: CancellationToken,
+) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(message) = inbox.control.recv() => message,
+            Some(message) = inbox.bulk.recv() => message,
+            else => return,
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, writer.write(&message)).await {
+            Ok(Ok(bytes)) => PeerStats::add(&stats.bytes_out, bytes),
+            Ok(Err(error)) => {
+                debug!(%error, "write failed");
+                stop.cancel();
+                return;
+            }
+            Err(_) => {
+                debug!("peer reads too slowly");
+                stop.cancel();
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a node brings to its connections, and the deadline under which they are made.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::chain::Blockchain;
+use crate::chain_spec::ChainSpec;
+use crate::network::protocol::version::{Direction, LocalVersion};
+use crate::network::session::{Session, SessionError, shake_hands};
+use crate::transport::Endpoint;
+
+/// What every connection of a node needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) chain: Arc<Blockchain>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) nonce: u64,
+    pub(crate) services: u64,
+    pub(crate) user_agent: String,
+    pub(crate) listen_addr: SocketAddr,
+}
+
+impl Local {
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.spec.network_protocol.connection_timeout)
+    }
+
+    fn version(&self, their_addr: SocketAddr) -> LocalVersion {
+        let protocol = &self.spec.network_protocol;
+        LocalVersion {
+            protocol_version: protocol.protocol_version,
+            min_protocol_version: protocol.min_protocol_version,
+            services: self.services,
+            user_agent: self.user_agent.clone(),
+            start_height: i32::try_from(self.chain.tip().height).unwrap_or(i32::MAX),
+            relay: false,
+            nonce: self.nonce,
+            now: unix_now() as i64,
+            our_addr: self.listen_addr,
+            their_addr,
+        }
+    }
+}
+
+/// Opens a TCP connection within the time-out. With a specific listen address it comes from there, so that
+/// peers see one address of ours.
+pub(crate) async fn dial(local: &Local, addr: SocketAddr) -> Result<TcpStream, SessionError> {
+    let connect = async {
+        let own = local.listen_addr.ip();
+        let socket = if addr.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        if !own.is_unspecified() && own.is_ipv4() == addr.is_ipv4() {
+            socket.bind(SocketAddr::new(own, 0))?;
+        }
+        socket.connect(addr).await
+    };
+    match tokio::time::timeout(local.timeout(), connect).await {
+        Ok(result) => result.map_err(SessionError::Connect),
+        Err(_) => Err(SessionError::Timeout("the connection", local.timeout())),
+    }
+}
+
+/// Does both handshakes within one deadline: whoever is slow in the first has less time for the second.
+pub(crate) async fn establish(
+    local: &Local,
+    stream: TcpStream,
+    addr: SocketAddr,
+    direction: Direction,
+) -> Result<Session, SessionError> {
+    let version = local.version(addr);
+    let handshakes = shake_hands(
+        &local.endpoint,
+        local.spec.magic(),
+        version,
+        stream,
+        direction,
+    );
+    match tokio::time::timeout(local.timeout(), handshakes).await {
+        Ok(result) => result,
+        Err(_) => Err(SessionError::Timeout("the handshakes", local.timeout())),
+    }
+}
+
+/// Seconds since 1970; 0 on a clock before that.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}

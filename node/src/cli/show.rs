@@ -1,0 +1,104 @@
+//! What the command line prints: the only place of the node that writes to standard output.
+#![expect(clippy::print_stdout, reason = "printing is what this module is for")]
+
+use std::net::SocketAddr;
+
+use quantumcoin::chain_spec::GenesisSpec;
+use quantumcoin::network::SyncReport;
+use quantumcoin_node::client;
+use serde_json::Value;
+
+/// An error with its causes, to standard error.
+pub(super) fn error(error: &anyhow::Error) {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("error: {}", causes.join(": "));
+}
+
+pub(super) fn text(text: &str) {
+    print!("{text}");
+}
+
+pub(super) fn hashes(count: u64) {
+    eprint!("\r{:.1} billion hashes", count as f64 / 1e9);
+}
+
+pub(super) fn genesis(genesis: &GenesisSpec) {
+    eprintln!();
+    println!("[genesis]");
+    match toml::to_string(genesis) {
+        Ok(text) => print!("{text}"),
+        Err(error) => eprintln!("error: {error}"),
+    }
+}
+
+pub(super) fn sync_report(report: &SyncReport) {
+    println!(
+        "synced: block {} ({}), {} blocks verified in {:.1} s, {} peers",
+        report.height,
+        report.tip,
+        report.blocks,
+        report.elapsed.as_secs_f64(),
+        report.peers
+    );
+}
+
+/// Prints the status of the node whose API is at `http`.
+pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
+    let status = client::get(http, "/api/v1/status").await?;
+    if json {
+        println!("{status}");
+        return Ok(());
+    }
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    println!("network    {}", text(&status["network"]));
+    println!("node id    {}", text(&status["node_id"]));
+    println!("listens    {}", text(&status["listen_addr"]));
+    match &status["external"] {
+        Value::Null => println!("reachable  unknown: fewer than two peers agree on our address"),
+        external => println!(
+            "reachable  {} (seen by {})",
+            text(&external["addr"]),
+            external["votes"]
+        ),
+    }
+    println!(
+        "chain      block {} of {}{}",
+        status["sync"]["block_height"],
+        status["sync"]["header_height"],
+        if status["sync"]["synced"] == Value::Bool(true) {
+            ", synced"
+        } else {
+            ""
+        }
+    );
+    println!(
+        "peers      {} outbound, {} inbound; {} addresses known",
+        status["outbound"], status["inbound"], status["known_addresses"]
+    );
+    for seed in status["seeds"].as_array().into_iter().flatten() {
+        println!(
+            "seed       {} via {}: {} addresses{}",
+            text(&seed["seed"]),
+            text(&seed["provider"]),
+            seed["addresses"],
+            seed["error"]
+                .as_str()
+                .map_or_else(String::new, |e| format!(" ({e})"))
+        );
+    }
+    for peer in status["peers"].as_array().into_iter().flatten() {
+        println!(
+            "  {:<9} {:<24} block {:<8} {} {}",
+            text(&peer["direction"]),
+            text(&peer["addr"]),
+            peer["height"],
+            text(&peer["transport"]),
+            text(&peer["user_agent"])
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! What an operator may set: defaults, then the TOML file, then environment and flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::network::NetworkConfig;
+use quantumcoin::network::discovery::Provider;
+use quantumcoin::service::{dirs, spec};
+use serde::Deserialize;
+
+/// Where the API listens by default. Loopback: it is for the operator.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:8332";
+
+/// Name of the data directory below the user's.
+const PROGRAM: &str = "quantumcoin-node";
+
+/// Settings as flags, environment (`QTC_NODE_…`) and, with the same names, as keys of the config file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Built-in network: mainnet, testnet or devnet [default: mainnet]
+    #[arg(long, env = "QTC_NETWORK")]
+    pub network: Option<String>,
+    /// Chain spec file, in place of a built-in network
+    #[arg(long, env = "QTC_CHAIN_SPEC", value_name = "FILE")]
+    pub chain_spec: Option<PathBuf>,
+    /// Where chain, identity and address book are kept [default: by XDG]
+    #[arg(long, env = "QTC_NODE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen for peers [default: 0.0.0.0 and the network's port; devnet: 127.0.0.1]
+    #[arg(long, env = "QTC_NODE_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where the HTTP API listens [default: 127.0.0.1:8332]
+    #[arg(long, env = "QTC_NODE_HTTP", value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Resolver for seed names, in place of the system's and the public ones (repeatable)
+    #[arg(
+        long,
+        env = "QTC_NODE_RESOLVER",
+        value_name = "ADDR[:PORT]",
+        value_delimiter = ','
+    )]
+    pub resolver: Vec<String>,
+    /// DNS seed, in place of the chain spec's (repeatable)
+    #[arg(
+        long,
+        env = "QTC_NODE_DNS_SEED",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub dns_seed: Vec<String>,
+    /// Peer to be connected to at all times (repeatable)
+    #[arg(
+        long,
+        env = "QTC_NODE_CONNECT",
+        value_name = "ADDR:PORT",
+        value_delimiter = ','
+    )]
+    pub connect: Vec<SocketAddr>,
+    /// The address to announce to others, when it is not the one listened on
+    #[arg(long, env = "QTC_NODE_EXTERNAL_ADDRESS", value_name = "ADDR:PORT")]
+    pub external_address: Option<SocketAddr>,
+    /// Outbound connections to keep [default: 8]
+    #[arg(long, env = "QTC_NODE_OUTBOUND", value_name = "N")]
+    pub outbound: Option<usize>,
+    /// Mine a block so often, in seconds (devnets only)
+    #[arg(long, env = "QTC_NODE_MINE_EVERY", value_name = "SECONDS")]
+    pub mine_every: Option<f64>,
+    /// Log level or filter, e.g. `debug` or `info,quantumcoin::network=debug` [default: info]
+    #[arg(long, env = "QTC_NODE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+impl Settings {
+    /// These settings, and those of `file` where these say nothing.
+    ///
+    /// # Errors
+    /// When the file can't be read, or has unknown keys or wrong values (with line and remedy).
+    pub fn with_file(self, file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = file else { return Ok(self) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("config file {} can't be read", path.display()))?;
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            anyhow::anyhow!(
+                "config file {}:\n{error}keys are named as the flags of `quantumcoin-node run --help`, \
+                 with _ for -",
+                path.display()
+            )
+        })?;
+        Ok(self.or(file))
+    }
+
+    fn or(self, other: Self) -> Self {
+        let list = |a: Vec<_>, b| if a.is_empty() { b } else { a };
+        Self {
+            network: self.network.or(other.network),
+            chain_spec: self.chain_spec.or(other.chain_spec),
+            data_dir: self.data_dir.or(other.data_dir),
+            listen: self.listen.or(other.listen),
+            http: self.http.or(other.http),
+            resolver: list(self.resolver, other.resolver),
+            dns_seed: list(self.dns_seed, other.dns_seed),
+            connect: if self.connect.is_empty() {
+                other.connect
+            } else {
+                self.connect
+            },
+            external_address: self.external_address.or(other.external_address),
+            outbound: self.outbound.or(other.outbound),
+            mine_every: self.mine_every.or(other.mine_every),
+            log: self.log.or(other.log),
+        }
+    }
+}
+
+/// Settings after all layers, ready to be run.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The network.
+    pub spec: ChainSpec,
+    /// Exists and can be written.
+    pub data_dir: PathBuf,
+    /// The network part.
+    pub network: NetworkConfig,
+    /// Where the API listens.
+    pub http: SocketAddr,
+    /// Pause between mined blocks; `None` does not mine.
+    pub mine_every: Option<Duration>,
+}
+
+impl NodeConfig {
+    /// Chooses the network, makes the data directory and checks what belongs together.
+    ///
+    /// # Errors
+    /// With what is wrong and how to mend it.
+    pub async fn resolve(settings: Settings) -> anyhow::Result<Self> {
+        let spec =
+            spec::choose(settings.network.as_deref(), settings.chain_spec.as_deref()).await?;
+        let data_dir = dirs::ensure(PROGRAM, settings.data_dir.as_deref())?;
+        // Networks must not mix, so each has its own folder below the default directory.
+        let data_dir = match settings.data_dir {
+            Some(_) => data_dir,
+            None => dirs::ensure(PROGRAM, Some(&data_dir.join(&spec.network)))?,
+        };
+        let host = if spec.network_protocol.allow_private_addresses {
+            [127, 0, 0, 1]
+        } else {
+            [0; 4]
+        };
+        let default_listen = SocketAddr::from((host, spec.network_protocol.default_port));
+        let mut network = NetworkConfig::new(settings.listen.unwrap_or(default_listen));
+        network.data_dir = Some(data_dir.clone());
+        if !settings.resolver.is_empty() {
+            network.providers = settings
+                .resolver
+                .iter()
+                .map(|text| provider(text))
+                .collect::<Result<_, _>>()?;
+        }
+        if !settings.dns_seed.is_empty() {
+            network.dns_seeds = Some(settings.dns_seed);
+        }
+        network.manual_peers = settings.connect;
+        network.external_address = settings.external_address;
+        if let Some(outbound) = settings.outbound {
+            if outbound > spec.network_protocol.max_connections {
+                bail!(
+                    "{outbound} outbound connections are more than the network allows in all ({})",
+                    spec.network_protocol.max_connections
+                );
+            }
+            network.outbound_target = outbound;
+        }
+        let mine_every = settings
+            .mine_every
+            .map(|s| mining_pause(s, &spec))
+            .transpose()?;
+        let http = match settings.http {
+            Some(addr) => addr,
+            None => DEFAULT_HTTP.parse().context("the default API address")?,
+        };
+        if !http.ip().is_loopback() {
+            bail!(
+                "the HTTP API would listen on {http}, reachable from outside, and it has no TLS: \
+                 choose a loopback address such as {DEFAULT_HTTP} and put a TLS proxy before it"
+            );
+        }
+        Ok(Self {
+            spec,
+            data_dir,
+            network,
+            http,
+            mine_every,
+        })
+    }
+}
+
+/// Reads `ADDR` or `ADDR:PORT`.
+///
+/// # Errors
+/// When it is neither.
+pub fn provider(text: &str) -> anyhow::Result<Provider> {
+    if text == "system" {
+        return Ok(Provider::System);
+    }
+    let addr = text
+        .parse::<SocketAddr>()
+        .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, 53)))
+        .ok()
+        .with_context(|| {
+            format!("resolver {text:?} is neither an address, address:port nor \"system\"")
+        })?;
+    Ok(Provider::Server(addr))
+}
+
+fn mining_pause(seconds: f64, spec: &ChainSpec) -> anyhow::Result<Duration> {
+    if spec.consensus.asert_half_life != 0 {
+        bail!(
+            "--mine-every is for devnets; {} has a difficulty that no CPU meets",
+            spec.network
+        );
+    }
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|pause| !pause.is_zero())
+        .with_context(|| format!("--mine-every {seconds} must be more than 0 seconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(dir: &Path) -> Settings {
+        Settings {
+            network: Some("devnet".to_owned()),
+            data_dir: Some(dir.to_owned()),
+            ..Settings::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn flags_win_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\n").unwrap();
+        let mut flags = settings(dir.path());
+        flags.listen = Some("127.0.0.1:3".parse().unwrap());
+        let merged = flags.with_file(Some(&file)).unwrap();
+        let config = NodeConfig::resolve(merged).await.unwrap();
+        assert_eq!(config.network.listen_addr.port(), 3);
+        assert_eq!(config.http.port(), 2);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        std::fs::write(&file, "network = \"devnet\"\nlisen = \"127.0.0.1:1\"\n").unwrap();
+        let error = Settings::default()
+            .with_file(Some(&file))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2") && error.contains("lisen"),
+            "{error}"
+        );
+        assert!(error.contains("node.toml"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_belong_together_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outside = settings(dir.path());
+        outside.http = Some("0.0.0.0:8332".parse().unwrap());
+        let error = NodeConfig::resolve(outside).await.unwrap_err().to_string();
+        assert!(error.contains("loopback"), "{error}");
+
+        let mut miner = settings(dir.path());
+        miner.network = Some("mainnet".to_owned());
+        miner.mine_every = Some(1.0);
+        let error = NodeConfig::resolve(miner).await.unwrap_err().to_string();
+        assert!(error.contains("devnets"), "{error}");
+    }
+
+    #[test]
+    fn resolvers_may_leave_the_port_out() {
+        assert_eq!(
+            provider("9.9.9.9").unwrap(),
+            Provider::Server("9.9.9.9:53".parse().unwrap())
+        );
+        assert_eq!(
+            provider("[::1]:5353").unwrap(),
+            Provider::Server("[::1]:5353".parse().unwrap())
+        );
+        assert!(provider("nonsense").is_err());
+    }
+}

@@ -1,0 +1,318 @@
+//! Checks a running network from outside, as a newcomer: with a seed's name and a resolver, and nothing
+//! else. A fresh node in an empty directory does the work; this module watches it and takes the times.
+//!
+//! [`run`] gives one [`Measure`] for each success measure of the project's founding document; the
+//! demonstration (`cargo run --release --example p2p_network`) uses the same ones. [`defence`] holds those
+//! that need a misbehaving client.
+
+mod defence;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use quantumcoin::chain::Blockchain;
+use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::network::discovery::{Discovery, Provider};
+use quantumcoin::network::{NetworkConfig, NetworkManager, NetworkStatus, SyncProgress};
+use quantumcoin::service::metrics::Metrics;
+use serde::Serialize;
+use tokio::time::timeout;
+
+/// Peers that a fresh node should have; the founding document's number.
+pub const ENOUGH_PEERS: usize = 4;
+
+/// What to check.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The network.
+    pub spec: ChainSpec,
+    /// Who resolves the seed names.
+    pub providers: Vec<Provider>,
+    /// Seed names; empty means the chain spec's.
+    pub seeds: Vec<String>,
+    /// Where the fresh node listens (and dials from, when the address is a specific one).
+    pub listen_addr: SocketAddr,
+    /// Where the misbehaving client dials from; `None` lets the system choose.
+    pub attacker: Option<std::net::IpAddr>,
+    /// Times within which measures pass.
+    pub limits: TimeLimits,
+    /// How long the whole synchronisation may take before the check ends as failed.
+    pub patience: Duration,
+}
+
+/// Times within which measures pass.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimits {
+    /// Until the first DNS answer with an address.
+    pub first_answer: Duration,
+    /// From the start of the fresh node to its first peer.
+    pub first_peer: Duration,
+    /// From the start of the fresh node to four peers.
+    pub four_peers: Duration,
+    /// From the start of the fresh node to the verified tip; `None` sets no limit.
+    pub sync: Option<Duration>,
+}
+
+impl Default for TimeLimits {
+    /// For a network on the internet: the founding document gives five minutes for four peers.
+    fn default() -> Self {
+        Self {
+            first_answer: Duration::from_secs(5),
+            first_peer: Duration::from_secs(60),
+            four_peers: Duration::from_secs(300),
+            sync: None,
+        }
+    }
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measure {
+    /// What.
+    pub name: &'static str,
+    /// Whether it held.
+    pub pass: bool,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// What was seen, in words.
+    pub detail: String,
+}
+
+/// All that was checked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Each measure.
+    pub measures: Vec<Measure>,
+    /// Distinct nodes that the fresh node was connected to.
+    pub peers: usize,
+    /// Height of its verified tip.
+    pub height: u32,
+    /// Whether every measure passed.
+    pub ok: bool,
+}
+
+/// What a watcher hears while the check runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A measure is decided.
+    Measure(&'a Measure),
+    /// The fresh node got on.
+    Progress(SyncProgress),
+}
+
+/// Runs all checks, one after another, and tells `watch` how it goes.
+///
+/// # Errors
+/// When the check itself can't be made: no temporary directory, no socket. A network that fails the
+/// check is a report with `ok: false`.
+pub async fn run(options: &Options, mut watch: impl FnMut(Event<'_>)) -> anyhow::Result<Report> {
+    let mut measures = Vec::new();
+    let mut decide = |measure: Measure, watch: &mut dyn FnMut(Event<'_>)| {
+        watch(Event::Measure(&measure));
+        measures.push(measure);
+    };
+    decide(dns(options).await?, &mut watch);
+
+    let directory = tempfile::tempdir().context("no temporary directory for the fresh node")?;
+    let network = fresh_node(options, directory.path()).await?;
+    let journey = follow(&network, options, &mut watch).await;
+    let status = network
+        .status()
+        .await
+        .context("the fresh node ended early")?;
+    for measure in journey.measures(&status, &options.limits) {
+        decide(measure, &mut watch);
+    }
+    let target = status
+        .peers
+        .iter()
+        .find(|p| p.direction == "outbound")
+        .map(|p| p.addr);
+    decide(defence::check(options, target, &network).await, &mut watch);
+    decide(nat(&status), &mut watch);
+    let end = *network.progress().borrow();
+    network.shutdown().await;
+    let ok = measures.iter().all(|m| m.pass);
+    Ok(Report {
+        measures,
+        peers: end.peers,
+        height: end.block_height,
+        ok,
+    })
+}
+
+fn seeds(options: &Options) -> &[String] {
+    if options.seeds.is_empty() {
+        &options.spec.discovery.dns_seeds
+    } else {
+        &options.seeds
+    }
+}
+
+/// Asks the seeds directly, apart from the fresh node, to see what each of them says.
+async fn dns(options: &Options) -> anyhow::Result<Measure> {
+    let discovery = Discovery::new(&options.spec, &options.providers)?;
+    let start = Instant::now();
+    let found = discovery.run(seeds(options), None).await;
+    let first = found.seeds.iter().filter_map(|s| s.first_answer_ms).min();
+    let answering = found.seeds.iter().filter(|s| s.addresses > 0).count();
+    let first = first.map(Duration::from_millis);
+    let seconds = first.map_or_else(|| start.elapsed().as_secs_f64(), |f| f.as_secs_f64());
+    Ok(Measure {
+        name: "dns_resolution",
+        pass: first.is_some_and(|f| f <= options.limits.first_answer),
+        seconds,
+        detail: format!(
+            "{} addresses from {answering} of {} seeds{}",
+            found.candidates.len(),
+            found.seeds.len(),
+            found
+                .seeds
+                .iter()
+                .filter(|s| s.addresses == 0)
+                .filter_map(|s| s.error.as_ref().map(|e| format!("; {}: {e}", s.seed)))
+                .collect::<String>()
+        ),
+    })
+}
+
+async fn fresh_node(
+    options: &Options,
+    directory: &std::path::Path,
+) -> anyhow::Result<NetworkManager> {
+    let spec = Arc::new(options.spec.clone());
+    let chain = Arc::new(Blockchain::open(spec, &directory.join("chain"))?);
+    let mut config = NetworkConfig::new(options.listen_addr);
+    config.data_dir = Some(directory.to_owned());
+    config.providers.clone_from(&options.providers);
+    config.dns_seeds = Some(seeds(options).to_vec());
+    // By DNS alone: the chain spec's bootstrap nodes must not help.
+    let mut by_dns_alone = options.spec.clone();
+    by_dns_alone.discovery.bootstrap_nodes.clear();
+    let metrics = Metrics::new("quantumcoin_node");
+    Ok(NetworkManager::with_config(config, chain, Some(by_dns_alone), &metrics).await?)
+}
+
+/// When the fresh node reached what.
+#[derive(Debug, Default)]
+struct Journey {
+    first_peer: Option<Duration>,
+    enough_peers: Option<Duration>,
+    synced: Option<Duration>,
+    most_peers: usize,
+    height: u32,
+    error: Option<String>,
+}
+
+/// Starts the node and follows it to the verified tip.
+async fn follow(
+    network: &NetworkManager,
+    options: &Options,
+    watch: &mut impl FnMut(Event<'_>),
+) -> Journey {
+    let mut journey = Journey::default();
+    let mut progress = network.progress();
+    let start = Instant::now();
+    if let Err(error) = network.start().await {
+        journey.error = Some(error.to_string());
+        return journey;
+    }
+    loop {
+        let now = *progress.borrow_and_update();
+        let elapsed = start.elapsed();
+        journey.most_peers = journey.most_peers.max(now.peers);
+        journey.height = now.block_height;
+        if now.peers > 0 {
+            journey.first_peer.get_or_insert(elapsed);
+        }
+        if now.peers >= ENOUGH_PEERS {
+            journey.enough_peers.get_or_insert(elapsed);
+        }
+        if now.synced {
+            journey.synced.get_or_insert(elapsed);
+        }
+        watch(Event::Progress(now));
+        let wants_peers = journey.enough_peers.is_none() && elapsed < options.limits.four_peers;
+        if now.failed || (journey.synced.is_some() && !wants_peers) {
+            return journey;
+        }
+        let left = options.patience.saturating_sub(elapsed);
+        if left.is_zero() || !matches!(timeout(left, progress.changed()).await, Ok(Ok(()))) {
+            journey.error = Some("patience ended before the tip was verified".to_owned());
+            return journey;
+        }
+    }
+}
+
+impl Journey {
+    fn measures(&self, status: &NetworkStatus, limits: &TimeLimits) -> [Measure; 4] {
+        let within = |reached: Option<Duration>, limit: Duration| {
+            (
+                reached.is_some_and(|r| r <= limit),
+                reached.unwrap_or_default().as_secs_f64(),
+            )
+        };
+        let (secure, secure_s) = within(self.first_peer, limits.first_peer);
+        let (enough, enough_s) = within(self.enough_peers, limits.four_peers);
+        let (synced, synced_s) = within(self.synced, limits.sync.unwrap_or(Duration::MAX));
+        let transports: std::collections::BTreeSet<_> =
+            status.peers.iter().map(|p| p.transport).collect();
+        let versions: std::collections::BTreeSet<_> =
+            status.peers.iter().map(|p| p.protocol_version).collect();
+        [
+            Measure {
+                name: "secure_connection",
+                pass: secure && transports.iter().all(|t| *t == "noise"),
+                seconds: secure_s,
+                detail: format!("{} peers over {transports:?}", status.peers.len()),
+            },
+            Measure {
+                name: "peer_discovery",
+                pass: enough,
+                seconds: enough_s,
+                detail: format!("{} distinct nodes at once", self.most_peers),
+            },
+            Measure {
+                name: "version_negotiation",
+                pass: secure && !versions.is_empty(),
+                seconds: secure_s,
+                detail: format!("protocol versions {versions:?}"),
+            },
+            Measure {
+                name: "blockchain_sync",
+                pass: synced,
+                seconds: synced_s,
+                detail: match &self.error {
+                    Some(error) => format!("block {}: {error}", self.height),
+                    None => format!("headers and {} blocks verified", self.height),
+                },
+            },
+        ]
+    }
+}
+
+/// Where others see the fresh node, and whether an address translator is between.
+fn nat(status: &NetworkStatus) -> Measure {
+    let (pass, detail) = match &status.external {
+        Some(external) if external.direct && external.votes > 0 => (
+            true,
+            format!(
+                "{} is seen by {} peers: no translation",
+                external.addr, external.votes
+            ),
+        ),
+        Some(external) if external.votes > 0 => (
+            true,
+            format!("{} peers see us as {}", external.votes, external.addr),
+        ),
+        _ => (false, "no two peers agree on our address".to_owned()),
+    };
+    Measure {
+        name: "nat",
+        pass,
+        seconds: 0.0,
+        detail,
+    }
+}

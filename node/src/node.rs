@@ -1,0 +1,149 @@
+//! Puts the node together: chain, network, API, and on devnets the miner.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quantumcoin::chain::{Blockchain, StoreError};
+use quantumcoin::network::{NetworkError, NetworkManager};
+use quantumcoin::service::bind::BindError;
+use quantumcoin::service::health::{Check, Health};
+use quantumcoin::service::http::{self, HttpServer};
+use quantumcoin::service::metrics::{Metrics, MetricsError};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::{NodeConfig, api, miner};
+
+/// How often health looks at the network.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why a node can't be made.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The chain store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network part can't be made or started.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The API's socket can't be had.
+    #[error(transparent)]
+    Http(#[from] BindError),
+    /// Metrics can't be registered.
+    #[error("metrics can't be registered: {0}")]
+    Metrics(#[from] MetricsError),
+}
+
+/// A node that holds its sockets and its chain, and has not begun to talk.
+#[derive(Debug)]
+pub struct Node {
+    network: Arc<NetworkManager>,
+    chain: Arc<Blockchain>,
+    http: HttpServer,
+    health: Health,
+    mine_every: Option<Duration>,
+}
+
+impl Node {
+    /// Opens the chain and takes the sockets.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn bind(config: NodeConfig) -> Result<Self, NodeError> {
+        let spec = Arc::new(config.spec.clone());
+        let chain = Arc::new(Blockchain::open(spec, &config.data_dir.join("chain"))?);
+        let metrics = Metrics::new("quantumcoin_node");
+        metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
+        let network = NetworkManager::with_config(
+            config.network,
+            Arc::clone(&chain),
+            Some(config.spec),
+            &metrics,
+        )
+        .await?;
+        let network = Arc::new(network);
+        let health = Health::new();
+        let router = api::router(Arc::clone(&network), Arc::clone(&chain))
+            .merge(http::shell(metrics, health.clone()));
+        let http = HttpServer::bind(config.http, router).await?;
+        Ok(Self {
+            network,
+            chain,
+            http,
+            health,
+            mine_every: config.mine_every,
+        })
+    }
+
+    /// Where peers find it.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.network.listen_addr()
+    }
+
+    /// Where its API is.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.local_addr()
+    }
+
+    /// Its network part.
+    pub fn network(&self) -> &Arc<NetworkManager> {
+        &self.network
+    }
+
+    /// Its chain.
+    pub fn chain(&self) -> &Arc<Blockchain> {
+        &self.chain
+    }
+
+    /// Runs until `stop` is cancelled, then closes everything within 5 s.
+    ///
+    /// # Errors
+    /// When the network can't be started.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), NodeError> {
+        self.network.start().await?;
+        let sync = self.health.check("sync");
+        let storage = self.health.vital("storage");
+        let watch = watch_health(Arc::clone(&self.network), sync, storage);
+        let http = self.http.run(stop.clone());
+        let mining = async {
+            match self.mine_every {
+                Some(pause) => miner::run(Arc::clone(&self.chain), pause, stop.clone()).await,
+                None => stop.cancelled().await,
+            }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(http, mining) } => {}
+            () = watch => {}
+        }
+        self.network.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Tells health what synchronisation says. Never ends before the network does.
+async fn watch_health(network: Arc<NetworkManager>, sync: Check, storage: Check) {
+    let mut progress = network.progress();
+    loop {
+        let now = *progress.borrow_and_update();
+        if now.failed {
+            storage.failing("blocks can't be stored; see the log");
+        } else {
+            storage.ok();
+        }
+        if now.synced {
+            sync.ok();
+        } else if now.peers == 0 {
+            sync.failing("no peers");
+        } else {
+            sync.degraded(format!(
+                "block {} of {}",
+                now.block_height, now.header_height
+            ));
+        }
+        let changed = tokio::time::timeout(HEALTH_INTERVAL, progress.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
