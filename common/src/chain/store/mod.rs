@@ -73,8 +73,7 @@ pub(super) struct Store {
     unflushed_blocks: u32,
     unflushed_bytes: u64,
     stopped: bool,
-    /// Closed, and so unlocked, when the store is dropped.
-    _lock: File,
+    _lock: DirLock,
 }
 
 impl Store {
@@ -281,7 +280,20 @@ impl BlockReader {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
+/// Holds the directory for this process.
+#[derive(Debug)]
+struct DirLock(File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process between fork and exec has it open too.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "could not unlock the data directory");
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<DirLock, StoreError> {
     let path = dir.join("LOCK");
     let file = OpenOptions::new()
         .write(true)
@@ -290,7 +302,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .open(&path)
         .map_err(|source| io_error("open", &path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.into() }),
         Err(TryLockError::Error(source)) => Err(io_error("lock", &path, source)),
     }
