@@ -54,7 +54,7 @@ struct State {
 #[derive(Debug)]
 enum Backend {
     Memory,
-    Disk(Store),
+    Disk(Box<Store>),
 }
 
 impl Blockchain {
@@ -81,7 +81,7 @@ impl Blockchain {
         };
         let mut store = Store::open(&spec, dir, limits, &mut loader)?;
         store.append_headers(&loader.missing)?;
-        let chain = Self::assemble(spec, genesis, loader.state, Backend::Disk(store));
+        let chain = Self::assemble(spec, genesis, loader.state, Backend::Disk(Box::new(store)));
         let (tip, best) = (chain.tip(), chain.best_header());
         tracing::info!(
             dir = %dir.display(), height = tip.height, tip = %tip.hash, headers = best.height, "chain opened"

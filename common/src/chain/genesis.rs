@@ -39,7 +39,7 @@ pub fn mine_genesis(
             for thread in 0..threads {
                 let (search, done, on_progress) = (&search, &done, &on_progress);
                 scope.spawn(move || {
-                    search.run(thread as u64, threads as u64, stop, done, on_progress)
+                    search.run(thread as u64, threads as u64, stop, done, on_progress);
                 });
             }
         });

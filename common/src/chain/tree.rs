@@ -316,7 +316,7 @@ impl HeaderTree {
     fn push(&mut self, entry: Entry) -> Option<Id> {
         let id = Id(self.len);
         let next = self.len.checked_add(1)?;
-        if self.len() % SEGMENT == 0 {
+        if self.len().is_multiple_of(SEGMENT) {
             self.segments.push(Vec::with_capacity(SEGMENT));
         }
         let hash = entry.hash;
