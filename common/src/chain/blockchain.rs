@@ -78,6 +78,7 @@ impl Blockchain {
         let mut loader = Loader {
             state: State::new(&genesis),
             missing: Vec::new(),
+            last: Id::GENESIS,
         };
         let mut store = Store::open(&spec, dir, limits, &mut loader)?;
         store.append_headers(&loader.missing)?;
@@ -252,6 +253,8 @@ struct Loader {
     state: State,
     /// Headers that only a block brought: their own record was lost unflushed.
     missing: Vec<Header>,
+    /// The header that was inserted last.
+    last: Id,
 }
 
 impl Loader {
@@ -261,20 +264,28 @@ impl Loader {
         if let Some(id) = tree.find(&hash) {
             return Ok(id);
         }
-        let parent = tree
-            .find(&header.prev_blockhash)
+        // Nearly always the header before.
+        let parent = Some(self.last)
+            .filter(|last| tree.hash(*last) == header.prev_blockhash)
+            .or_else(|| tree.find(&header.prev_blockhash))
             .ok_or_else(|| format!("header {hash} has no parent"))?;
         match compact::target_of(header.bits) {
             Some(target) if compact::hash_number(&hash) <= target => {}
             _ => return Err(format!("header {hash} has no proof of work")),
         }
         let work = tree.work(parent).saturating_add(work_of(header.bits));
-        tree.insert(parent, header, hash, work)
-            .ok_or_else(|| "too many headers".into())
+        self.last = tree
+            .insert(parent, header, hash, work)
+            .ok_or("too many headers")?;
+        Ok(self.last)
     }
 }
 
 impl Load for Loader {
+    fn expect_headers(&mut self, count: usize) {
+        self.state.tree.reserve(count);
+    }
+
     fn header(&mut self, header: &Header) -> Result<(), String> {
         self.insert(header).map(|_| ())
     }

@@ -85,6 +85,16 @@ impl HeaderTree {
         tree
     }
 
+    /// Makes room in the hash index for `more` headers that are about to come.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let segments = &self.segments;
+        let wanted = self.len().saturating_add(more).saturating_mul(3) / 2 + 1;
+        if wanted > self.index.slots.len() {
+            self.index
+                .resize(wanted.next_power_of_two(), |id| &slot(segments, id).hash);
+        }
+    }
+
     /// How many headers there are, the genesis block's included.
     pub(super) fn len(&self) -> usize {
         self.len as usize
@@ -404,14 +414,18 @@ impl HashIndex {
     fn insert<'a>(&mut self, id: Id, hash: &BlockHash, hash_of: impl Fn(Id) -> &'a BlockHash) {
         // Two thirds full at most, so that a probe soon meets an empty slot.
         if self.used * 3 >= self.slots.len() * 2 {
-            let old = std::mem::take(&mut self.slots);
-            self.slots = vec![EMPTY; old.len() * 2];
-            for moved in old.into_iter().filter(|id| *id != EMPTY).map(Id) {
-                self.place(moved, hash_of(moved));
-            }
+            self.resize(self.slots.len() * 2, hash_of);
         }
         self.place(id, hash);
         self.used += 1;
+    }
+
+    /// `size` is a power of two, larger than before.
+    fn resize<'a>(&mut self, size: usize, hash_of: impl Fn(Id) -> &'a BlockHash) {
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
+        for moved in old.into_iter().filter(|id| *id != EMPTY).map(Id) {
+            self.place(moved, hash_of(moved));
+        }
     }
 
     fn place(&mut self, id: Id, hash: &BlockHash) {
@@ -426,7 +440,16 @@ impl HashIndex {
     /// Every slot once, from the one that the hash points at.
     fn probe(&self, hash: &BlockHash) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len() - 1;
-        let start = self.hasher.hash_one(hash) as usize;
+        // Eight bytes tell hashes apart well enough: nobody can make many with the same 64 bits.
+        let start = self.hasher.hash_one(first_word(hash)) as usize;
         (0..=mask).map(move |step| start.wrapping_add(step) & mask)
     }
+}
+
+fn first_word(hash: &BlockHash) -> u64 {
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(hash.as_byte_array()) {
+        *to = *from;
+    }
+    u64::from_le_bytes(word)
 }

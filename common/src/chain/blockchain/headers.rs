@@ -4,7 +4,7 @@ use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
 use super::{Backend, Blockchain, State};
-use crate::chain::consensus::check_header;
+use crate::chain::consensus::check_hashed;
 use crate::chain::tree::Id;
 use crate::chain::{BlockRef, HeaderError};
 
@@ -41,11 +41,13 @@ impl Blockchain {
                 limit: MAX_HEADERS_PER_MESSAGE,
             });
         }
-        if let Some(index) = first_break(headers) {
+        // Hashing is most of the cost: once per header, before any lock is taken.
+        let hashes: Vec<BlockHash> = headers.iter().map(Header::block_hash).collect();
+        if let Some(index) = first_break(headers, &hashes) {
             return Err(HeaderError::NotContinuous { index });
         }
         let mut writer = self.lock_writer();
-        let (parent, known) = self.known_part(headers)?;
+        let (parent, known) = self.known_part(headers, &hashes)?;
         let fresh = headers.get(known..).unwrap_or_default();
         if fresh.is_empty() {
             let last = self.read().tree.reference(parent);
@@ -54,17 +56,13 @@ impl Blockchain {
         let mut context = self.read().tree.context(parent);
         let mut checked = Vec::with_capacity(fresh.len());
         let mut fault = None;
-        for header in fresh {
-            match check_header(&self.rules, &context, header, now) {
-                Ok(hash) => {
-                    context.push(header, hash);
-                    checked.push((hash, context.work()));
-                }
-                Err(error) => {
-                    fault = Some(error);
-                    break;
-                }
+        for (header, hash) in fresh.iter().zip(hashes.iter().skip(known)) {
+            if let Err(error) = check_hashed(&self.rules, &context, header, *hash, now) {
+                fault = Some(error);
+                break;
             }
+            context.push(header, *hash);
+            checked.push((*hash, context.work()));
         }
         let valid = fresh.get(..checked.len()).unwrap_or_default();
         let parent = self.make_room(&mut writer, parent, valid.len(), context.work(), now)?;
@@ -137,15 +135,19 @@ impl Blockchain {
     }
 
     /// The last known header of a list whose headers are known up to some point, and that point.
-    fn known_part(&self, headers: &[Header]) -> Result<(Id, usize), HeaderError> {
+    fn known_part(
+        &self,
+        headers: &[Header],
+        hashes: &[BlockHash],
+    ) -> Result<(Id, usize), HeaderError> {
         let state = self.read();
         let Some(first) = headers.first() else {
             return Ok((state.tree.best_header(), 0));
         };
         let mut parent = state.tree.find(&first.prev_blockhash);
         let mut known = 0;
-        for header in headers {
-            let Some(id) = state.tree.find(&header.block_hash()) else {
+        for hash in hashes {
+            let Some(id) = state.tree.find(hash) else {
                 break;
             };
             parent = Some(id);
@@ -239,9 +241,10 @@ impl State {
 }
 
 /// Index of the first header that does not follow the one before it.
-fn first_break(headers: &[Header]) -> Option<usize> {
-    headers
-        .windows(2)
-        .position(|pair| matches!(pair, [a, b] if b.prev_blockhash != a.block_hash()))
-        .map(|index| index + 1)
+fn first_break(headers: &[Header], hashes: &[BlockHash]) -> Option<usize> {
+    let pairs = headers.iter().skip(1).zip(hashes);
+    pairs
+        .enumerate()
+        .find(|(_, (header, parent))| header.prev_blockhash != **parent)
+        .map(|(index, _)| index + 1)
 }

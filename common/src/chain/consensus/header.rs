@@ -126,6 +126,17 @@ pub fn check_header(
     now: u32,
 ) -> Result<BlockHash, HeaderError> {
     let hash = header.block_hash();
+    check_hashed(rules, parent, header, hash, now).map(|()| hash)
+}
+
+/// [`check_header`] for a caller that has hashed the header already.
+pub(crate) fn check_hashed(
+    rules: &Rules,
+    parent: &ParentContext,
+    header: &Header,
+    hash: BlockHash,
+    now: u32,
+) -> Result<(), HeaderError> {
     if header.prev_blockhash != parent.hash {
         return Err(HeaderError::UnknownParent {
             hash,
@@ -175,7 +186,7 @@ pub fn check_header(
     if height > cap {
         return Err(HeaderError::AboveHeightCap { hash, height, cap });
     }
-    Ok(hash)
+    Ok(())
 }
 
 impl Rules {

@@ -20,6 +20,7 @@ pub use self::block::{
     MAX_COINBASE_SCRIPT_BYTES, MIN_COINBASE_SCRIPT_BYTES, check_block, check_block_at,
 };
 pub(crate) use self::block::{commitment_script, height_script};
+pub(crate) use self::header::check_hashed;
 pub use self::header::{HEIGHT_CAP_SLACK, MEDIAN_TIME_SPAN, ParentContext, check_header};
 pub use self::merkle::{MerkleRoot, merkle_root};
 pub use self::outputs::{MAX_OP_RETURN_BYTES, is_allowed_output, p2mldsa_script};

@@ -54,6 +54,8 @@ impl Default for Limits {
 
 /// What [`Store::open`] reads from the files, in order: all headers, then all blocks.
 pub(super) trait Load {
+    /// About how many headers will come, judged by the file's size.
+    fn expect_headers(&mut self, count: usize);
     /// A header that was accepted. An error text makes it damage.
     fn header(&mut self, header: &Header) -> Result<(), String>;
     /// A block that was verified.
@@ -331,6 +333,8 @@ fn create(dir: &Path, chain: &str) -> Result<State, StoreError> {
 
 fn load_headers(dir: &Path, state: &State, load: &mut impl Load) -> Result<RecordFile, StoreError> {
     let path = dir.join("headers.dat");
+    let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    load.expect_headers(usize::try_from(bytes).unwrap_or(0) / Header::SIZE);
     RecordFile::open(
         path.clone(),
         headers_framing(),
@@ -412,7 +416,11 @@ fn headers_framing() -> Framing {
 }
 
 fn encode_headers(headers: &[Header]) -> Vec<u8> {
-    headers.iter().flat_map(serialize).collect()
+    let mut data = Vec::with_capacity(headers.len() * Header::SIZE);
+    for header in headers {
+        data.extend_from_slice(&serialize(header));
+    }
+    data
 }
 
 fn decode_header(bytes: &[u8]) -> Result<Header, String> {
