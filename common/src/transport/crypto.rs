@@ -211,6 +211,18 @@ impl Kem for MlKem768 {
     }
 }
 
+#[cfg(test)]
+impl MlKem768 {
+    /// A key that can decapsulate but does not know its public part.
+    pub(crate) fn from_decapsulation_key(bytes: &[u8]) -> Self {
+        let key = DecapsulationKey::new(&ML_KEM_768, bytes).unwrap();
+        Self {
+            key: Some(key),
+            public: [0; KEM_PUBLIC_LEN],
+        }
+    }
+}
+
 fn kem_pair() -> Option<MlKem768> {
     let key = DecapsulationKey::generate(&ML_KEM_768).ok()?;
     let public = key

@@ -20,6 +20,8 @@ mod cipher;
 mod crypto;
 mod endpoint;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod identity;
 mod identity_file;
 mod noise;

@@ -74,9 +74,10 @@ pub(crate) const MIN_OUTPUT: usize = 8 + 1;
 /// the rest is room.
 pub const MAX_WITNESS_ITEMS: usize = 10_000;
 
-/// Transactions that a block, and so a compact block or a request for its transactions, can name: BIP
-/// 152 counts them in 16 bits.
-pub const MAX_BLOCK_TRANSACTIONS: usize = 65_535;
+/// Transactions that a block, and so a compact block or a request for its transactions, can name. BIP
+/// 152 counts them in 16 bits; the least transaction that can be valid (one input, one output) has 60
+/// bytes, of which 66,666 fill a block, and the codec refuses requests above 62,500.
+pub const MAX_BLOCK_TRANSACTIONS: usize = 60_000;
 
 /// Bytes of a `reject` (BIP 61): two short texts, a code and a hash. Read only, never sent.
 pub const MAX_REJECT: usize = 1_024;

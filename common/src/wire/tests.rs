@@ -1,1 +1,0 @@
-//! Tests of the envelope, its limits and its codec.
