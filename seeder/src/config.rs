@@ -182,7 +182,7 @@ impl SeederConfig {
         if names.is_empty() {
             return Err(ConfigError::NoZones(self.spec.network.clone()));
         }
-        let addresses = self.name_server_addresses();
+        let addresses = self.glue_addresses();
         let options = ZoneOptions {
             name_servers: &self.name_servers,
             name_server_addresses: &addresses,
@@ -214,7 +214,7 @@ impl SeederConfig {
         }
     }
 
-    fn name_server_addresses(&self) -> Vec<IpAddr> {
+    fn glue_addresses(&self) -> Vec<IpAddr> {
         if !self.name_server_addresses.is_empty() {
             return self.name_server_addresses.clone();
         }

@@ -1,1 +1,240 @@
+//! The follower against real stores, through their troubles.
 
+use prometheus::{IntCounter, IntGauge};
+use quantumcoin::{
+    reachability::{GoodPolicy, Outcome, Stage},
+    service::health::{Health, Status},
+    store::{Observation, ProbeRecord, Store, StoreOptions, Write},
+};
+use tempfile::TempDir;
+
+use super::*;
+
+const BOOTSTRAP: &str = "127.9.9.9:28333";
+
+struct Bench {
+    _dir: TempDir,
+    path: PathBuf,
+    shared: Shared,
+    health: Health,
+    follower: Follower,
+}
+
+fn bench(bootstrap: &[&str]) -> Bench {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("crawl.sqlite");
+    let policy = Policy {
+        default_port: 28_333,
+        one_per_netgroup: false,
+        variants: 4,
+        host_memory: 100,
+    };
+    let shared: Shared = Arc::new(ArcSwap::from_pointee(Snapshot::empty(&policy, 1)));
+    let health = Health::new();
+    let gauge = || IntGauge::new("g", "g").unwrap();
+    let gauges = Gauges {
+        good_peers: gauge(),
+        stale: gauge(),
+        newest_probe: gauge(),
+        last_read: gauge(),
+        serial: gauge(),
+        failures: IntCounter::new("c", "c").unwrap(),
+    };
+    let options = FollowOptions {
+        store: Some(path.clone()),
+        network: "devnet".to_owned(),
+        bootstrap: bootstrap.iter().map(|addr| addr.parse().unwrap()).collect(),
+        policy,
+        every: Duration::from_secs(1),
+    };
+    let follower = Follower::new(options, Arc::clone(&shared), health.check("store"), gauges);
+    Bench {
+        _dir: dir,
+        path,
+        shared,
+        health,
+        follower,
+    }
+}
+
+impl Bench {
+    fn now(&self) -> (usize, Origin, bool) {
+        let snapshot = self.shared.load();
+        (snapshot.len(), snapshot.origin, snapshot.stale)
+    }
+
+    fn status(&self) -> Status {
+        self.health.ready().status
+    }
+
+    fn reason(&self) -> String {
+        self.health.ready().checks[0].reason.clone()
+    }
+}
+
+async fn store(path: &Path, network: &str) -> Store {
+    let options = StoreOptions {
+        network: network.to_owned(),
+        genesis: "00".repeat(32),
+        policy: GoodPolicy {
+            allow_private_addresses: true,
+            ..GoodPolicy::default()
+        },
+    };
+    Store::open(path, options).await.unwrap()
+}
+
+/// Enough passed probes of 127.0.0.1 … 127.0.0.n to make them good now.
+async fn probe(store: &Store, n: u8) {
+    let now = unix_now();
+    for host in 1..=n {
+        for visit in (0..3).rev() {
+            let at = now - visit * 600;
+            let record = ProbeRecord {
+                addr: SocketAddr::from(([127, 0, 0, host], 28_333)),
+                at,
+                outcome: Outcome::Ok,
+                stage: Stage::Done,
+                duration_ms: 5,
+                next_due: at + 1500,
+                failures: 0,
+                observed: Observation {
+                    services: Some(9),
+                    protocol_version: Some(70_015),
+                    proved_height: Some(100),
+                    ..Observation::default()
+                },
+            };
+            store.write(Write::Probe(Box::new(record))).await.unwrap();
+        }
+    }
+    store.flush().await.unwrap();
+}
+
+/// The file with its companions: SQLite would read a database out of a left-over WAL alone.
+fn remove(path: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_comes_later_is_picked_up() {
+    let mut bench = bench(&[BOOTSTRAP]);
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (1, Origin::Bootstrap, true));
+    assert_eq!(bench.status(), Status::Degraded);
+
+    let store = store(&bench.path, "devnet").await;
+    bench.follower.round().await;
+    assert_eq!(
+        bench.now(),
+        (1, Origin::Bootstrap, true),
+        "an empty crawl is none"
+    );
+    assert!(
+        bench.reason().contains("no good peer"),
+        "{}",
+        bench.reason()
+    );
+
+    probe(&store, 5).await;
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (5, Origin::Store, false));
+    assert_eq!(bench.status(), Status::Ok);
+    let serial = bench.shared.load().serial;
+    probe(&store, 7).await;
+    bench.follower.round().await;
+    assert_eq!(bench.now().0, 7);
+    assert!(bench.shared.load().serial > serial);
+}
+
+#[tokio::test]
+async fn without_store_and_bootstrap_nodes_it_is_not_ready_and_says_why() {
+    let mut bench = bench(&[]);
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (0, Origin::Nothing, true));
+    assert_eq!(bench.status(), Status::Failing);
+    assert!(
+        bench.reason().contains("no such store"),
+        "{}",
+        bench.reason()
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_store_keeps_the_last_good_set_until_a_new_one_comes() {
+    let mut bench = bench(&[BOOTSTRAP]);
+    let first = store(&bench.path, "devnet").await;
+    probe(&first, 5).await;
+    bench.follower.round().await;
+    first.close().await.unwrap();
+    remove(&bench.path);
+    bench.follower.round().await;
+    assert_eq!(
+        bench.now(),
+        (5, Origin::Store, true),
+        "not the bootstrap nodes"
+    );
+    assert_eq!(bench.status(), Status::Degraded);
+    assert!(
+        bench.reason().contains("last good set"),
+        "{}",
+        bench.reason()
+    );
+
+    let second = store(&bench.path, "devnet").await;
+    bench.follower.round().await;
+    assert_eq!(
+        bench.now(),
+        (5, Origin::Store, true),
+        "an empty new crawl does not empty the answers"
+    );
+    probe(&second, 3).await;
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (3, Origin::Store, false));
+    assert_eq!(bench.status(), Status::Ok);
+}
+
+#[tokio::test]
+async fn a_damaged_store_keeps_the_last_good_set() {
+    let mut bench = bench(&[]);
+    let store = store(&bench.path, "devnet").await;
+    probe(&store, 5).await;
+    bench.follower.round().await;
+    store.close().await.unwrap();
+    // A new file in its place, as a failed restore would leave it.
+    remove(&bench.path);
+    std::fs::write(
+        &bench.path,
+        b"this is no database, and long enough to be looked at".repeat(99),
+    )
+    .unwrap();
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (5, Origin::Store, true));
+    assert!(bench.reason().contains("damaged"), "{}", bench.reason());
+    assert_eq!(bench.follower.gauges.failures.get(), 1);
+    assert_eq!(bench.follower.gauges.stale.get(), 1);
+}
+
+#[tokio::test]
+async fn the_crawl_of_another_network_is_refused() {
+    let mut bench = bench(&[]);
+    let store = store(&bench.path, "testnet").await;
+    probe(&store, 5).await;
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (0, Origin::Nothing, true));
+    assert!(bench.reason().contains("testnet"), "{}", bench.reason());
+}
+
+#[tokio::test]
+async fn a_crawler_without_network_marks_the_set_stale_and_keeps_it() {
+    let mut bench = bench(&[]);
+    let store = store(&bench.path, "devnet").await;
+    probe(&store, 5).await;
+    store.write(Write::Frozen(Some(unix_now()))).await.unwrap();
+    store.flush().await.unwrap();
+    bench.follower.round().await;
+    assert_eq!(bench.now(), (5, Origin::Store, true));
+    assert_eq!(bench.status(), Status::Degraded);
+}

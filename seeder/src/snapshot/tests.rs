@@ -1,1 +1,208 @@
+use std::collections::HashSet;
 
+use proptest::prelude::*;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+
+pub(crate) const PORT: u16 = 8333;
+
+pub(crate) fn policy(one_per_netgroup: bool) -> Policy {
+    Policy {
+        default_port: PORT,
+        one_per_netgroup,
+        variants: VARIANTS,
+        host_memory: 100,
+    }
+}
+
+fn peer(addr: SocketAddr, services: u64) -> GoodPeer {
+    GoodPeer {
+        services,
+        quality: 0.9,
+        height: 7,
+        ..unknown_peer(addr)
+    }
+}
+
+fn v4(a: u8, b: u8, c: u8, d: u8) -> SocketAddr {
+    SocketAddr::from(([a, b, c, d], PORT))
+}
+
+fn build(peers: Vec<GoodPeer>, policy: &Policy, previous: Option<&Snapshot>, now: i64) -> Snapshot {
+    let set = GoodSet {
+        peers,
+        generation: 1,
+        newest_probe_at: Some(now),
+        stale: false,
+    };
+    Snapshot::build(set, policy, previous, now, &mut StdRng::seed_from_u64(3))
+}
+
+#[test]
+fn answers_rotate_over_all_peers() {
+    let peers: Vec<GoodPeer> = (0..200).map(|n| peer(v4(20 + n, 1, 1, 1), 9)).collect();
+    let snapshot = build(peers, &policy(true), None, 1000);
+    let mut seen = HashSet::new();
+    for pick in 0..64 {
+        let chosen = snapshot.select(0, Family::V4, pick, ADDRESSES);
+        assert_eq!(chosen.len(), ADDRESSES);
+        let distinct: HashSet<_> = chosen.iter().map(|p| p.addr).collect();
+        assert_eq!(distinct.len(), ADDRESSES, "nobody twice in one answer");
+        seen.extend(distinct);
+    }
+    assert!(
+        seen.len() > 190,
+        "{} of 200 peers in 64 answers",
+        seen.len()
+    );
+}
+
+#[test]
+fn an_answer_has_one_peer_a_netgroup_but_at_least_eight() {
+    let mut peers: Vec<GoodPeer> = (0..100).map(|n| peer(v4(9, 9, n, 1), 1)).collect();
+    peers.push(peer(v4(30, 1, 1, 1), 1));
+    let snapshot = build(peers.clone(), &policy(true), None, 1000);
+    for filter in [0, 1] {
+        let chosen = snapshot.select(filter, Family::V4, 5, ADDRESSES);
+        assert_eq!(chosen.len(), LEAST, "two netgroups, topped up");
+        assert!(
+            chosen.iter().any(|p| p.addr == v4(30, 1, 1, 1)),
+            "the other netgroup is in"
+        );
+    }
+    peers.extend((0..50).map(|n| peer(v4(40 + n, 1, 1, 1), 1)));
+    let snapshot = build(peers, &policy(true), None, 1000);
+    for pick in 0..64 {
+        let chosen = snapshot.select(0, Family::V4, pick, ADDRESSES);
+        let groups: HashSet<_> = chosen.iter().map(|p| Netgroup::of(p.addr.ip())).collect();
+        assert_eq!(groups.len(), chosen.len());
+    }
+}
+
+#[test]
+fn odd_filters_are_answered_by_the_same_rules_as_usual_ones() {
+    // 0x1000 is not drawn ahead.
+    let mut peers: Vec<GoodPeer> = (0..100).map(|n| peer(v4(9, 9, n, 1), 0x1001)).collect();
+    peers.extend((0..4).map(|n| peer(v4(40 + n, 1, 1, 1), 0x1001)));
+    peers.extend((0..50).map(|n| peer(v4(100 + n, 1, 1, 1), 1)));
+    let snapshot = build(peers, &policy(true), None, 1000);
+    for pick in [0, 7, 153, u64::MAX] {
+        let chosen = snapshot.select(0x1000, Family::V4, pick, ADDRESSES);
+        assert!(chosen.iter().all(|p| p.services & 0x1000 != 0));
+        assert_eq!(chosen.len(), LEAST);
+        let groups: HashSet<_> = chosen.iter().map(|p| Netgroup::of(p.addr.ip())).collect();
+        assert_eq!(
+            groups.len(),
+            5,
+            "each netgroup is in before any comes twice"
+        );
+    }
+    assert!(snapshot.select(0x2000, Family::V4, 1, ADDRESSES).is_empty());
+}
+
+#[test]
+fn a_filter_for_pruned_nodes_is_answered() {
+    // NODE_NETWORK_LIMITED without NODE_NETWORK.
+    let peers = (0..10).map(|n| peer(v4(20 + n, 1, 1, 1), 0x400)).collect();
+    let snapshot = build(peers, &policy(true), None, 1000);
+    assert_eq!(snapshot.select(0x400, Family::V4, 1, ADDRESSES).len(), 10);
+    assert!(snapshot.select(0x1, Family::V4, 1, ADDRESSES).is_empty());
+}
+
+#[test]
+fn addresses_name_default_ports_only_and_services_any() {
+    let odd = SocketAddr::from(([20, 1, 1, 1], 9999));
+    let six: SocketAddr = "[2001:db8::1]:8333".parse().unwrap();
+    let peers = vec![peer(v4(21, 1, 1, 1), 1), peer(odd, 1), peer(six, 1)];
+    let snapshot = build(peers, &policy(true), None, 1000);
+    for filter in [0, 1] {
+        let of = |family| -> HashSet<SocketAddr> {
+            snapshot
+                .select(filter, family, 9, ADDRESSES)
+                .iter()
+                .map(|p| p.addr)
+                .collect()
+        };
+        assert_eq!(of(Family::V4), HashSet::from([v4(21, 1, 1, 1)]));
+        assert_eq!(of(Family::V6), HashSet::from([six]));
+        assert_eq!(of(Family::Any).len(), 3);
+    }
+}
+
+#[test]
+fn hosts_stay_resolvable_for_a_while_after_they_left() {
+    let policy = policy(true);
+    let first = build(vec![peer(v4(21, 1, 1, 1), 1)], &policy, None, 1000);
+    let second = build(vec![peer(v4(22, 1, 1, 1), 1)], &policy, Some(&first), 1100);
+    assert!(second.knows_host(IpAddr::from([21, 1, 1, 1])));
+    assert!(second.knows_host(IpAddr::from([22, 1, 1, 1])));
+    let third = build(vec![peer(v4(22, 1, 1, 1), 1)], &policy, Some(&second), 1101);
+    assert!(
+        !third.knows_host(IpAddr::from([21, 1, 1, 1])),
+        "100 s are over"
+    );
+    assert!(
+        !third.knows_host(IpAddr::from([8, 8, 8, 8])),
+        "never one of ours"
+    );
+}
+
+#[test]
+fn the_serial_always_grows() {
+    let policy = policy(true);
+    let first = Snapshot::empty(&policy, 1000);
+    assert_eq!(first.serial, 1000);
+    let second = build(vec![], &policy, Some(&first), 1000);
+    assert_eq!(second.serial, 1001, "the same second");
+    let third = build(vec![], &policy, Some(&second), 500);
+    assert_eq!(third.serial, 1002, "the clock went back");
+    let fourth = build(vec![], &policy, Some(&third), 2000);
+    assert_eq!(fourth.serial, 2000);
+    let late = build(vec![], &policy, None, i64::from(u32::MAX));
+    let wrapped = build(vec![], &policy, Some(&late), i64::from(u32::MAX) + 5);
+    assert_eq!(wrapped.serial, 4, "RFC 1982: greater than 2^32 - 1");
+}
+
+#[test]
+fn bootstrap_nodes_are_served_without_claims_about_them() {
+    let nodes = [v4(21, 1, 1, 1), v4(22, 1, 1, 1)];
+    let mut rng = StdRng::seed_from_u64(1);
+    let snapshot = Snapshot::bootstrap(&nodes, &policy(true), None, 1000, &mut rng);
+    assert_eq!((snapshot.origin, snapshot.stale), (Origin::Bootstrap, true));
+    assert_eq!(snapshot.select(0, Family::V4, 0, ADDRESSES).len(), 2);
+    assert!(snapshot.select(1, Family::V4, 0, ADDRESSES).is_empty());
+    let none = Snapshot::bootstrap(&[], &policy(true), None, 1000, &mut rng);
+    assert_eq!((none.origin, none.len()), (Origin::Nothing, 0));
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_peers_a_selection_fits_and_is_bounded(
+        raw in proptest::collection::hash_set((any::<u32>(), any::<bool>()), 0..120),
+        services in any::<u64>(), filter in any::<u64>(), pick in any::<u64>(),
+        grouped in any::<bool>(), limit in 0..30_usize,
+    ) {
+        let peers: Vec<GoodPeer> = raw
+            .iter()
+            .map(|(ip, port)| {
+                let addr = SocketAddr::from((std::net::Ipv4Addr::from(*ip), if *port { PORT } else { 1 }));
+                peer(addr, services.rotate_left(*ip % 64))
+            })
+            .collect();
+        let small = Policy { variants: 3, ..policy(grouped) };
+        let snapshot = build(peers, &small, None, 1);
+        for filter in [0, 1, filter & services, filter] {
+            for family in [Family::V4, Family::V6, Family::Any] {
+                let chosen = snapshot.select(filter, family, pick, limit);
+                prop_assert!(chosen.len() <= limit.max(LEAST));
+                prop_assert!(chosen.iter().all(|p| fits(p, filter, family, PORT)));
+                let distinct: HashSet<_> = chosen.iter().map(|p| p.addr).collect();
+                prop_assert_eq!(distinct.len(), chosen.len());
+                let fitting =
+                    snapshot.peers().iter().filter(|p| fits(p, filter, family, PORT)).count();
+                prop_assert!(chosen.len() >= fitting.min(LEAST).min(limit));
+            }
+        }
+    }
+}

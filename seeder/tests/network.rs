@@ -1,0 +1,322 @@
+//! A running seeder, asked over real sockets with hickory's codec.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's helpers fail as the test does"
+)]
+
+mod support;
+
+use std::{net::SocketAddr, time::Duration};
+
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{Name, RData, RecordType},
+};
+use quantumcoin_seeder::{Seeder, SeederError};
+use support::{PATIENCE, bench, bench_on, config, probe};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+    time::timeout,
+};
+
+const APEX: &str = "seed1.quantumcoin.network.";
+
+fn query(name: &str, kind: RecordType) -> Vec<u8> {
+    let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    let mut edns = hickory_proto::op::Edns::new();
+    edns.set_max_payload(1232);
+    message.set_edns(edns);
+    message.to_vec().unwrap()
+}
+
+async fn ask_udp(server: SocketAddr, packet: &[u8]) -> Message {
+    let local = if server.is_ipv4() {
+        "127.0.0.1:0"
+    } else {
+        "[::1]:0"
+    };
+    let socket = UdpSocket::bind(local).await.unwrap();
+    socket.send_to(packet, server).await.unwrap();
+    let mut buffer = [0; 2048];
+    let (length, from) = timeout(PATIENCE, socket.recv_from(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(from, server);
+    Message::from_vec(&buffer[..length]).unwrap()
+}
+
+async fn send_tcp(stream: &mut TcpStream, packet: &[u8]) {
+    let mut framed = u16::try_from(packet.len()).unwrap().to_be_bytes().to_vec();
+    framed.extend_from_slice(packet);
+    stream.write_all(&framed).await.unwrap();
+}
+
+async fn receive_tcp(stream: &mut TcpStream) -> Message {
+    let length = timeout(PATIENCE, stream.read_u16()).await.unwrap().unwrap();
+    let mut bytes = vec![0; length.into()];
+    stream.read_exact(&mut bytes).await.unwrap();
+    Message::from_vec(&bytes).unwrap()
+}
+
+async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn udp_and_tcp_answer_on_one_port_over_both_protocols() {
+    let bench = bench_on(&["127.0.0.1:0", "[::1]:0"]).await;
+    for kind in [
+        RecordType::A,
+        RecordType::AAAA,
+        RecordType::TXT,
+        RecordType::SOA,
+    ] {
+        let packet = query(APEX, kind);
+        let udp = ask_udp(bench.dns, &packet).await;
+        let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+        send_tcp(&mut stream, &packet).await;
+        let tcp = receive_tcp(&mut stream).await;
+        assert_eq!(udp.metadata, tcp.metadata);
+        assert!(!udp.answers.is_empty());
+        assert_eq!(udp.answers.len(), tcp.answers.len());
+        assert!(
+            udp.answers
+                .iter()
+                .all(|record| record.record_type() == kind)
+        );
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_is_served() {
+    if UdpSocket::bind("[::1]:0").await.is_err() {
+        eprintln!("skipped: this machine has no IPv6 loopback");
+        return;
+    }
+    let bench = bench_on(&["[::1]:0"]).await;
+    let answer = ask_udp(bench.dns, &query(APEX, RecordType::NS)).await;
+    assert_eq!(answer.additionals.len(), 1);
+    assert!(
+        matches!(answer.additionals[0].data, RData::AAAA(_)),
+        "glue from the listen address"
+    );
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_carries_many_queries() {
+    let bench = bench().await;
+    let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+    for _ in 0..50 {
+        send_tcp(&mut stream, &query(APEX, RecordType::A)).await;
+    }
+    for _ in 0..50 {
+        assert_eq!(receive_tcp(&mut stream).await.answers.len(), 24);
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_rude_clients_hurt_no_one() {
+    let bench = bench().await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+        stream.write_all(&[0, 40, 1]).await.unwrap();
+        slow.push(stream);
+    }
+    let mut large = TcpStream::connect(bench.dns).await.unwrap();
+    large.write_all(&[0xff, 0xff, 1, 2, 3]).await.unwrap();
+    let closed = timeout(PATIENCE, large.read(&mut [0; 16])).await.unwrap();
+    assert_eq!(
+        closed.unwrap_or(0),
+        0,
+        "a claim of 65,535 bytes is no query"
+    );
+    let mut honest = TcpStream::connect(bench.dns).await.unwrap();
+    send_tcp(&mut honest, &query(APEX, RecordType::A)).await;
+    assert_eq!(receive_tcp(&mut honest).await.answers.len(), 24);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_one_network_are_limited() {
+    let bench = bench().await;
+    let mut open = Vec::new();
+    // 32 are allowed; each proves by an answer that it was accepted.
+    for _ in 0..32 {
+        let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+        send_tcp(&mut stream, &query(APEX, RecordType::SOA)).await;
+        receive_tcp(&mut stream).await;
+        open.push(stream);
+    }
+    let mut extra = TcpStream::connect(bench.dns).await.unwrap();
+    let closed = timeout(PATIENCE, extra.read(&mut [0; 16])).await.unwrap();
+    assert_eq!(closed.unwrap_or(0), 0);
+    let udp = ask_udp(bench.dns, &query(APEX, RecordType::SOA)).await;
+    assert_eq!(udp.answers.len(), 1, "UDP goes on");
+    assert!(
+        get(bench.http, "/metrics")
+            .await
+            .contains("qtc_seeder_tcp_refused_total 1")
+    );
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_on_the_socket_does_not_stop_the_answers() {
+    let bench = bench().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut state = 0x9e37_79b9_u32;
+    for length in 0..400 {
+        let junk: Vec<u8> = (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        socket.send_to(&junk, bench.dns).await.unwrap();
+    }
+    let answer = ask_udp(bench.dns, &query(APEX, RecordType::A)).await;
+    assert_eq!(answer.answers.len(), 24);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_hosts_fit_together() {
+    let bench = bench().await;
+    let name = format!("_qtc._tcp.{APEX}");
+    let mut found_odd_port = false;
+    // 61 peers, 12 in an answer: the one on another port shows up soon.
+    for _ in 0..200 {
+        let answer = ask_udp(bench.dns, &query(&name, RecordType::SRV)).await;
+        assert_eq!(answer.answers.len(), 12);
+        for record in &answer.answers {
+            let RData::SRV(srv) = &record.data else {
+                panic!("{record}")
+            };
+            let glue = answer
+                .additionals
+                .iter()
+                .find(|glue| glue.name == srv.target)
+                .unwrap();
+            if srv.port == 9999 {
+                assert_eq!(glue.data.to_string(), "127.0.0.99");
+                let host = query(&srv.target.to_ascii(), RecordType::A);
+                assert_eq!(ask_udp(bench.dns, &host).await.answers, vec![glue.clone()]);
+                found_odd_port = true;
+            }
+        }
+        if found_odd_port {
+            break;
+        }
+    }
+    assert!(found_odd_port);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_crawl_shows_within_a_refresh() {
+    let bench = bench().await;
+    let serial = |answer: &Message| match &answer.answers[0].data {
+        RData::SOA(soa) => soa.serial,
+        other => panic!("{other}"),
+    };
+    let soa = query("seed2.quantumcoin.network.", RecordType::SOA);
+    let before = serial(&ask_udp(bench.dns, &soa).await);
+    probe(&bench.store, "127.0.0.77:28333".parse().unwrap(), 0x1000).await;
+    bench.store.flush().await.unwrap();
+    let wanted = query("x1000.seed2.quantumcoin.network.", RecordType::A);
+    let seen = async {
+        while ask_udp(bench.dns, &wanted).await.answers.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, seen).await.expect("picked up");
+    assert!(serial(&ask_udp(bench.dns, &soa).await) > before);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_health_tell_the_truth() {
+    let bench = bench().await;
+    ask_udp(bench.dns, &query(APEX, RecordType::A)).await;
+    ask_udp(bench.dns, &query("foreign.example.", RecordType::TXT)).await;
+    for path in ["/", "/api/v1/status"] {
+        let text = get(bench.http, path).await;
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(json["good_peers"], 61);
+        assert_eq!(json["origin"], "store");
+        assert_eq!(json["stale"], false);
+        assert_eq!(json["zones"][1], "seed2.quantumcoin.network.");
+        assert_eq!(json["queries"]["A"], 1);
+        assert_eq!(json["responses"]["REFUSED"], 1);
+        assert!(json["age_seconds"].as_i64().unwrap() < 60);
+    }
+    assert!(
+        get(bench.http, "/health/ready")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    let metrics = get(bench.http, "/metrics").await;
+    let line = "qtc_seeder_queries_total{transport=\"udp\",type=\"A\",zone=\"seed1.quantumcoin.network.\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+    assert!(metrics.contains("qtc_seeder_good_peers 61"));
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_port_is_told_in_words_for_either_protocol() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.sqlite");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for (addr, protocol) in [
+        (tcp.local_addr().unwrap(), "TCP"),
+        (udp.local_addr().unwrap(), "UDP"),
+    ] {
+        let error = Seeder::bind(config(&path, &[&addr.to_string()]))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, SeederError::Bind(_)));
+        let words = error.to_string();
+        assert!(
+            words.contains(&format!("the DNS server can't listen on {protocol} {addr}")),
+            "{words}"
+        );
+        assert!(
+            words.contains("in use") && words.contains("ss -lntup"),
+            "{words}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_names_still_exist_and_answers_are_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let seeder = Seeder::bind(config(&dir.path().join("later.sqlite"), &["127.0.0.1:0"]))
+        .await
+        .unwrap();
+    let (dns, stop) = (
+        seeder.dns_addr(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let task = tokio::spawn(seeder.run(stop.clone()));
+    let answer = ask_udp(dns, &query(APEX, RecordType::A)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert!(answer.answers.is_empty());
+    assert_eq!(answer.authorities[0].name.to_ascii(), APEX);
+    stop.cancel();
+    timeout(PATIENCE, task).await.unwrap().unwrap();
+}

@@ -1,0 +1,139 @@
+//! A real seeder over a real store on loopback.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use quantumcoin::{
+    chain_spec::ChainSpec,
+    reachability::{GoodPolicy, Outcome, Stage, Transports},
+    store::{Observation, ProbeRecord, Store, StoreOptions, Write},
+};
+use quantumcoin_seeder::{Seeder, SeederConfig, answer::Identity};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for a busy machine; nothing waits for it when all goes well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The devnet's default port.
+pub(crate) const PORT: u16 = 28_333;
+
+pub(crate) struct Bench {
+    pub(crate) dns: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) path: PathBuf,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+impl Bench {
+    /// Stops the seeder and waits for its end.
+    pub(crate) async fn finish(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("stops")
+            .unwrap();
+        self.store.close().await.unwrap();
+    }
+}
+
+/// A seeder for seed1 and seed2 with 30 good peers on 127.0.0.x (pruned ones among them), 30 on IPv6 and
+/// one on another port.
+pub(crate) async fn bench() -> Bench {
+    bench_on(&["127.0.0.1:0"]).await
+}
+
+pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("crawl.sqlite");
+    let store = open(&path).await;
+    for n in 1..=30 {
+        let services = if n % 3 == 0 { 0x400 } else { 0x9 };
+        probe(&store, SocketAddr::from(([127, 0, 0, n], PORT)), services).await;
+        let six = format!("[2400:{n:x}::1]:{PORT}").parse().unwrap();
+        probe(&store, six, services).await;
+    }
+    probe(&store, "127.0.0.99:9999".parse().unwrap(), 9).await;
+    store.flush().await.unwrap();
+
+    let seeder = Seeder::bind(config(&path, listen)).await.unwrap();
+    let (dns, http) = (seeder.dns_addr(), seeder.http_addr().unwrap());
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(seeder.run(stop.clone()));
+    Bench {
+        dns,
+        http,
+        store,
+        path,
+        stop,
+        task,
+        _dir: dir,
+    }
+}
+
+pub(crate) fn config(store: &Path, listen: &[&str]) -> SeederConfig {
+    SeederConfig {
+        store: Some(store.to_owned()),
+        listen: listen.iter().map(|addr| addr.parse().unwrap()).collect(),
+        zones: ["seed1.quantumcoin.network", "seed2.quantumcoin.network"]
+            .map(str::to_owned)
+            .into(),
+        contact: "ops@quantumcoin.network".to_owned(),
+        http: Some("127.0.0.1:0".parse().unwrap()),
+        refresh_seconds: 1,
+        identity: Identity {
+            version: Some("qtc".to_owned()),
+            id: None,
+        },
+        ..SeederConfig::new(ChainSpec::devnet())
+    }
+}
+
+pub(crate) async fn open(path: &Path) -> Store {
+    let options = StoreOptions {
+        network: "devnet".to_owned(),
+        genesis: ChainSpec::devnet().genesis_hash().to_string(),
+        policy: GoodPolicy {
+            allow_private_addresses: true,
+            ..GoodPolicy::default()
+        },
+    };
+    Store::open(path, options).await.unwrap()
+}
+
+/// Three passed probes within the last half hour.
+pub(crate) async fn probe(store: &Store, addr: SocketAddr, services: u64) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64;
+    for at in [now - 1200, now - 600, now] {
+        let observed = Observation {
+            services: Some(services),
+            protocol_version: Some(70_015),
+            proved_height: Some(512),
+            transports: Some(Transports::NOISE),
+            node_id: Some([5; 32]),
+            ..Observation::default()
+        };
+        let record = ProbeRecord {
+            addr,
+            at,
+            outcome: Outcome::Ok,
+            stage: Stage::Done,
+            duration_ms: 5,
+            next_due: at + 1500,
+            failures: 0,
+            observed,
+        };
+        store.write(Write::Probe(Box::new(record))).await.unwrap();
+    }
+}
