@@ -190,7 +190,7 @@ impl Blockchain {
         self.read().tree.len()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fill_disk(&self) {
         if let Backend::Disk(store) = &mut *self.lock_writer() {
             store.fill_disk();

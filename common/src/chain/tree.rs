@@ -59,6 +59,8 @@ pub(super) struct HeaderTree {
     segments: Vec<Vec<Entry>>,
     len: u32,
     index: HashIndex,
+    /// How many headers have a location.
+    located: u32,
     /// By height: the chain of most work among headers that are not invalid; of equals, the first.
     best: Vec<Id>,
 }
@@ -72,6 +74,7 @@ impl HeaderTree {
             segments: Vec::new(),
             len: 0,
             index: HashIndex::new(),
+            located: 0,
             best: Vec::new(),
         };
         tree.push(Entry {
@@ -100,9 +103,28 @@ impl HeaderTree {
         self.len as usize
     }
 
-    /// How many of them are not on the best chain.
-    pub(super) fn side_len(&self) -> usize {
-        self.len().saturating_sub(self.best.len())
+    /// How many headers are neither on the best chain nor have a block: what spam is made of.
+    pub(super) fn loose_len(&self) -> usize {
+        // Blocks come first on a chain; the genesis block has no location.
+        let on_best = self
+            .best
+            .partition_point(|id| self.has_block(*id))
+            .saturating_sub(1);
+        let on_sides = (self.located as usize).saturating_sub(on_best);
+        self.len()
+            .saturating_sub(self.best.len())
+            .saturating_sub(on_sides)
+    }
+
+    /// How many loose headers lead to `id`, itself included.
+    pub(super) fn loose_branch_len(&self, id: Id) -> usize {
+        let mut length = 0;
+        let mut id = id;
+        while !self.has_block(id) && self.best.get(self.height(id) as usize) != Some(&id) {
+            length += 1;
+            id = self.parent(id);
+        }
+        length
     }
 
     pub(super) fn find(&self, hash: &BlockHash) -> Option<Id> {
@@ -177,6 +199,9 @@ impl HeaderTree {
     }
 
     pub(super) fn set_location(&mut self, id: Id, location: Location) {
+        if self.location(id).is_none() {
+            self.located += 1;
+        }
         self.entry_mut(id).location = location;
     }
 
@@ -298,10 +323,10 @@ impl HeaderTree {
                 })
             };
             if let Some(new) = new {
-                let entry = self.entry(old_id);
-                let copy = tree.entry_mut(new);
-                copy.location = entry.location;
-                copy.invalid = entry.invalid;
+                if let Some(location) = self.location(old_id) {
+                    tree.set_location(new, location);
+                }
+                tree.entry_mut(new).invalid = self.is_invalid(old_id);
             }
             if let Some(slot) = moved.get_mut(old) {
                 *slot = new;

@@ -5,7 +5,8 @@
 //! genesis header's proof of work, merkle root and hash are computed and compared, so a spec that was
 //! loaded is a spec that holds.
 //!
-//! `parse` turns text into a spec and knows the line of each key; `check` holds the rules about values;
+//! `parse` turns text into a spec and knows the line of each key; `check` holds the rules about values and
+//! `immutable` those about mainnet;
 //! `genesis` rebuilds the first block; `compact` is the arithmetic of targets; `load` reads files;
 //! `render` writes a spec as TOML.
 
@@ -13,6 +14,7 @@ mod check;
 pub(crate) mod compact;
 mod error;
 mod genesis;
+mod immutable;
 mod load;
 mod parse;
 mod render;

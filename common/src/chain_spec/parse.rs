@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Fault};
-use super::{ChainSpec, ChainSpecError, SpecFault};
+use super::{ChainSpec, ChainSpecError, SpecFault, immutable};
 
 /// A table's key names: those that must be given where the table is, then those that may be left out.
 struct Shape {
@@ -95,7 +95,7 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<ChainSpec, ChainSpecErro
     let document = Document::parse(text, origin)?;
     let spec = document.spec()?;
     check::values(&spec)
-        .and_then(|()| check::against_built_ins(&spec, |key| document.has(key)))
+        .and_then(|()| immutable::against_built_ins(&spec, |key| document.has(key)))
         .map_err(|fault| document.locate(fault))?;
     Ok(spec)
 }

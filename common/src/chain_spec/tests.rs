@@ -491,3 +491,20 @@ async fn what_is_no_text_file_is_refused() {
         Err(ChainSpecError::TooLarge { .. })
     ));
 }
+
+proptest::proptest! {
+    /// Whatever one edit does to a good text: no panic, and a fault lies within the text.
+    #[test]
+    fn an_edited_text_is_read_or_refused_with_a_place(at in 0_usize..2_000, remove in 0_usize..20, insert in ".{0,4}") {
+        let start = DEVNET_TOML.floor_char_boundary(at % DEVNET_TOML.len());
+        let end = DEVNET_TOML.floor_char_boundary((start + remove).min(DEVNET_TOML.len()));
+        let text = [&DEVNET_TOML[..start], &insert, &DEVNET_TOML[end..]].concat();
+        match ChainSpec::from_toml(&text, "edited") {
+            Ok(_) => {}
+            Err(ChainSpecError::Invalid(fault)) => {
+                proptest::prop_assert!(fault.line <= text.lines().count() + 1 && !fault.remedy.is_empty());
+            }
+            Err(error) => proptest::prop_assert!(false, "{error}"),
+        }
+    }
+}

@@ -186,10 +186,14 @@ impl Blockchain {
             .min(self.rules.height_cap(now) as usize);
         let fits = |state: &State| {
             let wins = work > state.tree.work(state.tree.best_header());
-            wins || state.tree.side_len() + more <= limit
+            wins || state.tree.loose_len() + more <= limit
         };
         if fits(&self.read()) {
             return Ok(parent);
+        }
+        // What dropping all others can't make fit is refused at once, since dropping is work.
+        if self.read().tree.loose_branch_len(parent) + more > limit {
+            return Err(HeaderError::TooManySideHeaders { limit });
         }
         let (tree, moved) = self.read().tree.pruned(parent);
         let new_id = |id: Id| moved.get(id.index()).copied().flatten();
@@ -209,11 +213,7 @@ impl Blockchain {
             limit,
             "dropped headers of side chains to bound memory"
         );
-        if fits(&state) {
-            Ok(parent)
-        } else {
-            Err(HeaderError::TooManySideHeaders { limit })
-        }
+        Ok(parent)
     }
 
     /// Adds checked headers; `checked` has each one's hash and its chain's work.

@@ -258,7 +258,7 @@ impl Store {
     }
 
     /// Makes every further block append fail as on a full disk.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn fill_disk(&mut self) {
         self.blocks
             .replace_file(OpenOptions::new().write(true).open("/dev/full").unwrap());

@@ -117,7 +117,7 @@ impl RecordFile {
     }
 
     /// Puts another open file in this one's place, to see what failing writes do.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn replace_file(&mut self, file: File) {
         self.file = file;
     }

@@ -323,6 +323,17 @@ fn side_chains_are_bounded_and_cannot_crowd_out_the_winner() {
             .unwrap();
     }
     assert_eq!(chain.best_header().hash, winner[69].block_hash());
+    // Verified side chains take none of the room.
+    let mut split = devnet();
+    feed(&split, &grow(&devnet(), 40, 1));
+    feed(&split, &grow(&devnet(), 41, 2));
+    split.set_max_side_headers(30);
+    for salt in 0..4 {
+        split
+            .accept_headers(&branch(&genesis, 20, salt), NOW)
+            .unwrap();
+        assert!(split.known_headers() <= 1 + 40 + 41 + 30);
+    }
     // A side chain that alone passes the bound is refused.
     let mut small = devnet();
     small.set_max_side_headers(10);
