@@ -14,7 +14,7 @@ use hickory_proto::{
     rr::{Name, RData, RecordType},
 };
 use quantumcoin_seeder::{Seeder, SeederError};
-use support::{PATIENCE, bench, bench_on, config, probe};
+use support::{PATIENCE, bench, bench_on, config, port, probe};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -234,7 +234,12 @@ async fn a_changed_crawl_shows_within_a_refresh() {
     };
     let soa = query("seed2.quantumcoin.network.", RecordType::SOA);
     let before = serial(&ask_udp(bench.dns, &soa).await);
-    probe(&bench.store, "127.0.0.77:28333".parse().unwrap(), 0x1000).await;
+    probe(
+        &bench.store,
+        (std::net::Ipv4Addr::new(127, 0, 0, 77), port()).into(),
+        0x1000,
+    )
+    .await;
     bench.store.flush().await.unwrap();
     let wanted = query("x1000.seed2.quantumcoin.network.", RecordType::A);
     let seen = async {

@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The devnet's default port.
-pub(crate) const PORT: u16 = 28_333;
+pub(crate) fn port() -> u16 {
+    ChainSpec::devnet().network_protocol.default_port
+}
 
 pub(crate) struct Bench {
     pub(crate) dns: SocketAddr,
@@ -57,8 +59,8 @@ pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
     let store = open(&path).await;
     for n in 1..=30 {
         let services = if n % 3 == 0 { 0x400 } else { 0x9 };
-        probe(&store, SocketAddr::from(([127, 0, 0, n], PORT)), services).await;
-        let six = format!("[2400:{n:x}::1]:{PORT}").parse().unwrap();
+        probe(&store, SocketAddr::from(([127, 0, 0, n], port())), services).await;
+        let six = format!("[2400:{n:x}::1]:{}", port()).parse().unwrap();
         probe(&store, six, services).await;
     }
     probe(&store, "127.0.0.99:9999".parse().unwrap(), 9).await;
