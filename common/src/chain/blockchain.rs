@@ -191,9 +191,9 @@ impl Blockchain {
     }
 
     #[cfg(all(test, target_os = "linux"))]
-    pub(super) fn fill_disk(&self) {
+    pub(super) fn replace_blocks_file(&self, file: std::fs::File) {
         if let Backend::Disk(store) = &mut *self.lock_writer() {
-            store.fill_disk();
+            store.replace_blocks_file(file);
         }
     }
 }

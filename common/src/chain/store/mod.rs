@@ -257,11 +257,10 @@ impl Store {
         result
     }
 
-    /// Makes every further block append fail as on a full disk.
+    /// Puts another file in the place of the blocks file, to see what failing writes do.
     #[cfg(all(test, target_os = "linux"))]
-    pub(super) fn fill_disk(&mut self) {
-        self.blocks
-            .replace_file(OpenOptions::new().write(true).open("/dev/full").unwrap());
+    pub(super) fn replace_blocks_file(&mut self, file: File) {
+        self.blocks.replace_file(file);
     }
 }
 

@@ -180,7 +180,11 @@ fn a_full_disk_stops_writing_and_loses_nothing() {
     grow(&chain, 10, 1);
     chain.flush().unwrap();
     let tip = chain.tip();
-    chain.fill_disk();
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    chain.replace_blocks_file(full);
     let next = grow(&devnet(), 11, 1).pop().unwrap();
     // The devnet is deterministic: the same miner makes the same block.
     assert_eq!(next.header.prev_blockhash, tip.hash);
