@@ -5,6 +5,7 @@ mod identity;
 mod known_answers;
 mod noise;
 mod records;
+mod streams;
 
 use std::sync::Arc;
 
