@@ -99,13 +99,21 @@ CREATE TABLE hourly_network (
 
 -- Runs of the crawler.
 CREATE TABLE crawls (
-    id         INTEGER PRIMARY KEY NOT NULL,
+    started_at INTEGER PRIMARY KEY NOT NULL, -- seconds
     kind       TEXT    NOT NULL,            -- once or run
-    started_at INTEGER NOT NULL,            -- seconds
     ended_at   INTEGER,                     -- seconds; null while running or after a crash
     probes     INTEGER NOT NULL DEFAULT 0,
     passed     INTEGER NOT NULL DEFAULT 0
 );
+
+-- Addresses that somebody asks the crawler to visit at once; it removes what it takes up.
+CREATE TABLE visit_requests (
+    net     INTEGER NOT NULL,
+    address BLOB    NOT NULL,
+    port    INTEGER NOT NULL,
+    at      INTEGER NOT NULL,               -- seconds: when it was asked
+    PRIMARY KEY (net, address, port)
+) WITHOUT ROWID;
 
 -- Things worth an operator's attention; the oldest are removed.
 CREATE TABLE events (

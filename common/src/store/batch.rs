@@ -9,7 +9,9 @@ use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::StoreError;
 use super::codec::{AddressColumns, from_columns, to_columns};
-use super::model::{Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write};
+use super::model::{
+    CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
+};
 use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
 use super::schema::set_meta;
 use crate::reachability::Outcome;
@@ -38,10 +40,12 @@ pub(super) struct Batch {
     sightings: HashMap<SocketAddr, Told>,
     /// Addresses to forget, with the number of probes that came before: those are counted but not kept.
     forgets: HashMap<SocketAddr, usize>,
-    reschedules: HashMap<SocketAddr, i64>,
+    /// Requests made (at a time) or taken up (`None`); the last word counts.
+    requests: HashMap<SocketAddr, Option<i64>>,
     network: BTreeMap<i64, NetworkSample>,
     events: Vec<Event>,
     frozen: Option<Option<i64>>,
+    crawls: BTreeMap<i64, CrawlRun>,
 }
 
 /// Sightings of one address, added up.
@@ -58,9 +62,10 @@ impl Batch {
         self.probes.len()
             + self.sightings.len()
             + self.forgets.len()
-            + self.reschedules.len()
+            + self.requests.len()
             + self.network.len()
             + self.events.len()
+            + self.crawls.len()
             + usize::from(self.frozen.is_some())
     }
 
@@ -84,16 +89,21 @@ impl Batch {
             Write::Forget(addr) => {
                 let addr = canonical_socket(addr);
                 self.sightings.remove(&addr);
-                self.reschedules.remove(&addr);
                 self.forgets.insert(addr, self.probes.len());
             }
-            Write::Reschedule(addr, at) => {
-                self.reschedules.insert(canonical_socket(addr), at);
+            Write::RequestVisit(addr, at) => {
+                self.requests.insert(canonical_socket(addr), Some(at));
+            }
+            Write::VisitTaken(addr) => {
+                self.requests.insert(canonical_socket(addr), None);
             }
             Write::Network(sample) => {
                 self.network.insert(hour_of(sample.at), sample);
             }
             Write::Event(event) => self.events.push(event),
+            Write::Crawl(run) => {
+                self.crawls.insert(run.started_at, run);
+            }
             Write::Frozen(since) => self.frozen = Some(since),
         }
     }
@@ -122,8 +132,9 @@ impl Batch {
         self.apply_forgets(&mut tx).await?;
         let ids = self.upsert_addresses(&mut tx).await?;
         self.apply_probes(&mut tx, &ids).await?;
-        self.apply_reschedules(&mut tx).await?;
+        self.apply_requests(&mut tx).await?;
         self.apply_roll_ups(&mut tx).await?;
+        self.apply_crawls(&mut tx).await?;
         self.apply_events(&mut tx).await?;
         self.apply_meta(&mut tx).await?;
         tx.commit().await?;
@@ -249,18 +260,21 @@ impl Batch {
         Ok(())
     }
 
-    async fn apply_reschedules(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
-        for (addr, at) in &self.reschedules {
+    async fn apply_requests(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for (addr, at) in &self.requests {
             let c = to_columns(*addr);
-            sqlx::query(
-                "UPDATE addresses SET next_due = $1 WHERE net = $2 AND address = $3 AND port = $4",
-            )
-            .bind(at)
-            .bind(c.net)
-            .bind(c.address)
-            .bind(c.port)
-            .execute(&mut *tx)
-            .await?;
+            let sql = match at {
+                Some(_) => {
+                    "INSERT INTO visit_requests (net, address, port, at) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (net, address, port) DO UPDATE SET at = excluded.at"
+                }
+                None => "DELETE FROM visit_requests WHERE net = $1 AND address = $2 AND port = $3",
+            };
+            let mut query = sqlx::query(sql).bind(c.net).bind(c.address).bind(c.port);
+            if let Some(at) = at {
+                query = query.bind(at);
+            }
+            query.execute(&mut *tx).await?;
         }
         Ok(())
     }
@@ -296,6 +310,24 @@ impl Batch {
             .bind(signed(sample.reachable))
             .bind(signed(sample.good))
             .bind(sample.height)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_crawls(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for run in self.crawls.values() {
+            sqlx::query(
+                "INSERT INTO crawls (started_at, kind, ended_at, probes, passed) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (started_at) DO UPDATE SET \
+                 ended_at = excluded.ended_at, probes = excluded.probes, passed = excluded.passed",
+            )
+            .bind(run.started_at)
+            .bind(run.kind)
+            .bind(run.ended_at)
+            .bind(signed(run.probes))
+            .bind(signed(run.passed))
             .execute(&mut *tx)
             .await?;
         }

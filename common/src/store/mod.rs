@@ -8,6 +8,7 @@
 //! | `writer` | [`Store`]: the one writer task behind a bounded channel |
 //! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
 //! | `peer_row` | how a probe changes what is known about a peer |
+//! | [`queries`] | what the dashboard, the status command and `explain` ask |
 //! | `codec` | addresses as columns |
 //!
 //! One program writes (the crawler), any number read (its dashboard, the seeder). The file is in WAL mode,
@@ -19,6 +20,7 @@ mod codec;
 mod error;
 pub mod model;
 mod peer_row;
+pub mod queries;
 mod reader;
 mod schema;
 mod writer;
@@ -28,7 +30,9 @@ mod tests;
 
 pub use batch::{BATCH_PROBES, PROBES_KEPT};
 pub use error::StoreError;
-pub use model::{NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write};
+pub use model::{
+    CrawlRun, NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write,
+};
 pub use reader::{GoodSet, StoreReader};
 pub use schema::StoreOptions;
 pub use writer::{Store, WriterHealth};

@@ -86,6 +86,21 @@ pub struct NetworkSample {
     pub height: Option<u32>,
 }
 
+/// One run of the crawler; written again with the same start to bring it up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrawlRun {
+    /// `once` or `run`.
+    pub kind: &'static str,
+    /// Start, Unix seconds; names the run.
+    pub started_at: i64,
+    /// End, Unix seconds; `None` while it runs.
+    pub ended_at: Option<i64>,
+    /// Probes so far.
+    pub probes: u64,
+    /// Those that passed.
+    pub passed: u64,
+}
+
 /// Something worth an operator's attention.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -108,12 +123,16 @@ pub enum Write {
     Sighting(Sighting),
     /// An address to be forgotten with all that is known about it.
     Forget(SocketAddr),
-    /// Visit this address at this time (Unix seconds), whatever its schedule says.
-    Reschedule(SocketAddr, i64),
+    /// Somebody asks at this time (Unix seconds) for this address to be visited at once.
+    RequestVisit(SocketAddr, i64),
+    /// The crawler has taken such a request up.
+    VisitTaken(SocketAddr),
     /// The network's size.
     Network(NetworkSample),
     /// An event.
     Event(Event),
+    /// The state of a run of the crawler.
+    Crawl(CrawlRun),
     /// Our own network went down at this time (Unix seconds), or came back (`None`).
     Frozen(Option<i64>),
 }

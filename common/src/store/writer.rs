@@ -45,6 +45,8 @@ enum Command {
     Write(Write),
     /// Answer once everything before is committed, or with the reason why not.
     Flush(oneshot::Sender<Result<(), String>>),
+    /// End after one more try to commit.
+    Close,
 }
 
 /// The writing side of a store. Dropping it ends the task after a last commit; [`Store::close`] also waits.
@@ -75,6 +77,7 @@ impl Store {
                 inbox,
                 report,
                 batch: Batch::default(),
+                closing: false,
             }
             .run(),
         );
@@ -115,14 +118,15 @@ impl Store {
         self.health.clone()
     }
 
-    /// Commits what is left, folds the write-ahead log into the file, and closes it.
+    /// Commits what is left, folds the write-ahead log into the file, and closes it. Later writes fail.
     ///
     /// # Errors
     /// The reason why the last commit failed.
-    pub async fn close(self) -> Result<(), StoreError> {
+    pub async fn close(&self) -> Result<(), StoreError> {
         let flushed = self.flush().await;
+        // Fails only when the writer has ended already.
+        let _ = self.commands.send(Command::Close).await;
         let task = self.task.lock().ok().and_then(|mut task| task.take());
-        drop(self);
         if let Some(task) = task
             && let Err(error) = task.await
         {
@@ -137,11 +141,12 @@ struct Writer {
     inbox: mpsc::Receiver<Command>,
     report: watch::Sender<WriterHealth>,
     batch: Batch,
+    closing: bool,
 }
 
 impl Writer {
     async fn run(mut self) {
-        while self.collect().await {
+        while !self.closing && self.collect().await {
             self.commit_until_it_holds().await;
         }
         if self.batch.len() > 0
@@ -194,17 +199,23 @@ impl Writer {
                 let _ = answer.send(result.map_err(|e| e.to_string()));
                 true
             }
+            Command::Close => {
+                self.closing = true;
+                true
+            }
         }
     }
 
     /// Commits, trying again with growing pauses. Goes on taking writes meanwhile.
     async fn commit_until_it_holds(&mut self) {
         let mut pause = RETRY.0;
-        while let Err(error) = self.commit().await {
+        while !self.closing
+            && let Err(error) = self.commit().await
+        {
             tracing::error!(%error, held = self.batch.len(), retry_in = ?pause,
                 "writing the crawl failed; keeping it in memory (check free disk space and other users of the file)");
             let due = Instant::now() + pause;
-            loop {
+            while !self.closing {
                 tokio::select! {
                     () = sleep_until(due) => break,
                     command = self.inbox.recv() => match command {
