@@ -1,0 +1,215 @@
+//! Carries the commands out. Results go to standard output, everything else to standard error.
+
+use std::io::{IsTerminal, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::netgroup::is_dialable;
+use quantumcoin::service::shutdown;
+use quantumcoin::store::queries::{PeerDetail, Standard};
+use quantumcoin::store::{Sighting, Store, StoreOptions, StoreReader, Write};
+
+use crate::config::CrawlerConfig;
+use crate::crawler::Crawler;
+use crate::dashboard::{peer_json, summary_json};
+use crate::observer::Snapshot;
+use crate::probe::unix_now;
+
+/// Exit status of `explain` for a peer that is not good.
+const NOT_GOOD: u8 = 3;
+
+pub(super) async fn run(config: CrawlerConfig) -> anyhow::Result<ExitCode> {
+    let crawler = Crawler::bind(config).await?;
+    if let Some(addr) = crawler.http_addr() {
+        tracing::info!("dashboard on http://{addr}/");
+    }
+    crawler.run(shutdown::signals()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn once(config: CrawlerConfig, json: bool) -> anyhow::Result<ExitCode> {
+    let crawler = Crawler::bind(config).await?;
+    if let Some(addr) = crawler.http_addr() {
+        tracing::info!("dashboard on http://{addr}/");
+    }
+    let bar = progress(&crawler);
+    let report = crawler.once(shutdown::signals()).await?;
+    bar.finish_and_clear();
+    if json {
+        print(&serde_json::to_string(&report)?)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    Ok(if report.interrupted {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A line that shows the crawl's progress on a terminal; hidden elsewhere.
+fn progress(crawler: &Crawler) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let (metrics, line) = (crawler.metrics(), bar.clone());
+    tokio::spawn(async move {
+        while !line.is_finished() {
+            line.set_message(metrics.progress());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    bar
+}
+
+pub(super) async fn status(config: &CrawlerConfig, json: bool) -> anyhow::Result<ExitCode> {
+    let reader = StoreReader::open(&config.store_path()).await?;
+    let snapshot = Snapshot::take(&reader, unix_now()).await?;
+    let network = reader.network().await?;
+    if json {
+        print(&summary_json(&network, &snapshot).to_string())?;
+    } else {
+        print(&status_text(&network, &snapshot))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status_text(network: &str, s: &Snapshot) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    row("network", network.to_owned());
+    row("good", s.good.to_string());
+    row("reachable", s.counts.reachable.to_string());
+    row("known", s.counts.known.to_string());
+    row(
+        "median height",
+        s.standard
+            .median
+            .map_or_else(|| "unknown".to_owned(), |h| h.to_string()),
+    );
+    let newest = s
+        .standard
+        .newest_ok_at
+        .map(|at| format!("{} s ago", s.at.saturating_sub(at)));
+    row(
+        "last passed probe",
+        newest.unwrap_or_else(|| "never".to_owned()),
+    );
+    for (outcome, n) in &s.outcomes {
+        row(&format!("  last probe {outcome}"), n.to_string());
+    }
+    if s.standard.stale {
+        row(
+            "note",
+            "stale: the good set is the last known one only".to_owned(),
+        );
+    }
+    table.to_string()
+}
+
+pub(super) async fn add(config: &CrawlerConfig, addr: SocketAddr) -> anyhow::Result<ExitCode> {
+    if !is_dialable(addr, config.spec.network_protocol.allow_private_addresses) {
+        anyhow::bail!("{addr} is in a reserved or private range, which only devnets dial");
+    }
+    let options = StoreOptions {
+        network: config.spec.network.clone(),
+        genesis: config.spec.genesis_hash().to_string(),
+        policy: config.good_policy(),
+    };
+    let store = Store::open(&config.store_path(), options).await?;
+    let (at, source) = (unix_now(), "manual".to_owned());
+    store
+        .write(Write::Sighting(Sighting {
+            addr,
+            at,
+            source,
+            next_due: at,
+        }))
+        .await?;
+    store.write(Write::RequestVisit(addr, at)).await?;
+    store.close().await?;
+    print(&format!(
+        "{addr} is queued; a running crawler visits it within seconds, else the next start does"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn explain(
+    config: &CrawlerConfig,
+    addr: SocketAddr,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let reader = StoreReader::open(&config.store_path()).await?;
+    let standard = reader.standard(unix_now()).await?;
+    let Some(detail) = reader.peer(addr).await? else {
+        anyhow::bail!("{addr} is not known; queue it with: quantumcoin-crawler add {addr}");
+    };
+    let text = if json {
+        peer_json(&detail, &standard).to_string()
+    } else {
+        explain_text(&detail, &standard, unix_now())
+    };
+    print(&text)?;
+    let good = detail.verdict(&standard).is_good();
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_GOOD)
+    })
+}
+
+fn explain_text(d: &PeerDetail, standard: &Standard, now: i64) -> String {
+    let verdict = d.verdict(standard);
+    let word = if verdict.is_good() {
+        "good"
+    } else {
+        "not good"
+    };
+    let mut lines = vec![format!("{}: {word}", d.facts.addr)];
+    for r in &verdict.rules {
+        let mark = if r.passed { "pass" } else { "FAIL" };
+        lines.push(format!("  {mark}  {:<10}  {}", r.rule.as_str(), r.detail));
+    }
+    let reason = match d.facts.last_outcome {
+        None => "it was not visited yet".to_owned(),
+        Some(Outcome::Ok) => "the last probe passed".to_owned(),
+        Some(outcome) => format!("{} failures in a row, the last: {outcome}", d.failures),
+    };
+    lines.push(format!(
+        "next visit in {} s: {reason}",
+        d.next_due.saturating_sub(now).max(0)
+    ));
+    lines.push("recent probes:".to_owned());
+    for p in &d.history {
+        let age = now.saturating_sub(p.at);
+        lines.push(format!(
+            "  {age:>8} s ago  {:<18} at {:<9} {:>6} ms",
+            p.outcome, p.stage, p.duration_ms
+        ));
+    }
+    lines.join("\n")
+}
+
+/// One result to standard output. A reader that has gone away (`| head`) is an error like any other.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// One line for a person, with the causes.
+pub(super) fn complain(error: &anyhow::Error) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "quantumcoin-crawler: {error:#}");
+}

@@ -1,0 +1,257 @@
+//! What an operator may set, with the defaults and the reason for each.
+//!
+//! [`Settings`] is the TOML file (unknown keys are errors); [`CrawlerConfig`] joins it with what belongs to
+//! one start: network, data directory, listen address, starting points.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::network::discovery::Provider;
+use quantumcoin::reachability::GoodPolicy;
+use quantumcoin::reachability::schedule::SchedulePolicy;
+use serde::{Deserialize, Serialize};
+
+/// The settings file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// When a peer is visited again.
+    pub schedule: SchedulePolicy,
+    /// What a good peer is. Absent: the defaults with the chain spec's numbers.
+    pub good: Option<GoodPolicy>,
+    /// Time limits of one probe.
+    pub limits: ProbeLimits,
+    /// How hard the crawler works.
+    pub pace: Pace,
+    /// How many new addresses are believed.
+    pub intake: IntakeLimits,
+    /// Contact that the user agent carries, e.g. `https://example.org/crawler`.
+    pub contact: Option<String>,
+}
+
+/// Time limits of one probe, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeLimits {
+    /// TCP connect. Absent: the chain spec's connection timeout.
+    pub connect_ms: Option<u64>,
+    /// The secure handshake. Absent: the chain spec's connection timeout.
+    pub secure_ms: Option<u64>,
+    /// One answer of the conversation (version, headers, pong): a full `headers` message over a slow link.
+    pub answer_ms: u64,
+    /// An answer to `getaddr`: some nodes send none, and none is no failure.
+    pub addresses_ms: u64,
+    /// The whole chain proof, while the crawler itself downloads headers.
+    pub chain_ms: u64,
+}
+
+impl Default for ProbeLimits {
+    fn default() -> Self {
+        Self {
+            connect_ms: None,
+            secure_ms: None,
+            answer_ms: 10_000,
+            addresses_ms: 3_000,
+            chain_ms: 120_000,
+        }
+    }
+}
+
+/// How hard the crawler works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pace {
+    /// Dials a second in all, so that no hoster takes us for a scanner.
+    pub dials_per_second: u32,
+    /// Probes in progress at once; lowered at start when file descriptors are short.
+    pub max_in_flight: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            dials_per_second: 100,
+            max_in_flight: 1_000,
+        }
+    }
+}
+
+/// How many new addresses are believed. Guards against one peer, or one owner of many, filling the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntakeLimits {
+    /// New addresses an hour from one peer; one full `addrv2` message.
+    pub per_peer_hour: u32,
+    /// New addresses an hour from one netgroup (IPv4 /16, IPv6 /32).
+    pub per_netgroup_hour: u32,
+    /// New addresses an hour in all.
+    pub per_hour: u32,
+    /// Addresses known at most; the worst makes room.
+    pub max_addresses: usize,
+}
+
+impl Default for IntakeLimits {
+    fn default() -> Self {
+        Self {
+            per_peer_hour: 1_000,
+            per_netgroup_hour: 5_000,
+            per_hour: 200_000,
+            max_addresses: 2_000_000,
+        }
+    }
+}
+
+/// Everything that one start of the crawler needs.
+#[derive(Debug, Clone)]
+pub struct CrawlerConfig {
+    /// The network to crawl.
+    pub spec: Arc<ChainSpec>,
+    /// Where the store lives; must exist.
+    pub data_dir: PathBuf,
+    /// Where the dashboard, API and metrics listen; `None` for none.
+    pub http: Option<SocketAddr>,
+    /// Addresses to start from, besides what the store knows.
+    pub seed_addrs: Vec<SocketAddr>,
+    /// Whether to start from the chain spec's bootstrap nodes.
+    pub use_bootstrap: bool,
+    /// Resolvers to ask for the chain spec's DNS seeds; empty to ask none.
+    pub resolvers: Vec<Provider>,
+    /// The settings file.
+    pub settings: Settings,
+}
+
+impl CrawlerConfig {
+    /// Defaults: bootstrap nodes and the system's resolver, no HTTP.
+    pub fn new(spec: Arc<ChainSpec>, data_dir: &Path) -> Self {
+        Self {
+            spec,
+            data_dir: data_dir.to_owned(),
+            http: None,
+            seed_addrs: Vec::new(),
+            use_bootstrap: true,
+            resolvers: vec![Provider::System],
+            settings: Settings::default(),
+        }
+    }
+
+    /// The store's file.
+    pub fn store_path(&self) -> PathBuf {
+        store_path(&self.data_dir)
+    }
+
+    /// What a good peer is: the settings, else the defaults with the chain spec's numbers.
+    pub fn good_policy(&self) -> GoodPolicy {
+        let protocol = &self.spec.network_protocol;
+        self.settings.good.unwrap_or_else(|| GoodPolicy {
+            min_protocol_version: protocol.min_protocol_version,
+            allow_private_addresses: protocol.allow_private_addresses,
+            ..GoodPolicy::default()
+        })
+    }
+
+    /// Time limit of TCP.
+    pub fn connect_timeout(&self) -> Duration {
+        self.timeout(self.settings.limits.connect_ms)
+    }
+
+    /// Time limit of the secure handshake.
+    pub fn secure_timeout(&self) -> Duration {
+        self.timeout(self.settings.limits.secure_ms)
+    }
+
+    fn timeout(&self, millis: Option<u64>) -> Duration {
+        millis.map_or_else(
+            || Duration::from_secs(self.spec.network_protocol.connection_timeout),
+            Duration::from_millis,
+        )
+    }
+
+    /// The user agent, with the operator's contact (BIP14 comment).
+    pub fn user_agent(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        match &self.settings.contact {
+            Some(contact) => {
+                // BIP14 reserves these characters.
+                let contact: String = contact
+                    .chars()
+                    .filter(|c| !"();".contains(*c))
+                    .take(100)
+                    .collect();
+                format!("/quantumcoin-crawler:{version}({contact})/")
+            }
+            None => format!("/quantumcoin-crawler:{version}/"),
+        }
+    }
+}
+
+/// The store's file inside a data directory.
+pub fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("crawl.sqlite")
+}
+
+impl Settings {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// What is wrong, with file, line and key.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SettingsError> {
+        toml::from_str(text).map_err(|error| SettingsError {
+            origin: origin.to_owned(),
+            reason: error.to_string().trim_end().to_owned(),
+        })
+    }
+}
+
+/// A settings file that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {reason}")]
+pub struct SettingsError {
+    /// The file.
+    pub origin: String,
+    /// Line, key and what is wrong.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_set_a_part_and_unknown_keys_are_named() {
+        let text =
+            "[schedule]\ngood_min_secs = 2\ngood_max_secs = 3\n[pace]\ndials_per_second = 5\n";
+        let settings = Settings::from_toml(text, "x.toml").unwrap();
+        assert_eq!(settings.schedule.good_max_secs, 3);
+        assert_eq!(settings.schedule.backoff_cap_secs, 86_400);
+        assert_eq!(settings.pace.dials_per_second, 5);
+        let error = Settings::from_toml("[pace]\ndials = 1\n", "x.toml")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("x.toml") && error.contains("line 2") && error.contains("dials"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn settings_survive_a_round_trip() {
+        let settings = Settings {
+            contact: Some("a@b".to_owned()),
+            ..Settings::default()
+        };
+        let text = toml::to_string(&settings).unwrap();
+        assert_eq!(Settings::from_toml(&text, "x").unwrap(), settings);
+    }
+
+    #[test]
+    fn the_chain_spec_gives_the_devnet_switch_and_the_minimum_version() {
+        let spec = Arc::new(ChainSpec::devnet());
+        let config = CrawlerConfig::new(spec, Path::new("/tmp"));
+        assert!(config.good_policy().allow_private_addresses);
+        let mainnet = CrawlerConfig::new(Arc::new(ChainSpec::mainnet()), Path::new("/tmp"));
+        assert!(!mainnet.good_policy().allow_private_addresses);
+    }
+}

@@ -1,0 +1,117 @@
+//! The dashboard: pages that read well without JavaScript, live updates for browsers that have it, and a
+//! JSON API of the same figures.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | this file | routes and what is common to all answers |
+//! | `pages` | the HTML pages |
+//! | `view` | figures as text, bars and addresses for the templates |
+//! | `chart` | hourly bars as SVG coordinates |
+//! | `api` | JSON |
+//!
+//! Everything comes from this server: no request goes elsewhere, and the content security policy forbids
+//! inline scripts and styles, so a hostile user agent stays text even if escaping should ever fail.
+
+mod api;
+mod chart;
+mod pages;
+mod view;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::{Stream, StreamExt};
+use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::store::StoreReader;
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+
+pub(crate) use self::api::{peer_json, summary_json};
+use crate::observer::Snapshot;
+
+const STYLE: &str = include_str!("../../assets/style.css");
+const SCRIPT: &str = include_str!("../../assets/live.js");
+
+/// Own files only; no inline script or style.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) network: Arc<str>,
+    pub(crate) reader: StoreReader,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Site {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+}
+
+/// All pages, files and API routes.
+pub fn router(
+    spec: &ChainSpec,
+    reader: StoreReader,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+) -> Router {
+    let network = spec.network.as_str().into();
+    Router::new()
+        .route("/", get(pages::index))
+        .route("/live", get(pages::live))
+        .route("/peers", get(pages::peers))
+        .route("/peers/{addr}", get(pages::peer))
+        .route("/events", get(events))
+        .route(
+            "/assets/style.css",
+            get(async || asset("text/css; charset=utf-8", STYLE)),
+        )
+        .route(
+            "/assets/live.js",
+            get(async || asset("text/javascript; charset=utf-8", SCRIPT)),
+        )
+        .route("/api/v1/summary", get(api::summary))
+        .route("/api/v1/peers", get(api::peers))
+        .route("/api/v1/peers/{addr}", get(api::peer))
+        .fallback(pages::not_found)
+        .layer(axum::middleware::map_response(add_policy))
+        .with_state(Site {
+            network,
+            reader,
+            snapshot,
+        })
+}
+
+/// Tells browsers that there are new figures; they fetch what they show.
+async fn events(State(site): State<Site>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let stream = WatchStream::new(site.snapshot).map(|snapshot| {
+        Ok(Event::default()
+            .event("snapshot")
+            .data(snapshot.generation.to_string()))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "max-age=300"),
+    ];
+    (StatusCode::OK, headers, text).into_response()
+}
+
+async fn add_policy(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    response
+}

@@ -1,0 +1,205 @@
+//! Figures as people read them.
+
+use std::net::SocketAddr;
+
+use quantumcoin::reachability::Outcome;
+
+/// A labelled count with its share of the largest, for a bar.
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) count: String,
+    /// Width of the bar out of 100.
+    pub(super) width: String,
+    /// Share of the total, in percent.
+    pub(super) share: String,
+    pub(super) class: &'static str,
+}
+
+/// Bars of labelled counts, in the given order.
+pub(super) fn bars(rows: &[(String, u64)]) -> Vec<Bar> {
+    make_bars(
+        rows.iter()
+            .map(|(label, n)| (label.clone(), *n, "good"))
+            .collect(),
+    )
+}
+
+/// Bars of outcomes, each in the colour of its kind.
+pub(super) fn outcome_bars(rows: &[(Outcome, u64)]) -> Vec<Bar> {
+    make_bars(
+        rows.iter()
+            .map(|(o, n)| (o.as_str().to_owned(), *n, outcome_class(*o)))
+            .collect(),
+    )
+}
+
+fn make_bars(rows: Vec<(String, u64, &'static str)>) -> Vec<Bar> {
+    let largest = rows.iter().map(|r| r.1).max().unwrap_or(0).max(1);
+    let total = rows.iter().map(|r| r.1).sum::<u64>().max(1);
+    rows.into_iter()
+        .map(|(label, n, class)| Bar {
+            label,
+            count: count(n),
+            width: format!("{:.1}", n as f64 / largest as f64 * 100.0),
+            share: format!("{:.0} %", n as f64 / total as f64 * 100.0),
+            class,
+        })
+        .collect()
+}
+
+/// Colour of an outcome: passed, answered but failed, or not there.
+pub(super) fn outcome_class(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "good",
+        o if o.was_connected() => "reachable",
+        _ => "known",
+    }
+}
+
+/// A number with thin spaces between thousands.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long ago, roughly.
+pub(super) fn ago(at: i64, now: i64) -> String {
+    match now.saturating_sub(at) {
+        s if s < 0 => format!("in {}", span(s.saturating_neg())),
+        s if s < 2 => "now".to_owned(),
+        s => format!("{} ago", span(s)),
+    }
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        s if s < 120 => format!("{s} s"),
+        s if s < 7_200 => format!("{} min", s / 60),
+        s if s < 172_800 => format!("{} h", s / 3_600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+/// `2026-11-22 19:05:09 UTC`.
+pub(super) fn date(at: i64) -> String {
+    let (y, m, d) = civil(at.div_euclid(86_400));
+    let s = at.rem_euclid(86_400);
+    format!(
+        "{y:04}-{m:02}-{d:02} {:02}:{:02}:{:02} UTC",
+        s / 3600,
+        s / 60 % 60,
+        s % 60
+    )
+}
+
+/// `2026-11-22 19:00`.
+pub(super) fn date_hour(at: i64) -> String {
+    date(at).chars().take(16).collect()
+}
+
+/// `22 Nov 12:00`.
+pub(super) fn clock(at: i64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, month, day) = civil(at.div_euclid(86_400));
+    let name = usize::try_from(month - 1)
+        .ok()
+        .and_then(|m| MONTHS.get(m))
+        .copied()
+        .unwrap_or("");
+    format!("{day} {name} {:02}:00", at.rem_euclid(86_400) / 3600)
+}
+
+/// Year, month and day of a day number since 1970-01-01 (Howard Hinnant's `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Path of a peer's page; brackets are escaped for use in a URL.
+pub(super) fn peer_path(addr: SocketAddr) -> String {
+    format!(
+        "/peers/{}",
+        addr.to_string().replace('[', "%5B").replace(']', "%5D")
+    )
+}
+
+/// Names of known service bits, the rest as a number.
+pub(super) fn services(bits: u64) -> String {
+    const NAMES: [(u64, &str); 5] = [
+        (1, "NETWORK"),
+        (8, "WITNESS"),
+        (1024, "NETWORK_LIMITED"),
+        (quantumcoin::wire::services::NOISE, "NOISE"),
+        (quantumcoin::wire::services::TLS, "TLS"),
+    ];
+    let mut names: Vec<String> = NAMES
+        .iter()
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, n)| (*n).to_owned())
+        .collect();
+    let rest = NAMES.iter().fold(bits, |rest, (bit, _)| rest & !bit);
+    if rest != 0 {
+        names.push(format!("{rest:#x}"));
+    }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_civil() {
+        assert_eq!(date(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(1_736_899_200), "2025-01-15 00:00:00 UTC");
+        assert_eq!(date(951_827_696), "2000-02-29 12:34:56 UTC");
+        assert_eq!(clock(1_795_348_800), "22 Nov 12:00");
+    }
+
+    #[test]
+    fn numbers_and_ages_read_well() {
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(count(999), "999");
+        assert_eq!(
+            (ago(100, 100).as_str(), ago(100, 400).as_str()),
+            ("now", "5 min ago")
+        );
+        assert_eq!(ago(500, 400), "in 100 s");
+    }
+
+    #[test]
+    fn unknown_services_stay_visible() {
+        assert_eq!(services(1 | 8 | 1 << 40), "NETWORK, WITNESS, 0x10000000000");
+        assert_eq!(services(0), "none");
+    }
+
+    #[test]
+    fn bars_never_exceed_the_width() {
+        let bars = bars(&[("a".to_owned(), 4), ("b".to_owned(), 0)]);
+        assert_eq!(
+            (bars[0].width.as_str(), bars[1].width.as_str()),
+            ("100.0", "0.0")
+        );
+        assert_eq!(bars[0].share, "100 %");
+    }
+}

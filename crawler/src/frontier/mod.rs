@@ -1,0 +1,317 @@
+//! The due queue: which address is visited next. Pure: time comes in as an argument.
+//!
+//! Every known address is in one of three time-ordered queues, or in flight. The queues take turns so that
+//! a flood of new addresses never starves the visits to good peers, nor the other way round.
+//!
+//! [`intake`] decides which new addresses are believed.
+
+pub mod intake;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+/// What the queue keeps of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Next visit, Unix seconds.
+    pub due: i64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Last passed probe, Unix seconds.
+    pub last_ok_at: Option<i64>,
+    /// Which queue it belongs to.
+    pub class: Class,
+    /// When it last answered `getaddr`, Unix seconds; only of this run.
+    pub told_addresses_at: Option<i64>,
+    pub(crate) in_flight: bool,
+}
+
+/// The queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Never tried.
+    New,
+    /// The last probe passed.
+    Good,
+    /// Tried, and the last probe failed.
+    Rest,
+}
+
+/// Which queue is asked first at each turn: half of the dials for new addresses while there are any, a
+/// third for good peers, the rest for the rest. A queue with nothing due gives its turn to the next.
+const TURNS: [Class; 6] = [
+    Class::New,
+    Class::Good,
+    Class::New,
+    Class::Rest,
+    Class::New,
+    Class::Good,
+];
+
+type Queue = BTreeSet<(i64, SocketAddr)>;
+
+/// All known addresses, time-ordered.
+#[derive(Debug, Default)]
+pub struct Frontier {
+    entries: HashMap<SocketAddr, Entry>,
+    new: Queue,
+    good: Queue,
+    rest: Queue,
+    turn: usize,
+    in_flight: usize,
+}
+
+impl Frontier {
+    /// Adds an address if it is not known; returns whether it was added.
+    pub fn add(&mut self, addr: SocketAddr, entry: Entry) -> bool {
+        if self.entries.contains_key(&addr) {
+            return false;
+        }
+        self.queue(entry.class).insert((entry.due, addr));
+        self.entries.insert(addr, entry);
+        true
+    }
+
+    /// Takes the next address that is due, or none. The address is in flight until [`Self::finish`].
+    pub fn pop_due(&mut self, now: i64) -> Option<(SocketAddr, Entry)> {
+        let start = self.turn;
+        for step in 0..TURNS.len() {
+            let class = *TURNS.get((start + step) % TURNS.len())?;
+            let first = self.queue(class).first().copied();
+            if let Some((due, addr)) = first
+                && due <= now
+            {
+                self.queue(class).remove(&(due, addr));
+                self.turn = (start + step + 1) % TURNS.len();
+                let entry = self.entries.get_mut(&addr)?;
+                entry.in_flight = true;
+                self.in_flight += 1;
+                return Some((addr, *entry));
+            }
+        }
+        None
+    }
+
+    /// Puts an address that was in flight back with its new state.
+    pub fn finish(&mut self, addr: SocketAddr, entry: Entry) {
+        if let Some(old) = self.entries.get_mut(&addr)
+            && old.in_flight
+        {
+            *old = Entry {
+                in_flight: false,
+                ..entry
+            };
+            self.in_flight -= 1;
+            self.queue(entry.class).insert((entry.due, addr));
+        }
+    }
+
+    /// Removes an address.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.remove(&addr) {
+            if entry.in_flight {
+                self.in_flight -= 1;
+            } else {
+                self.queue(entry.class).remove(&(entry.due, addr));
+            }
+        }
+    }
+
+    /// Makes an address due at once, adding it if need be.
+    pub fn visit_now(&mut self, addr: SocketAddr, now: i64) {
+        match self.entries.get(&addr).copied() {
+            None => {
+                self.add(addr, Entry::new(now));
+            }
+            Some(entry) if !entry.in_flight => {
+                self.queue(entry.class).remove(&(entry.due, addr));
+                self.queue(entry.class).insert((now, addr));
+                if let Some(entry) = self.entries.get_mut(&addr) {
+                    entry.due = now;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The address to give up when there is no room: the one that failed longest and never passed.
+    pub fn worst(&self) -> Option<SocketAddr> {
+        let &(_, addr) = self.rest.last()?;
+        self.entries
+            .get(&addr)?
+            .last_ok_at
+            .is_none()
+            .then_some(addr)
+    }
+
+    /// When the next address is due, Unix seconds; none when all are in flight or there are none.
+    pub fn next_due(&self) -> Option<i64> {
+        [&self.new, &self.good, &self.rest]
+            .into_iter()
+            .filter_map(|q| Some(q.first()?.0))
+            .min()
+    }
+
+    /// What is known of an address.
+    pub fn get(&self, addr: SocketAddr) -> Option<&Entry> {
+        self.entries.get(&addr)
+    }
+
+    /// Known addresses.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Addresses being visited.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Addresses never tried and not in flight.
+    pub fn untried(&self) -> usize {
+        self.new.len()
+    }
+
+    fn queue(&mut self, class: Class) -> &mut Queue {
+        match class {
+            Class::New => &mut self.new,
+            Class::Good => &mut self.good,
+            Class::Rest => &mut self.rest,
+        }
+    }
+}
+
+impl Entry {
+    /// An address that was just heard of.
+    pub fn new(due: i64) -> Self {
+        Self {
+            due,
+            failures: 0,
+            last_ok_at: None,
+            class: Class::New,
+            told_addresses_at: None,
+            in_flight: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn addr(n: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 1))
+    }
+
+    fn entry(class: Class, due: i64) -> Entry {
+        Entry {
+            class,
+            ..Entry::new(due)
+        }
+    }
+
+    #[test]
+    fn classes_share_the_dials() {
+        let mut f = Frontier::default();
+        for n in 0..300 {
+            let class = [Class::New, Class::Good, Class::Rest][usize::from(n) % 3];
+            f.add(addr(n), entry(class, 0));
+        }
+        let mut seen: HashMap<Class, u32> = HashMap::new();
+        for _ in 0..60 {
+            *seen.entry(f.pop_due(0).unwrap().1.class).or_default() += 1;
+        }
+        assert_eq!(
+            (seen[&Class::New], seen[&Class::Good], seen[&Class::Rest]),
+            (30, 20, 10)
+        );
+    }
+
+    #[test]
+    fn what_is_in_flight_is_not_due_and_does_not_spin() {
+        let mut f = Frontier::default();
+        f.add(addr(1), Entry::new(5));
+        assert_eq!(f.pop_due(4), None);
+        assert_eq!(f.next_due(), Some(5));
+        let (a, e) = f.pop_due(5).unwrap();
+        assert_eq!((f.pop_due(5), f.next_due(), f.in_flight()), (None, None, 1));
+        f.finish(
+            a,
+            Entry {
+                due: 9,
+                class: Class::Good,
+                ..e
+            },
+        );
+        assert_eq!((f.next_due(), f.in_flight()), (Some(9), 0));
+    }
+
+    #[test]
+    fn the_worst_never_passed() {
+        let mut f = Frontier::default();
+        assert_eq!(f.worst(), None);
+        f.add(addr(1), entry(Class::Rest, 10));
+        f.add(addr(2), entry(Class::Rest, 99));
+        assert_eq!(f.worst(), Some(addr(2)));
+        f.add(
+            addr(3),
+            Entry {
+                last_ok_at: Some(1),
+                ..entry(Class::Rest, 100)
+            },
+        );
+        assert_eq!(f.worst(), None);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Add(u16, i64),
+        Pop(i64),
+        Finish(i64),
+        Forget(u16),
+        Now(u16, i64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (0u16..20, 0i64..50).prop_map(|(a, t)| Op::Add(a, t)),
+            (0i64..50).prop_map(Op::Pop),
+            (0i64..50).prop_map(Op::Finish),
+            (0u16..20).prop_map(Op::Forget),
+            (0u16..20, 0i64..50).prop_map(|(a, t)| Op::Now(a, t)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_is_in_one_place(ops in prop::collection::vec(op(), 0..200)) {
+            let mut f = Frontier::default();
+            let mut flying = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Add(a, t) => { f.add(addr(a), Entry::new(t)); }
+                    Op::Pop(t) => if let Some((a, e)) = f.pop_due(t) {
+                        prop_assert!(e.due <= t);
+                        prop_assert!(!flying.contains(&a), "popped twice");
+                        flying.push(a);
+                    },
+                    Op::Finish(t) => if let Some(a) = flying.pop() {
+                        f.finish(a, entry(Class::Rest, t));
+                    },
+                    Op::Forget(a) => { f.forget(addr(a)); flying.retain(|x| *x != addr(a)); }
+                    Op::Now(a, t) => f.visit_now(addr(a), t),
+                }
+                prop_assert_eq!(f.in_flight(), flying.len());
+                let queued = f.new.len() + f.good.len() + f.rest.len();
+                prop_assert_eq!(queued + flying.len(), f.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Watches the store and keeps one picture of the network for everybody who asks.
+//!
+//! The dashboard, its live stream, the metrics and the hourly samples all read the same [`Snapshot`], so a
+//! thousand visitors cost the store no more than one. It is renewed when the store changes, at most once a
+//! second, and less often when that takes long.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quantumcoin::reachability::{GoodPeer, Outcome};
+use quantumcoin::service::health::Check;
+use quantumcoin::store::queries::{Counts, Hour, PastEvent, Standard};
+use quantumcoin::store::{NetworkSample, Store, StoreError, StoreReader, Write};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::CrawlMetrics;
+use crate::probe::unix_now;
+
+/// Rows of each breakdown; the rest is added up, so that peers can't make a page long.
+const TOP: usize = 10;
+
+/// Hours in the charts: three days.
+const HOURS: i64 = 72;
+
+/// Shortest time between two snapshots.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Share of the time that may go into snapshots: one in this many.
+const DUTY: u32 = 20;
+
+/// Longest time without a new snapshot: ages change even when the store does not.
+const RENEW: Duration = Duration::from_secs(15);
+
+/// The network at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// When it was made, Unix seconds.
+    pub at: i64,
+    /// Change of the store that it shows.
+    pub generation: u64,
+    /// What "good" rests on.
+    pub standard: Standard,
+    /// The network's size.
+    pub counts: Counts,
+    /// Good peers.
+    pub good: u64,
+    /// Good peers on IPv4 and IPv6.
+    pub families: (u64, u64),
+    /// How the last probes ended.
+    pub outcomes: Vec<(Outcome, u64)>,
+    /// Good peers by user agent (chosen by the peers).
+    pub agents: Vec<(String, u64)>,
+    /// Good peers by protocol version.
+    pub versions: Vec<(String, u64)>,
+    /// Good peers by height.
+    pub heights: Vec<(String, u64)>,
+    /// Recent hours.
+    pub hours: Vec<Hour>,
+    /// Recent events.
+    pub events: Vec<PastEvent>,
+    /// Finished probes a second, over the time since the snapshot before.
+    pub probes_per_second: f64,
+}
+
+impl Snapshot {
+    /// Reads the store.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub async fn take(reader: &StoreReader, now: i64) -> Result<Self, StoreError> {
+        let good = reader.good_peers(now).await?;
+        let standard = reader.standard(now).await?;
+        let v4 = good.peers.iter().filter(|p| p.addr.is_ipv4()).count() as u64;
+        let all = good.peers.len() as u64;
+        Ok(Self {
+            at: now,
+            generation: good.generation,
+            counts: reader.counts(&standard).await?,
+            standard,
+            good: all,
+            families: (v4, all - v4),
+            outcomes: reader.outcomes().await?,
+            agents: top(&good.peers, |p| p.user_agent.clone()),
+            versions: top(&good.peers, |p| p.protocol_version.to_string()),
+            heights: top(&good.peers, |p| p.height.to_string()),
+            hours: reader.hours(now - HOURS * 3600).await?,
+            events: reader.events(TOP as u32).await?,
+            probes_per_second: 0.0,
+        })
+    }
+}
+
+/// The most frequent values with their counts, the others added up under "other".
+fn top(peers: &[GoodPeer], of: impl Fn(&GoodPeer) -> String) -> Vec<(String, u64)> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for peer in peers {
+        *counts.entry(of(peer)).or_default() += 1;
+    }
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let others: u64 = counts.iter().skip(TOP).map(|(_, n)| n).sum();
+    counts.truncate(TOP);
+    if others > 0 {
+        counts.push(("other".to_owned(), others));
+    }
+    counts
+}
+
+/// Renews the snapshot until it is told to stop.
+pub(crate) struct Observer {
+    pub(crate) reader: StoreReader,
+    pub(crate) store: Arc<Store>,
+    pub(crate) metrics: CrawlMetrics,
+    pub(crate) check: Check,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Observer {
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut writer = self.store.health();
+        let mut last = Instant::now();
+        let mut last_probes = self.metrics.probes_total();
+        loop {
+            let started = Instant::now();
+            self.report_writer();
+            match Snapshot::take(&self.reader, unix_now()).await {
+                Ok(mut snapshot) => {
+                    let probes = self.metrics.probes_total();
+                    let seconds = last.elapsed().as_secs_f64().max(0.001);
+                    snapshot.probes_per_second = (probes - last_probes) as f64 / seconds;
+                    (last, last_probes) = (Instant::now(), probes);
+                    self.publish(snapshot).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the dashboard's figures could not be renewed");
+                }
+            }
+            let pause = PAUSE.max(started.elapsed() * DUTY);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RENEW) => {}
+                changed = writer.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn publish(&self, snapshot: Snapshot) {
+        let m = &self.metrics;
+        m.size("known", snapshot.counts.known);
+        m.size("probed", snapshot.counts.probed);
+        m.size("reachable", snapshot.counts.reachable);
+        m.size("good", snapshot.good);
+        m.stale.set(i64::from(snapshot.standard.stale));
+        let before = self.snapshot.borrow().clone();
+        if sample_of(&before) != sample_of(&snapshot) || before.at / 3600 != snapshot.at / 3600 {
+            // Closed only at the end of the program; the last sample is written there.
+            let _ = self.store.write(Write::Network(sample(&snapshot))).await;
+        }
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    fn report_writer(&self) {
+        let writer = self.store.health().borrow().clone();
+        self.metrics
+            .store_held
+            .set(i64::try_from(writer.held).unwrap_or(i64::MAX));
+        self.metrics
+            .store_dropped
+            .set(i64::try_from(writer.dropped).unwrap_or(i64::MAX));
+        match writer.error {
+            None => self.check.ok(),
+            Some(error) => self.check.failing(error),
+        }
+    }
+}
+
+/// The snapshot's size of the network as a row of the hourly roll-up.
+pub(crate) fn sample(snapshot: &Snapshot) -> NetworkSample {
+    NetworkSample {
+        at: snapshot.at,
+        known: snapshot.counts.known,
+        reachable: snapshot.counts.reachable,
+        good: snapshot.good,
+        height: snapshot.standard.median,
+    }
+}
+
+/// What makes a new sample worth writing.
+fn sample_of(snapshot: &Snapshot) -> (u64, u64, u64, Option<u32>) {
+    let s = sample(snapshot);
+    (s.known, s.reachable, s.good, s.height)
+}

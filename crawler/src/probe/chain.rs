@@ -1,0 +1,158 @@
+//! Proof that a peer holds our chain, by headers.
+//!
+//! The crawler keeps a header chain of its own, checked like a node's: every header that a peer shows goes
+//! through the same rules. A peer is asked for what follows a header some blocks below the top, so that an
+//! honest one always has something to show; the answer must continue from there with valid work. What
+//! is new in it moves the crawler's own chain forward, so proving and synchronising are one thing.
+
+use std::time::Instant;
+
+use bitcoin::BlockHash;
+use bitcoin::block::Header;
+use bitcoin::hashes::Hash;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use quantumcoin::chain::BlockRef;
+use quantumcoin::network::protocol::headers::HEADERS_PER_MESSAGE;
+use quantumcoin::reachability::Outcome;
+use quantumcoin::transport::Stream;
+
+use super::conversation::Conversation;
+use super::failure::Failure;
+use super::{Prober, unix_now};
+
+/// How far below the top the question starts, in blocks. Deeper than the reorganisations that honest
+/// networks see, so peers that disagree about the last blocks still agree there.
+const PROOF_DEPTH: u32 = 8;
+
+impl Prober {
+    /// Lets the peer show headers up to the height that it claims. Returns the height shown.
+    pub(super) async fn prove<S: Stream>(
+        &self,
+        talk: &mut Conversation<S>,
+        claimed: i32,
+    ) -> Result<u32, Failure> {
+        let claimed = u32::try_from(claimed).unwrap_or(0);
+        let locator = self.anchors(claimed);
+        let headers = self.ask_headers(talk, locator.clone()).await?;
+        let mut shown = self.judge(&locator, &headers)?;
+        if headers.len() >= HEADERS_PER_MESSAGE {
+            shown = shown.max(self.sync(talk, claimed).await?);
+        }
+        if shown.saturating_add(self.max_lag) < claimed {
+            let detail = format!("claims height {claimed}, shows headers up to {shown}");
+            return Err(Failure::new(Outcome::WrongChain, detail));
+        }
+        Ok(shown)
+    }
+
+    /// Our header at the proof's depth below the peer's top (or ours, if lower), and older ones down to the
+    /// genesis block.
+    fn anchors(&self, claimed: u32) -> Vec<BlockHash> {
+        let top = self.chain.best_header().height.min(claimed);
+        let anchor = top.saturating_sub(PROOF_DEPTH);
+        let genesis = self.spec.genesis_hash();
+        let mut locator = self.chain.locator();
+        locator.retain(|hash| {
+            self.chain
+                .header(hash)
+                .is_some_and(|(height, _)| height <= anchor)
+        });
+        if locator.last() != Some(&genesis) {
+            locator.push(genesis);
+        }
+        locator
+    }
+
+    /// Takes the first answer in and returns the height that it reaches.
+    fn judge(&self, locator: &[BlockHash], headers: &[Header]) -> Result<u32, Failure> {
+        let Some(first) = headers.first() else {
+            return Ok(0);
+        };
+        let shown = self.accept(headers)?.height;
+        // Peers with more work than we knew may have left our anchor; all others must build on it.
+        let on_anchor = locator.first() == Some(&first.prev_blockhash);
+        if !on_anchor && self.chain.best_header().height > shown {
+            let detail = "its chain left ours long ago and has less work";
+            return Err(Failure::new(Outcome::WrongChain, detail));
+        }
+        Ok(shown)
+    }
+
+    /// Downloads the rest of a long chain; one visit at a time, so that a crowd does not fetch it many times.
+    async fn sync<S: Stream>(
+        &self,
+        talk: &mut Conversation<S>,
+        claimed: u32,
+    ) -> Result<u32, Failure> {
+        let _turn = self.syncing.lock().await;
+        let start = Instant::now();
+        let mut last: Option<BlockRef> = None;
+        // An honest peer needs no more messages than its height fills, give or take new blocks.
+        let most = claimed as usize / HEADERS_PER_MESSAGE + 2;
+        for _ in 0..most {
+            let headers = self
+                .ask_headers(talk, self.continuation(claimed, last))
+                .await?;
+            if headers.is_empty() {
+                break;
+            }
+            let reached = self.accept(&headers)?;
+            let progress = last.is_none_or(|last| reached.height > last.height);
+            last = Some(reached);
+            if headers.len() < HEADERS_PER_MESSAGE || !progress {
+                break;
+            }
+        }
+        let shown = last.map_or(0, |last| last.height);
+        tracing::debug!(height = shown, took = ?start.elapsed(), "headers downloaded");
+        Ok(shown)
+    }
+
+    /// Where a download goes on: after the peer's last header, or higher up if another visit has been faster.
+    fn continuation(&self, claimed: u32, last: Option<BlockRef>) -> Vec<BlockHash> {
+        let anchors = self.anchors(claimed);
+        let height = |hash| self.chain.header(hash).map_or(0, |(height, _)| height);
+        match last {
+            Some(last)
+                if anchors
+                    .first()
+                    .is_none_or(|first| height(first) < last.height) =>
+            {
+                vec![last.hash, self.spec.genesis_hash()]
+            }
+            _ => anchors,
+        }
+    }
+
+    fn accept(&self, headers: &[Header]) -> Result<BlockRef, Failure> {
+        let now = u32::try_from(unix_now()).unwrap_or(u32::MAX);
+        let accepted = self
+            .chain
+            .accept_headers(headers, now)
+            .map_err(|e| Failure::headers(&e))?;
+        Ok(accepted.last)
+    }
+
+    async fn ask_headers<S: Stream>(
+        &self,
+        talk: &mut Conversation<S>,
+        locator_hashes: Vec<BlockHash>,
+    ) -> Result<Vec<Header>, Failure> {
+        let question = NetworkMessage::GetHeaders(GetHeadersMessage {
+            version: self.spec.network_protocol.protocol_version,
+            locator_hashes,
+            stop_hash: BlockHash::all_zeros(),
+        });
+        talk.ask(
+            &question,
+            self.limits.answer,
+            "the headers",
+            |message| match message {
+                NetworkMessage::Headers(headers) => Some(headers),
+                _ => None,
+            },
+        )
+        .await
+    }
+}

@@ -1,0 +1,278 @@
+//! Each way a visit can end, with real peers over the real transport: exactly that outcome is recorded.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use quantumcoin::chain::Blockchain;
+use quantumcoin::chain::genesis::mine_genesis;
+use quantumcoin::reachability::{Outcome, Stage};
+use quantumcoin::store::StoreReader;
+use quantumcoin_crawler::Crawler;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod support;
+use support::*;
+
+/// Crawls once from the given seeds; gives the store.
+async fn crawl(seeds: &[SocketAddr]) -> (TempDir, StoreReader) {
+    let dir = TempDir::new().unwrap();
+    let crawler = Crawler::bind(config(&devnet(), dir.path(), seeds))
+        .await
+        .unwrap();
+    let path = crawler.store_path();
+    let report = crawler.once(CancellationToken::new()).await.unwrap();
+    assert_eq!(report.probes, report.known, "each address is visited once");
+    assert!(!report.interrupted);
+    (dir, StoreReader::open(&path).await.unwrap())
+}
+
+async fn outcome(reader: &StoreReader, addr: SocketAddr) -> (Outcome, Stage) {
+    let detail = reader
+        .peer(addr)
+        .await
+        .unwrap()
+        .expect("the address is known");
+    let probe = detail.history.first().expect("it was probed");
+    assert_eq!(detail.facts.last_outcome, Some(probe.outcome));
+    (probe.outcome, probe.stage)
+}
+
+async fn ends(behaviour: Behaviour, expected: (Outcome, Stage)) {
+    let addr = peer(1, behaviour).await;
+    let (_dir, reader) = crawl(&[addr]).await;
+    assert_eq!(outcome(&reader, addr).await, expected);
+    let good = reader
+        .good_peers(i64::from(u32::MAX))
+        .await
+        .unwrap()
+        .peers
+        .len();
+    assert_eq!(good, usize::from(expected.0 == Outcome::Ok));
+}
+
+#[tokio::test]
+async fn an_honest_peer_is_good_after_one_visit() {
+    let chain = mined(&devnet(), 30, 1);
+    ends(
+        Behaviour::Honest {
+            chain,
+            tells: Vec::new(),
+        },
+        (Outcome::Ok, Stage::Done),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_without_addresses_is_no_failure() {
+    let chain = mined(&devnet(), 5, 1);
+    ends(
+        Behaviour::AnnouncesOnly { chain },
+        (Outcome::Ok, Stage::Done),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_without_blocks_can_start() {
+    let chain = mined(&devnet(), 0, 1);
+    ends(
+        Behaviour::Honest {
+            chain,
+            tells: Vec::new(),
+        },
+        (Outcome::Ok, Stage::Done),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let addr = closed_port(2).await;
+    let (_dir, reader) = crawl(&[addr]).await;
+    assert_eq!(
+        outcome(&reader, addr).await,
+        (Outcome::Refused, Stage::Dial)
+    );
+}
+
+#[tokio::test]
+async fn a_tarpit_times_out() {
+    ends(
+        Behaviour::Tarpit,
+        (Outcome::TimeoutHandshake, Stage::Secure),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn junk_is_no_handshake() {
+    ends(Behaviour::Junk, (Outcome::NoiseFailed, Stage::Secure)).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_up() {
+    ends(Behaviour::Closes, (Outcome::Disconnected, Stage::Secure)).await;
+}
+
+#[tokio::test]
+async fn another_network() {
+    ends(
+        Behaviour::OtherNetwork,
+        (Outcome::WrongNetwork, Stage::Secure),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_mute_peer_times_out() {
+    ends(Behaviour::Mute, (Outcome::TimeoutProtocol, Stage::Version)).await;
+}
+
+#[tokio::test]
+async fn a_rude_peer() {
+    ends(Behaviour::Rude, (Outcome::ProtocolError, Stage::Version)).await;
+}
+
+#[tokio::test]
+async fn an_old_protocol() {
+    let chain = mined(&devnet(), 5, 1);
+    ends(
+        Behaviour::Old {
+            chain,
+            version: 70_009,
+        },
+        (Outcome::TooOld, Stage::Version),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn ourselves_are_forgotten() {
+    let addr = peer(1, Behaviour::Mirror).await;
+    let dir = TempDir::new().unwrap();
+    let crawler = Crawler::bind(config(&devnet(), dir.path(), &[addr]))
+        .await
+        .unwrap();
+    let path = crawler.store_path();
+    let report = crawler.once(CancellationToken::new()).await.unwrap();
+    assert_eq!(report.count(Outcome::SelfConnection), 1);
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(reader.peer(addr).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_claimed_height_without_headers() {
+    let chain = mined(&devnet(), 3, 1);
+    ends(
+        Behaviour::Claims {
+            chain,
+            height: 5_000,
+        },
+        (Outcome::WrongChain, Stage::Chain),
+    )
+    .await;
+}
+
+/// A chain with another genesis block, in a network of the same name and magic.
+fn foreign_chain(blocks: u32) -> Arc<Blockchain> {
+    let mut spec = (*devnet()).clone();
+    spec.genesis.message = "another first block".to_owned();
+    let never = AtomicBool::new(false);
+    spec.genesis = mine_genesis(&spec, 1, |_| {}, &never).unwrap();
+    assert_ne!(spec.genesis_hash(), devnet().genesis_hash());
+    mined(&Arc::new(spec), blocks, 1)
+}
+
+#[tokio::test]
+async fn another_chain_of_the_same_network() {
+    let chain = foreign_chain(30);
+    ends(
+        Behaviour::Honest {
+            chain,
+            tells: Vec::new(),
+        },
+        (Outcome::WrongChain, Stage::Chain),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn behind_and_forked_peers_beside_good_ones() {
+    let spec = devnet();
+    let long = mined(&spec, 100, 1);
+    let good = peer(
+        1,
+        Behaviour::Honest {
+            chain: long,
+            tells: Vec::new(),
+        },
+    )
+    .await;
+    let dir = TempDir::new().unwrap();
+    let run = async |seeds: &[SocketAddr]| {
+        let crawler = Crawler::bind(config(&spec, dir.path(), seeds))
+            .await
+            .unwrap();
+        let path = crawler.store_path();
+        crawler.once(CancellationToken::new()).await.unwrap();
+        StoreReader::open(&path).await.unwrap()
+    };
+    // The crawler must know the height before it can tell who is behind: the good peer tells of the others.
+    let late = mined(&spec, 20, 1);
+    let behind = peer(
+        2,
+        Behaviour::Honest {
+            chain: late,
+            tells: Vec::new(),
+        },
+    )
+    .await;
+    let fork = mined(&spec, 95, 2);
+    let forked = peer(
+        3,
+        Behaviour::Honest {
+            chain: fork,
+            tells: Vec::new(),
+        },
+    )
+    .await;
+    let tells = vec![behind, forked];
+    let guide = mined(&spec, 100, 1);
+    let guide = peer(
+        4,
+        Behaviour::Honest {
+            chain: guide,
+            tells,
+        },
+    )
+    .await;
+    let reader = run(&[guide]).await;
+    assert_eq!(outcome(&reader, guide).await.0, Outcome::Ok);
+    assert_eq!(outcome(&reader, behind).await.0, Outcome::Behind);
+    assert_eq!(outcome(&reader, forked).await.0, Outcome::WrongChain);
+    let reader = run(&[good]).await;
+    assert_eq!(outcome(&reader, good).await.0, Outcome::Ok);
+}
+
+#[tokio::test]
+async fn a_chain_of_many_messages_is_downloaded_and_proved() {
+    let chain = mined(&devnet(), 4_500, 1);
+    let addr = peer(
+        1,
+        Behaviour::Honest {
+            chain,
+            tells: Vec::new(),
+        },
+    )
+    .await;
+    let (_dir, reader) = crawl(&[addr]).await;
+    assert_eq!(outcome(&reader, addr).await, (Outcome::Ok, Stage::Done));
+    let detail = reader.peer(addr).await.unwrap().unwrap();
+    assert_eq!(detail.facts.proved_height, Some(4_500));
+}
