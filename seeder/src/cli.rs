@@ -308,7 +308,7 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
     let defaults = SeederConfig::new(spec);
     let store = match flags.store.or(file.store) {
         Some(path) => Some(path),
-        None => default_store(),
+        None => default_store(&defaults.spec.network),
     };
     Ok(SeederConfig {
         store,
@@ -344,10 +344,9 @@ fn list<T>(flags: Vec<T>, file: Option<Vec<T>>, default: Vec<T>) -> Vec<T> {
 }
 
 /// Where the crawler keeps its store unless told otherwise.
-fn default_store() -> Option<PathBuf> {
-    dirs::locate("quantumcoin-crawler", None)
-        .ok()
-        .map(|dir| dir.join("crawl.sqlite"))
+fn default_store(network: &str) -> Option<PathBuf> {
+    let dir = dirs::locate("quantumcoin-crawler", None).ok()?;
+    Some(dir.join(network).join("crawl.sqlite"))
 }
 
 #[cfg(test)]
