@@ -72,7 +72,10 @@ async fn main() -> ExitCode {
 }
 
 async fn show(args: &Args, out: Out) -> anyhow::Result<bool> {
-    logging::init(&LogOptions { level: args.log.clone(), ..LogOptions::default() })?;
+    logging::init(&LogOptions {
+        level: args.log.clone(),
+        ..LogOptions::default()
+    })?;
     let stop = shutdown::signals();
     let start = Instant::now();
     let options = NetworkOptions {
@@ -97,7 +100,11 @@ async fn show(args: &Args, out: Out) -> anyhow::Result<bool> {
     };
     out.line(&format!(
         "\n{}: {} peers, verified up to block {}",
-        if report.ok { "every measure passed" } else { "NOT every measure passed" },
+        if report.ok {
+            "every measure passed"
+        } else {
+            "NOT every measure passed"
+        },
         report.peers,
         report.height
     ));
@@ -117,7 +124,11 @@ fn introduce(network: &PrivateNetwork, out: Out) {
     if let (Some(first), Some(last)) = (addrs.first(), addrs.last()) {
         out.line(&format!("\nnodes       {first} to {last}"));
     }
-    out.line(&format!("DNS         {} for {}", network.dns_addr, SEEDS.join(", ")));
+    out.line(&format!(
+        "DNS         {} for {}",
+        network.dns_addr,
+        SEEDS.join(", ")
+    ));
     out.line(&format!("dashboard   http://{}/\n", network.http_addr));
     out.line("a fresh node starts; it knows the chain spec and a resolver, and nobody");
 }
@@ -175,7 +186,9 @@ fn suggest(network: &PrivateNetwork, out: Out) {
     out.line(&format!("  dig @{ip} -p {port} {seed} TXT +tcp"));
     out.line(&format!("  open http://{http}/ in a browser"));
     if let Some(api) = network.node_http() {
-        out.line(&format!("  cargo run --release --bin quantumcoin-node -- status --http {api}"));
+        out.line(&format!(
+            "  cargo run --release --bin quantumcoin-node -- status --http {api}"
+        ));
     }
     out.line(&format!(
         "  cargo run --release --bin network_test -- --chain-spec {spec} --dns {dns} --seed {seed}"

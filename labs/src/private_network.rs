@@ -109,7 +109,10 @@ impl PrivateNetwork {
     ///
     /// # Errors
     /// When something can't be started, or does not get ready in two minutes.
-    pub async fn start(options: &NetworkOptions, mut step: impl FnMut(&str)) -> anyhow::Result<Self> {
+    pub async fn start(
+        options: &NetworkOptions,
+        mut step: impl FnMut(&str),
+    ) -> anyhow::Result<Self> {
         if !(1..=MAX_NODES).contains(&options.nodes) {
             bail!("{} nodes: choose 1 to {MAX_NODES}", options.nodes);
         }
@@ -123,7 +126,9 @@ impl PrivateNetwork {
 
         step("crawling the network from one address");
         let crawler = bind_crawler(options, &spec, directory.path(), nodes[0].addr).await?;
-        let http_addr = crawler.http_addr().context("the dashboard has an address")?;
+        let http_addr = crawler
+            .http_addr()
+            .context("the dashboard has an address")?;
         let store = crawler.store_path();
         let crawler =
             Task::spawn(|stop| async move { crawler.run(stop).await.map_err(Into::into) });
@@ -141,7 +146,15 @@ impl PrivateNetwork {
             Ok(())
         });
         wait_for_dns(&spec, dns_addr, options.nodes.min(ENOUGH_ADDRESSES)).await?;
-        Ok(Self { spec, dns_addr, http_addr, nodes, crawler, seeder, directory })
+        Ok(Self {
+            spec,
+            dns_addr,
+            http_addr,
+            nodes,
+            crawler,
+            seeder,
+            directory,
+        })
     }
 
     /// Where the nodes listen.
@@ -172,7 +185,9 @@ impl PrivateNetwork {
 
     /// Height of the first node's tip.
     pub fn height(&self) -> u32 {
-        self.nodes.first().map_or(0, |n| n.network.progress().borrow().block_height)
+        self.nodes
+            .first()
+            .map_or(0, |n| n.network.progress().borrow().block_height)
     }
 
     /// Ends the first `count` nodes at once: their connections break in the middle of whatever they do.
@@ -212,7 +227,10 @@ impl Task {
     {
         let stop = CancellationToken::new();
         let handle = tokio::spawn(make(stop.clone()));
-        Self { stop, handle: Some(handle) }
+        Self {
+            stop,
+            handle: Some(handle),
+        }
     }
 
     async fn end(&mut self) -> anyhow::Result<()> {
@@ -293,21 +311,30 @@ async fn start_nodes(
             let time = u32::try_from(start + n * spacing).unwrap_or(u32::MAX);
             miner::mine_at(&chain, time).map_err(anyhow::Error::msg)?;
         }
+        chain.flush()?;
         Ok::<(), anyhow::Error>(())
     })
     .await??;
     let first = run_node(first);
     let hub = first.addr;
     let mut nodes = vec![first];
-    step(&format!("starting {} more nodes, which sync from the first", options.nodes - 1));
+    step(&format!(
+        "starting {} more nodes, which sync from the first",
+        options.nodes - 1
+    ));
     for index in 1..options.nodes {
-        nodes.push(run_node(bind_node(options, spec, directory, index, Some(hub)).await?));
+        nodes.push(run_node(
+            bind_node(options, spec, directory, index, Some(hub)).await?,
+        ));
     }
     for node in &nodes[1..] {
         let mut progress = node.network.progress();
-        tokio::time::timeout(PATIENCE, progress.wait_for(|p| p.block_height >= options.blocks))
-            .await
-            .with_context(|| format!("the node at {} did not sync", node.addr))??;
+        tokio::time::timeout(
+            PATIENCE,
+            progress.wait_for(|p| p.block_height >= options.blocks),
+        )
+        .await
+        .with_context(|| format!("the node at {} did not sync", node.addr))??;
     }
     Ok(nodes)
 }
@@ -335,14 +362,21 @@ async fn bind_node(
         http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         mine_every: options.mine_every.filter(|_| index == 0),
     };
-    Node::bind(config).await.with_context(|| format!("node {} at {addr}", index + 1))
+    Node::bind(config)
+        .await
+        .with_context(|| format!("node {} at {addr}", index + 1))
 }
 
 fn run_node(node: Node) -> RunningNode {
     let (addr, http) = (node.listen_addr(), node.http_addr());
     let network = Arc::clone(node.network());
     let task = Task::spawn(|stop| async move { node.run(stop).await.map_err(Into::into) });
-    RunningNode { addr, http, network, task }
+    RunningNode {
+        addr,
+        http,
+        network,
+        task,
+    }
 }
 
 async fn bind_crawler(
@@ -385,5 +419,7 @@ async fn wait_for_dns(spec: &ChainSpec, dns: SocketAddr, enough: usize) -> anyho
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
