@@ -1,0 +1,315 @@
+//! The real program: what it says to wrong input, how it stops, and what a kill leaves behind.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use quantumcoin::chain::Blockchain;
+use quantumcoin::chain_spec::ChainSpec;
+
+const BIN: &str = env!("CARGO_BIN_EXE_quantumcoin-node");
+
+/// Longest that any step may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(BIN);
+    command
+        .args([
+            "run",
+            "--network",
+            "devnet",
+            "--http",
+            "127.0.0.1:0",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .args(["--resolver", "127.0.0.1:9", "--log", "info"])
+        .arg("--data-dir")
+        .arg(dir)
+        .env_remove("QTC_LOG");
+    command
+}
+
+/// Runs a command that must fail, and returns what it said.
+fn complaint(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+/// A running node whose log lines can be waited for.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a log line that holds `text`.
+    fn wait_for(&self, text: &str) -> String {
+        let start = Instant::now();
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(PATIENCE.saturating_sub(start.elapsed()))
+        {
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("{text:?} was never logged");
+    }
+
+    /// The addresses of its listener and its API.
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let line = self.wait_for("\"message\":\"ready\"");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let addr = |key: &str| line[key].as_str().unwrap().parse().unwrap();
+        (addr("listen"), addr("http"))
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_malformed_chain_spec_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("spec.toml");
+    let text = ChainSpec::devnet()
+        .to_toml()
+        .replace("default_port = 8333", "default_port = \"8333\"");
+    std::fs::write(&file, &text).unwrap();
+    let line = 1 + text
+        .lines()
+        .position(|l| l.contains("default_port"))
+        .unwrap();
+    let said = complaint(
+        Command::new(BIN)
+            .args(["run", "--data-dir"])
+            .arg(dir.path())
+            .arg("--chain-spec")
+            .arg(&file),
+    );
+    assert!(
+        said.contains("spec.toml") && said.contains("default_port"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&line.to_string()),
+        "line {line} is named: {said}"
+    );
+}
+
+#[test]
+fn a_wrong_genesis_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("spec.toml");
+    let spec = ChainSpec::devnet();
+    let wrong = spec.genesis.hash.replace('6', "7");
+    std::fs::write(&file, spec.to_toml().replace(&spec.genesis.hash, &wrong)).unwrap();
+    let said = complaint(
+        Command::new(BIN)
+            .args(["run", "--data-dir"])
+            .arg(dir.path())
+            .arg("--chain-spec")
+            .arg(&file),
+    );
+    assert!(
+        said.contains("spec.toml") && said.contains("hash"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_absent_chain_spec_that_was_asked_for_is_refused() {
+    let said = complaint(Command::new(BIN).args(["run", "--chain-spec", "nowhere.toml"]));
+    assert!(said.contains("nowhere.toml"), "{said}");
+}
+
+#[test]
+fn a_busy_port_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = holder.local_addr().unwrap().to_string();
+    let said = complaint(
+        Command::new(BIN)
+            .args([
+                "run",
+                "--network",
+                "devnet",
+                "--listen",
+                &addr,
+                "--data-dir",
+            ])
+            .arg(dir.path()),
+    );
+    assert!(said.contains(&addr) && said.contains("use"), "{said}");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let said = complaint(&mut command(&file.join("data")));
+    assert!(said.contains("file/data"), "{said}");
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Running::start(&mut command(dir.path()));
+    first.addresses();
+    let said = complaint(&mut command(dir.path()));
+    assert!(said.contains("chain") && said.contains("use"), "{said}");
+}
+
+#[test]
+fn another_networks_data_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = Arc::new(ChainSpec::testnet());
+    drop(Blockchain::open(spec, &dir.path().join("chain")).unwrap());
+    let said = complaint(&mut command(dir.path()));
+    assert!(
+        said.contains("testnet") || said.contains("network"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_damaged_identity_is_refused_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("identity.key");
+    std::fs::write(&key, b"junk").unwrap();
+    let mut permissions = std::fs::metadata(&key).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+    std::fs::set_permissions(&key, permissions).unwrap();
+    let said = complaint(&mut command(dir.path()));
+    assert!(said.contains("identity.key"), "{said}");
+    assert_eq!(std::fs::read(&key).unwrap(), b"junk");
+}
+
+#[test]
+fn wrong_usage_has_its_own_exit_code() {
+    let output = Command::new(BIN)
+        .args(["run", "--no-such-flag"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn signals_stop_it_cleanly_within_five_seconds() {
+    for name in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Running::start(command(dir.path()).args(["--mine-every", "0.05"]));
+        node.addresses();
+        let start = Instant::now();
+        node.signal(name);
+        let status = node.child.wait().unwrap();
+        assert!(status.success(), "{name}: {status}");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{name}: {:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
+fn status_of_a_running_node_and_of_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Running::start(&mut command(dir.path()));
+    let (listen, http) = node.addresses();
+    let output = Command::new(BIN)
+        .args(["status", "--json", "--http", &http.to_string()])
+        .output()
+        .unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["network"], "devnet");
+    assert_eq!(status["listen_addr"], listen.to_string());
+    drop(node);
+    let said = complaint(Command::new(BIN).args(["status", "--http", &http.to_string()]));
+    assert!(
+        said.contains(&http.to_string()) && said.contains("running"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_node_killed_while_it_syncs_goes_on_where_it_was() {
+    let miner_dir = tempfile::tempdir().unwrap();
+    let miner = Running::start(command(miner_dir.path()).args(["--mine-every", "0.002"]));
+    let (peer, _) = miner.addresses();
+    let dir = tempfile::tempdir().unwrap();
+    let mut least = 0;
+    for _ in 0..5 {
+        let follower = Running::start(command(dir.path()).args(["--connect", &peer.to_string()]));
+        let (_, http) = follower.addresses();
+        // Let it get on, then kill it in the middle: Drop sends SIGKILL.
+        wait_for_height(http, least + 30);
+        drop(follower);
+        let spec = Arc::new(ChainSpec::devnet());
+        let chain = Blockchain::open(spec, &dir.path().join("chain")).unwrap();
+        let tip = chain.tip();
+        assert!(chain.block(&tip.hash).unwrap().is_some());
+        assert!(tip.height >= least, "from {least} to {}", tip.height);
+        least = tip.height;
+    }
+    assert!(least > 0, "something was kept");
+}
+
+/// Waits until the node whose API is at `http` has verified so many blocks.
+fn wait_for_height(http: SocketAddr, height: u32) {
+    let start = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    loop {
+        let tip = runtime
+            .block_on(quantumcoin_node::client::get(http, "/api/v1/tip"))
+            .unwrap();
+        if tip["height"].as_u64().unwrap() >= height.into() {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "stuck at {tip}");
+    }
+}
