@@ -21,7 +21,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 /// Longest that a synchronisation may take here.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const BLOCKS: u32 = 3_000;
+const BLOCKS: u32 = 2_000;
 
 async fn network(nodes: usize) -> PrivateNetwork {
     let options = NetworkOptions {

@@ -156,9 +156,9 @@ async fn dns(options: &Options) -> anyhow::Result<Measure> {
     let discovery = Discovery::new(&options.spec, &options.providers)?;
     let start = Instant::now();
     let found = discovery.run(seeds(options), None).await;
-    let first = found.seeds.iter().filter_map(|s| s.first_answer_ms).min();
+    let first = found.seeds.iter().filter_map(|s| s.first_answer_us).min();
     let answering = found.seeds.iter().filter(|s| s.addresses > 0).count();
-    let first = first.map(Duration::from_millis);
+    let first = first.map(Duration::from_micros);
     let seconds = first.map_or_else(|| start.elapsed().as_secs_f64(), |f| f.as_secs_f64());
     Ok(Measure {
         name: "dns_resolution",
@@ -266,7 +266,7 @@ impl Journey {
                 name: "secure_connection",
                 pass: secure && transports.iter().all(|t| *t == "noise"),
                 seconds: secure_s,
-                detail: format!("{} peers over {transports:?}", status.peers.len()),
+                detail: format!("{} connections over {transports:?}", status.peers.len()),
             },
             Measure {
                 name: "peer_discovery",

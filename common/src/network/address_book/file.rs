@@ -100,7 +100,7 @@ fn set_aside(path: &Path, reason: &str) {
             "the address book is damaged; it was set aside and a new one is built"
         ),
         Err(error) => {
-            warn!(path = %path.display(), reason, %error, "the address book is unreadable")
+            warn!(path = %path.display(), reason, %error, "the address book is unreadable");
         }
     }
 }

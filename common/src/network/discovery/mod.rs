@@ -87,8 +87,8 @@ pub struct SeedReport {
     pub addresses: usize,
     /// Questions out of four that got an answer, an empty one included.
     pub answered: usize,
-    /// Milliseconds until the first answer with an address.
-    pub first_answer_ms: Option<u64>,
+    /// Microseconds until the first answer with an address.
+    pub first_answer_us: Option<u64>,
     /// The last failure.
     pub error: Option<String>,
 }
@@ -178,7 +178,7 @@ impl Discovery {
             provider: provider.to_string(),
             addresses: 0,
             answered: 0,
-            first_answer_ms: None,
+            first_answer_us: None,
             error: None,
         };
         let apex = format!("{}.", name.trim_end_matches('.'));
@@ -201,8 +201,8 @@ impl Discovery {
                 Ok(records) => {
                     report.answered += 1;
                     let read = records::read(&records, port, self.allow_private);
-                    if !read.is_empty() && report.first_answer_ms.is_none() {
-                        report.first_answer_ms = Some(start.elapsed().as_millis() as u64);
+                    if !read.is_empty() && report.first_answer_us.is_none() {
+                        report.first_answer_us = Some(start.elapsed().as_micros() as u64);
                     }
                     if let Some(early) = early {
                         let room = MAX_PER_SEED.saturating_sub(merged.len());

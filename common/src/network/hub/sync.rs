@@ -147,7 +147,7 @@ impl Hub {
             match action {
                 HeaderAction::Ask(id) => self.ask_headers(id),
                 HeaderAction::PassedOver(id) => {
-                    debug!(peer = id, "slow with headers; asking another")
+                    debug!(peer = id, "slow with headers; asking another");
                 }
             }
         }
