@@ -32,7 +32,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the node until SIGINT or SIGTERM
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show how a running node is doing
     Status(StatusArgs),
     /// Make or check the first block of a chain
@@ -90,7 +90,7 @@ enum GenesisCommand {
 /// Runs the command line of this process.
 pub(crate) async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run(args).await,
+        Command::Run(args) => run(*args).await,
         Command::Status(args) => show::status(args.http, args.json).await,
         Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
             mine_genesis(spec, threads).await
@@ -148,7 +148,7 @@ async fn mine_genesis(args: SpecArgs, threads: Option<usize>) -> anyhow::Result<
         stopper.store(true, Ordering::Relaxed);
     });
     let genesis = tokio::task::spawn_blocking(move || {
-        quantumcoin::chain::genesis::mine_genesis(&spec, threads, &show::hashes, &stop)
+        quantumcoin::chain::genesis::mine_genesis(&spec, threads, show::hashes, &stop)
     })
     .await?;
     match genesis {
