@@ -1,4 +1,5 @@
 //! The private network under hardship: dying nodes, a dead seeder, junk in DNS. The fresh node must finish.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The real program: what it says to wrong input, how it stops, and what a kill leaves behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};

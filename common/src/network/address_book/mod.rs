@@ -1,7 +1,7 @@
 //! The address book: where other nodes are said to be, and which of them we have met.
 //!
 //! Bounded in all and for each source netgroup, so that no single teller can fill it. An address that was
-//! met (`tried`) is never pushed out by gossip. Failures back off exponentially with jitter. [`file`] keeps
+//! met (`tried`) is never pushed out by gossip. Failures back off exponentially with jitter. [`mod@file`] keeps
 //! the book across restarts.
 
 pub mod file;
