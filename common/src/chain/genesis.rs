@@ -1,7 +1,6 @@
 //! Mining a first block: for a network's launch, for testnets, and to show how mainnet's was made.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use bitcoin::CompactTarget;
 use bitcoin::consensus::encode::serialize;
@@ -12,14 +11,16 @@ use crate::chain_spec::{ChainSpec, GenesisSpec, compact};
 
 /// Hashes between two looks at `stop`, and between two progress reports of one thread.
 const BATCH: u64 = 1 << 16;
+/// In place of a nonce: none was found.
+const NOT_FOUND: u64 = u64::MAX;
 /// Most threads.
 const MAX_THREADS: usize = 256;
 
 /// Mines the genesis block that `spec.genesis` describes, and gives it with nonce, extra nonce, merkle root
 /// and hash filled in; the values that `spec` has for these four are not read.
 ///
-/// Starts at extra nonce 0 and, where all 2^32 nonces fail, goes on with the next: always the same result
-/// for one thread, and one of the valid ones for several. `on_progress` is told the hashes done so far.
+/// Gives the solution with the lowest extra nonce and, of these, the lowest nonce, whatever the number of
+/// threads: so anyone can repeat it. `on_progress` is told the hashes done so far.
 /// `None` once `stop` is set, or when the bits are no target.
 #[must_use]
 pub fn mine_genesis(
@@ -64,8 +65,8 @@ struct Search {
     /// Bytes 64 to 75: the end of the merkle root, time, bits.
     tail: [u8; 12],
     target: U256,
-    found: AtomicBool,
-    nonce: Mutex<Option<u32>>,
+    /// The lowest nonce found, or `NOT_FOUND`.
+    lowest: AtomicU64,
 }
 
 impl Search {
@@ -83,8 +84,7 @@ impl Search {
             midstate,
             tail,
             target,
-            found: AtomicBool::new(false),
-            nonce: Mutex::new(None),
+            lowest: AtomicU64::new(NOT_FOUND),
         }
     }
 
@@ -98,18 +98,14 @@ impl Search {
         on_progress: &impl Fn(u64),
     ) {
         let mut first = thread * BATCH;
+        // Above the lowest solution found so far there is nothing to gain; below it, another may be.
         while first <= u64::from(u32::MAX)
+            && first < self.lowest.load(Ordering::Relaxed)
             && !stop.load(Ordering::Relaxed)
-            && !self.found.load(Ordering::Relaxed)
         {
             // Within 32 bits: batches divide 2^32.
-            for nonce in (first..first + BATCH).map(|nonce| nonce as u32) {
-                if self.meets(nonce) {
-                    let mut lowest = self.nonce.lock().unwrap_or_else(PoisonError::into_inner);
-                    *lowest = Some(lowest.map_or(nonce, |other| other.min(nonce)));
-                    self.found.store(true, Ordering::Relaxed);
-                    break;
-                }
+            if let Some(nonce) = (first..first + BATCH).find(|nonce| self.meets(*nonce as u32)) {
+                self.lowest.fetch_min(nonce, Ordering::Relaxed);
             }
             on_progress(done.fetch_add(BATCH, Ordering::Relaxed) + BATCH);
             first += threads * BATCH;
@@ -121,12 +117,12 @@ impl Search {
         engine.input(&self.tail);
         engine.input(&nonce.to_le_bytes());
         let hash = sha256::Hash::hash(sha256::Hash::from_engine(engine).as_byte_array());
-        // The last word is the most significant: nearly always enough to say no.
         U256::from_le_bytes(hash.to_byte_array()) <= self.target
     }
 
     fn result(&self) -> Option<u32> {
-        *self.nonce.lock().unwrap_or_else(PoisonError::into_inner)
+        // `NOT_FOUND` is beyond 32 bits.
+        u32::try_from(self.lowest.load(Ordering::Relaxed)).ok()
     }
 }
 
@@ -162,6 +158,18 @@ mod tests {
         let spec = ChainSpec::devnet();
         let mined = mine_genesis(&spec, 1, |_| (), &AtomicBool::new(false)).unwrap();
         assert_eq!(mined, spec.genesis);
+    }
+
+    #[test]
+    fn the_number_of_threads_does_not_matter() {
+        let mut spec = ChainSpec::devnet();
+        for message in ["one", "two", "three"] {
+            spec.genesis.bits = 0x1e3f_ffff;
+            spec.genesis.message = message.into();
+            let mine = |threads| mine_genesis(&spec, threads, |_| (), &AtomicBool::new(false));
+            let alone = mine(1).unwrap();
+            assert_eq!(mine(4).unwrap(), alone);
+        }
     }
 
     #[test]

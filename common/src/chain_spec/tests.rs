@@ -360,7 +360,7 @@ fn each_value_rule_bites() {
 
 #[test]
 fn a_genesis_without_work_is_refused() {
-    let text = changed(MAINNET_TOML, "nonce = 2585003544", "nonce = 2585003545");
+    let text = changed(MAINNET_TOML, "nonce = 1407042245", "nonce = 1407042246");
     match parse::parse_built_in(&text, "my.toml") {
         Err(ChainSpecError::Invalid(fault)) => {
             assert_eq!(fault.key, "genesis.nonce");
