@@ -2,7 +2,7 @@
 //! else. A fresh node in an empty directory does the work; this module watches it and takes the times.
 //!
 //! [`run`] gives one [`Measure`] for each success measure of the project's founding document; the
-//! demonstration (`cargo run --release --example p2p_network`) uses the same ones. [`defence`] holds those
+//! demonstration (`cargo run --release --example p2p_network`) uses the same ones. `defence` holds those
 //! that need a misbehaving client.
 
 mod defence;
