@@ -84,7 +84,7 @@ impl Snapshot {
             outcomes: reader.outcomes().await?,
             agents: top(&good.peers, |p| p.user_agent.clone()),
             versions: top(&good.peers, |p| p.protocol_version.to_string()),
-            heights: top(&good.peers, |p| p.height.to_string()),
+            heights: tallest(&good.peers),
             hours: reader.hours(now - HOURS * 3600).await?,
             events: reader.events(TOP as u32).await?,
             probes_per_second: 0.0,
@@ -106,6 +106,14 @@ fn top(peers: &[GoodPeer], of: impl Fn(&GoodPeer) -> String) -> Vec<(String, u64
         counts.push(("other".to_owned(), others));
     }
     counts
+}
+
+/// The most frequent heights, the highest first.
+fn tallest(peers: &[GoodPeer]) -> Vec<(String, u64)> {
+    let mut rows = top(peers, |p| p.height.to_string());
+    // The rest that was added up has no number and goes last.
+    rows.sort_by_key(|(height, _)| std::cmp::Reverse(height.parse::<u32>().ok()));
+    rows
 }
 
 /// Renews the snapshot until it is told to stop.

@@ -5,7 +5,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use quantumcoin::network::NetworkManager;
+use quantumcoin::network::config::NetworkConfig;
 use quantumcoin::reachability::Outcome;
+use quantumcoin::service::metrics::Metrics;
 use quantumcoin::store::StoreReader;
 use quantumcoin_crawler::Crawler;
 use tempfile::TempDir;
@@ -85,6 +88,66 @@ async fn one_seed_is_enough_to_find_everybody() {
         "provenance is kept"
     );
     assert!(detail.node_id.is_some() && detail.facts.proved_height == Some(20));
+}
+
+/// Whole nodes of the project: one address leads to all of them, and each is good at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_nodes_are_found_and_good() {
+    let chain = mined(&devnet(), 25, 1);
+    let node = async |host: u8, peers: Vec<SocketAddr>| {
+        let mut config = NetworkConfig::new(SocketAddr::from(([127, 0, 8, host], 0)));
+        config.providers = Vec::new();
+        config.manual_peers = peers;
+        config.outbound_target = 0;
+        let node = NetworkManager::with_config(config, chain.clone(), None, &Metrics::new("node"))
+            .await
+            .unwrap();
+        node.start().await.unwrap();
+        node
+    };
+    let hub = node(1, Vec::new()).await;
+    let mut others = Vec::new();
+    for host in 2..=4 {
+        others.push(node(host, vec![hub.listen_addr()]).await);
+    }
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &[hub.listen_addr()]);
+    config.settings.schedule.good_min_secs = 1;
+    config.settings.schedule.good_max_secs = 1;
+    let crawler = Crawler::bind(config).await.unwrap();
+    let path = crawler.store_path();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(crawler.run(stop.clone()));
+    let reader = StoreReader::open(&path).await.unwrap();
+    until("four good nodes", async || {
+        reader
+            .good_peers(i64::from(u32::MAX))
+            .await
+            .unwrap()
+            .peers
+            .len()
+            == 4
+    })
+    .await;
+    let good = reader.good_peers(i64::from(u32::MAX)).await.unwrap();
+    for node in others.iter().chain([&hub]) {
+        let peer = good
+            .peers
+            .iter()
+            .find(|p| p.addr == node.listen_addr())
+            .unwrap();
+        assert_eq!(
+            peer.node_id,
+            Some(node.node_id().to_bytes()),
+            "the identity is proven"
+        );
+        assert_eq!(peer.height, 25);
+    }
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    for node in others.iter().chain([&hub]) {
+        node.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -376,3 +376,20 @@ async fn readers_do_not_block_the_writer_nor_see_half_a_batch() {
     assert_eq!(reader.good_peers(T0).await.unwrap().peers.len(), 1_000);
     raw(&path).await.close().await.unwrap();
 }
+
+/// The flood that a fast crawl makes: prints the rate; the bound is far above what any machine needs.
+#[tokio::test]
+async fn a_hundred_thousand_probes_are_written_in_bounded_time() {
+    let (_dir, path) = scratch();
+    let store = Store::open(&path, options()).await.unwrap();
+    let start = std::time::Instant::now();
+    for n in 0..100_000u32 {
+        store.write(probe(n, T0, Outcome::Ok)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let took = start.elapsed();
+    println!("100,000 probes of 100,000 addresses written in {took:?}");
+    assert!(took.as_secs() < 60, "{took:?}");
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(reader.good_peers(T0).await.unwrap().peers.len(), 100_000);
+}
