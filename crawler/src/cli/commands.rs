@@ -71,7 +71,7 @@ fn progress(crawler: &Crawler) -> ProgressBar {
 }
 
 pub(super) async fn status(config: &CrawlerConfig, json: bool) -> anyhow::Result<ExitCode> {
-    let reader = StoreReader::open(&config.store_path()).await?;
+    let reader = open_reader(config).await?;
     let snapshot = Snapshot::take(&reader, unix_now()).await?;
     let network = reader.network().await?;
     if json {
@@ -150,7 +150,7 @@ pub(super) async fn explain(
     addr: SocketAddr,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let reader = StoreReader::open(&config.store_path()).await?;
+    let reader = open_reader(config).await?;
     let standard = reader.standard(unix_now()).await?;
     let Some(detail) = reader.peer(addr).await? else {
         anyhow::bail!("{addr} is not known; queue it with: quantumcoin-crawler add {addr}");
@@ -210,6 +210,27 @@ fn print(text: &str) -> std::io::Result<()> {
 
 /// One line for a person, with the causes.
 pub(super) fn complain(error: &anyhow::Error) {
+    // Some messages name their cause already: say nothing twice.
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{separator}{cause}");
+        }
+    }
     // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "quantumcoin-crawler: {error:#}");
+    let _ = writeln!(std::io::stderr(), "quantumcoin-crawler: {text}");
+}
+
+/// Opens the store for reading; a store of another network than the one asked for is refused.
+async fn open_reader(config: &CrawlerConfig) -> anyhow::Result<StoreReader> {
+    let reader = StoreReader::open(&config.store_path()).await?;
+    let (found, wanted) = (reader.network().await?, &config.spec.network);
+    if &found != wanted {
+        anyhow::bail!(
+            "{} holds the crawl of {found}, not of {wanted}; name it with --network {found}, or another --data-dir",
+            config.store_path().display()
+        );
+    }
+    Ok(reader)
 }
