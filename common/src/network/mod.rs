@@ -38,6 +38,8 @@ pub mod session;
 pub mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_sync;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

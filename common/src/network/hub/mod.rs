@@ -308,7 +308,8 @@ impl Hub {
         };
         self.tasks.spawn(actor.run(session, inbox));
         self.first_peer_at.get_or_insert(now);
-        self.headers.peer_joined(id);
+        self.headers
+            .peer_joined(id, direction == Direction::Outbound);
         self.blocks.peer_joined(id, height, now);
         self.metrics.peer_connected(direction);
         self.peers.insert(id, peer);

@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 
 use super::writer::Verified;
 use super::{Hub, PeerId};
-use crate::chain::{BlockError, HeaderError};
+use crate::chain::{BlockError, HeaderError, MAX_LOCATOR_ENTRIES};
 use crate::network::peer::session::unix_now;
 use crate::network::protocol::blocks::{BlockAction, WINDOW};
 use crate::network::protocol::headers::HeaderAction;
@@ -30,9 +30,8 @@ const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Hub {
     pub(super) fn on_headers(&mut self, id: PeerId, headers: &[Header]) {
-        let asked = self.headers.is_asked(id);
         if headers.is_empty() {
-            self.headers.on_answer(id, 0, false);
+            self.headers.on_answer(id, 0, None);
             return;
         }
         match self.local.chain.accept_headers(headers, unix_now() as u32) {
@@ -41,19 +40,17 @@ impl Hub {
                     peer.height = peer.height.max(accepted.last.height);
                 }
                 self.blocks.peer_has(id, accepted.last.height);
-                if asked {
-                    self.headers.on_answer(id, headers.len(), accepted.new > 0);
-                }
+                self.headers
+                    .on_answer(id, headers.len(), Some(accepted.last));
                 if accepted.new > 0 {
                     self.metrics.headers_accepted(accepted.new);
                     self.refresh_wanted();
                 }
             }
-            Err(HeaderError::UnknownParent { .. }) if !asked => self.headers.peer_has_news(id),
+            // An announcement. If an answer is under way as well, this has overtaken it.
+            Err(HeaderError::UnknownParent { .. }) => self.headers.peer_has_news(id),
             Err(error) => {
-                if asked {
-                    self.headers.on_answer(id, 0, false);
-                }
+                self.headers.on_unusable(id, Instant::now());
                 if error.is_peer_fault() {
                     self.punish(id, Offence::InvalidHeader, &error.to_string());
                 } else {
@@ -145,10 +142,11 @@ impl Hub {
         let now = Instant::now();
         for action in self.headers.poll(now) {
             match action {
-                HeaderAction::Ask(id) => self.ask_headers(id),
+                HeaderAction::Ask(id, from) => self.ask_headers(id, from),
                 HeaderAction::PassedOver(id) => {
                     debug!(peer = id, "slow with headers; asking another");
                 }
+                HeaderAction::Silent(id) => self.drop_silent(id),
             }
         }
         for action in self.blocks.poll(now) {
@@ -191,9 +189,29 @@ impl Hub {
         }
     }
 
-    fn ask_headers(&self, id: PeerId) {
-        let request = GetHeadersMessage::new(self.local.chain.locator(), BlockHash::all_zeros());
+    /// Asks for the headers after `from`, or after what we share with the peer should it not know that.
+    fn ask_headers(&self, id: PeerId, from: Option<BlockHash>) {
+        let locator = from
+            .into_iter()
+            .chain(self.local.chain.locator())
+            .take(MAX_LOCATOR_ENTRIES)
+            .collect();
+        let request = GetHeadersMessage::new(locator, BlockHash::all_zeros());
         self.send(id, NetworkMessage::GetHeaders(request));
+    }
+
+    /// A peer that never answers keeps a place that another could fill. Without a penalty: it may be our
+    /// link. Inbound peers may be clients that have nothing to tell; they have places of their own.
+    fn drop_silent(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        if peer.handle.direction == Direction::Outbound {
+            info!(peer = id, addr = %peer.handle.addr, "peer does not answer getheaders; dropped");
+            peer.handle.stop.cancel();
+            self.book
+                .failed(peer.handle.addr, unix_now(), &mut rand::rng());
+        }
     }
 
     /// The verified tip moved: tells the peers, unless we are catching up.

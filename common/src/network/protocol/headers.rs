@@ -1,13 +1,25 @@
-//! Header synchronisation: which peer to ask, and when to ask another.
+//! Header synchronisation: which peer to ask, from where on, and when to ask another.
 //!
-//! Until the first full answer chain is read, one peer at a time is asked, so that a crowd can't make us
-//! download the same headers many times; then every peer is asked once after it connects, so that each
-//! tells what it knows. A peer that does not answer in time is passed over, never punished: slow is not
-//! hostile.
+//! Until the first outbound peer has told all that it knows, one peer of each direction is asked at a
+//! time, so that a crowd can't make us download the same headers many times; each peer that does not
+//! answer makes room for one more, so that a crowd of silent ones does not hold us up either. Then every
+//! peer is asked once after it connects, so that each tells what it knows. Inbound peers choose us, so
+//! what they say never ends the first pass.
+//!
+//! A *round* is all that one peer tells, message by message. Each question after the first begins at the
+//! last header of the answer before it, not at our best header: so a chain that leaves ours further back
+//! than one message can tell is read to its end, whatever work its first headers have.
+//!
+//! A peer that does not answer in time is passed over, never punished: slow is not hostile. One that is
+//! passed over twice without an answer in between is useless, and the driver is told so.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
+
+use bitcoin::BlockHash;
+
+use crate::chain::BlockRef;
 
 /// Headers in one `headers` message; fewer means that the peer has no more. Protocol constant of Bitcoin.
 pub const HEADERS_PER_MESSAGE: usize = 2_000;
@@ -15,13 +27,23 @@ pub const HEADERS_PER_MESSAGE: usize = 2_000;
 /// How long a peer may take to answer `getheaders`. 162 kB at 16 kB/s, the slowest link that we care for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a peer that did not answer is left alone while there are others. Long enough that a busy peer
+/// has caught its breath, short enough that a silent one is found out within minutes.
+const REST: Duration = Duration::from_secs(60);
+
+/// Unanswered questions in a row after which a peer counts as silent.
+const MISSES_TO_BE_SILENT: u32 = 2;
+
 /// What the driver must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderAction<P> {
-    /// Send `getheaders` with our locator.
-    Ask(P),
-    /// The peer did not answer in time; another was asked.
+    /// Send `getheaders` with our locator, behind this hash where there is one: the last header that the
+    /// peer told in this round.
+    Ask(P, Option<BlockHash>),
+    /// The peer did not answer in time.
     PassedOver(P),
+    /// The peer did not answer in time, nor the time before: nothing is lost with it.
+    Silent(P),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,16 +54,28 @@ enum State {
     Asked(Instant),
     /// Told us all that it knows.
     Done,
-    /// Did not answer in time; asked again only when nobody else is left.
-    Slow,
+    /// Did not answer in time, or with what we could not use, and rests since then.
+    Resting(Instant),
+}
+
+#[derive(Debug)]
+struct Peer {
+    outbound: bool,
+    state: State,
+    /// The last header of the round, if one is under way.
+    told: Option<BlockRef>,
+    /// It announced something unknown while its answer was under way.
+    news: bool,
+    /// Unanswered questions in a row.
+    misses: u32,
 }
 
 /// The state machine; `P` names a peer.
 #[derive(Debug)]
 pub struct HeaderSync<P> {
-    peers: HashMap<P, State>,
+    peers: HashMap<P, Peer>,
     order: Vec<P>,
-    /// Whether some peer has told us all that it knows.
+    /// Whether some outbound peer has told us all that it knows.
     first_pass_done: bool,
 }
 
@@ -56,9 +90,16 @@ impl<P: Copy + Eq + Hash> Default for HeaderSync<P> {
 }
 
 impl<P: Copy + Eq + Hash> HeaderSync<P> {
-    /// A peer finished its handshake and may be asked.
-    pub fn peer_joined(&mut self, peer: P) {
-        if self.peers.insert(peer, State::Waiting).is_none() {
+    /// A peer finished its handshake and may be asked; `outbound` when we chose it.
+    pub fn peer_joined(&mut self, peer: P, outbound: bool) {
+        let joined = Peer {
+            outbound,
+            state: State::Waiting,
+            told: None,
+            news: false,
+            misses: 0,
+        };
+        if self.peers.insert(peer, joined).is_none() {
             self.order.push(peer);
         }
     }
@@ -69,140 +110,342 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
         self.order.retain(|p| *p != peer);
     }
 
-    /// A peer announced something that we do not know: ask it again.
+    /// A peer announced something that we do not know: ask it again, after its answer if one is under way.
     pub fn peer_has_news(&mut self, peer: P) {
-        if let Some(state @ (State::Done | State::Slow)) = self.peers.get_mut(&peer) {
-            *state = State::Waiting;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            match peer.state {
+                State::Done | State::Resting(_) => peer.state = State::Waiting,
+                State::Asked(_) => peer.news = true,
+                State::Waiting => {}
+            }
         }
     }
 
-    /// Whether a `headers` message of this peer answers our question.
-    pub fn is_asked(&self, peer: P) -> bool {
-        matches!(self.peers.get(&peer), Some(State::Asked(_)))
+    /// A peer sent `count` headers, all of them valid; `last` is the last of them, `None` for an empty
+    /// message. What was not asked for changes nothing here. True when it answers our question.
+    ///
+    /// A full message continues the round as long as it ends higher than the one before it; else a peer
+    /// could feed us the same headers for ever.
+    pub fn on_answer(&mut self, peer: P, count: usize, last: Option<BlockRef>) -> bool {
+        let Some(peer) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        if !matches!(peer.state, State::Asked(_)) {
+            return false;
+        }
+        peer.misses = 0;
+        let further = last.filter(|last| peer.told.is_none_or(|told| last.height > told.height));
+        if count >= HEADERS_PER_MESSAGE && further.is_some() {
+            peer.told = further;
+            peer.state = State::Waiting;
+            return true;
+        }
+        peer.told = None;
+        peer.state = if std::mem::take(&mut peer.news) {
+            State::Waiting
+        } else {
+            State::Done
+        };
+        self.first_pass_done |= peer.outbound;
+        true
     }
 
-    /// A peer answered with `count` headers, all of them valid; `progressed` says whether the last of
-    /// them was one that we could not have asked past before. Without progress a full message ends the
-    /// round as well, or a peer could feed us the same headers for ever.
-    pub fn on_answer(&mut self, peer: P, count: usize, progressed: bool) {
-        let Some(state) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        if count >= HEADERS_PER_MESSAGE && progressed {
-            *state = State::Waiting;
-        } else {
-            *state = State::Done;
-            self.first_pass_done = true;
+    /// A peer sent headers that could not be taken: if it was asked, it rests. Not for announcements whose
+    /// parent is unknown; those are [`Self::peer_has_news`].
+    pub fn on_unusable(&mut self, peer: P, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer)
+            && matches!(peer.state, State::Asked(_))
+        {
+            peer.rest(now);
         }
     }
 
     /// What to do now. Call after each event and about once a second.
     pub fn poll(&mut self, now: Instant) -> Vec<HeaderAction<P>> {
+        let mut actions = self.find_overdue(now);
+        self.ask_some(true, now, &mut actions);
+        self.ask_some(false, now, &mut actions);
+        actions
+    }
+
+    fn find_overdue(&mut self, now: Instant) -> Vec<HeaderAction<P>> {
         let mut actions = Vec::new();
-        for peer in &self.order {
-            if let Some(state) = self.peers.get_mut(peer)
-                && let State::Asked(since) = *state
+        for id in &self.order {
+            if let Some(peer) = self.peers.get_mut(id)
+                && let State::Asked(since) = peer.state
                 && now.saturating_duration_since(since) >= ANSWER_TIMEOUT
             {
-                *state = State::Slow;
-                actions.push(HeaderAction::PassedOver(*peer));
-            }
-        }
-        let asking = self
-            .peers
-            .values()
-            .filter(|s| matches!(s, State::Asked(_)))
-            .count();
-        let most = if self.first_pass_done { usize::MAX } else { 1 };
-        let mut room = most.saturating_sub(asking);
-        for wanted in [State::Waiting, State::Slow] {
-            // The slow are asked again only while nobody has ever answered.
-            if wanted == State::Slow && (self.first_pass_done || asking > 0 || !actions.is_empty())
-            {
-                continue;
-            }
-            for peer in &self.order {
-                if room == 0 {
-                    break;
-                }
-                if let Some(state) = self.peers.get_mut(peer)
-                    && *state == wanted
-                {
-                    *state = State::Asked(now);
-                    actions.push(HeaderAction::Ask(*peer));
-                    room -= 1;
-                }
+                peer.rest(now);
+                peer.misses += 1;
+                actions.push(if peer.misses >= MISSES_TO_BE_SILENT {
+                    HeaderAction::Silent(*id)
+                } else {
+                    HeaderAction::PassedOver(*id)
+                });
             }
         }
         actions
     }
 
-    /// Whether each of `peers` has told all that it knows, or was passed over.
-    pub fn all_told(&self, mut peers: impl Iterator<Item = P>) -> bool {
-        self.first_pass_done
-            && peers.all(|p| matches!(self.peers.get(&p), Some(State::Done | State::Slow) | None))
+    /// Asks peers of one direction, as many as there is room for.
+    fn ask_some(&mut self, outbound: bool, now: Instant, actions: &mut Vec<HeaderAction<P>>) {
+        let these = || self.peers.values().filter(|p| p.outbound == outbound);
+        let asking = these()
+            .filter(|p| matches!(p.state, State::Asked(_)))
+            .count();
+        let waiting = these().any(|p| p.state == State::Waiting);
+        let unanswered = these().filter(|p| p.misses > 0).count();
+        let most = if self.first_pass_done {
+            usize::MAX
+        } else {
+            1 + unanswered
+        };
+        // Nobody else is there to be asked: no reason to let anybody rest.
+        let no_rest = !self.first_pass_done && asking == 0 && !waiting;
+        for peer in self.peers.values_mut() {
+            if let State::Resting(since) = peer.state
+                && peer.outbound == outbound
+                && (no_rest || now.saturating_duration_since(since) >= REST)
+            {
+                peer.state = State::Waiting;
+            }
+        }
+        let mut room = most.saturating_sub(asking);
+        for id in &self.order {
+            if room == 0 {
+                break;
+            }
+            if let Some(peer) = self.peers.get_mut(id)
+                && peer.outbound == outbound
+                && peer.state == State::Waiting
+            {
+                peer.state = State::Asked(now);
+                actions.push(HeaderAction::Ask(*id, peer.told.map(|told| told.hash)));
+                room -= 1;
+            }
+        }
+    }
+
+    /// Whether each of `peers` has told all that it knows or was passed over, and at least one has told.
+    pub fn all_told(&self, peers: impl Iterator<Item = P>) -> bool {
+        let mut told = 0;
+        for peer in peers.filter_map(|p| self.peers.get(&p)) {
+            match peer.state {
+                State::Done => told += 1,
+                State::Resting(_) => {}
+                State::Waiting | State::Asked(_) => return false,
+            }
+        }
+        told > 0
+    }
+}
+
+impl Peer {
+    /// Ends the round without an answer.
+    fn rest(&mut self, now: Instant) {
+        self.state = State::Resting(now);
+        self.told = None;
+        self.news = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bitcoin::hashes::Hash as _;
+
     use super::*;
-    use HeaderAction::{Ask, PassedOver};
+    use HeaderAction::{Ask, PassedOver, Silent};
+
+    fn header(height: u32) -> Option<BlockRef> {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&height.to_le_bytes());
+        Some(BlockRef {
+            height,
+            hash: BlockHash::from_byte_array(bytes),
+        })
+    }
+
+    fn hash(height: u32) -> Option<BlockHash> {
+        header(height).map(|h| h.hash)
+    }
+
+    fn outbound(peers: &[u32]) -> HeaderSync<u32> {
+        let mut sync = HeaderSync::default();
+        for peer in peers {
+            sync.peer_joined(*peer, true);
+        }
+        sync
+    }
 
     #[test]
     fn one_peer_at_a_time_until_the_first_has_told_all() {
         let now = Instant::now();
-        let mut sync = HeaderSync::default();
-        sync.peer_joined(1);
-        sync.peer_joined(2);
-        assert_eq!(sync.poll(now), [Ask(1)]);
+        let mut sync = outbound(&[1, 2]);
+        assert_eq!(sync.poll(now), [Ask(1, None)]);
         assert_eq!(sync.poll(now), []);
-        sync.on_answer(1, HEADERS_PER_MESSAGE, true);
+        assert!(sync.on_answer(1, HEADERS_PER_MESSAGE, header(2_000)));
         assert_eq!(
             sync.poll(now),
-            [Ask(1)],
-            "a full message means that there is more"
+            [Ask(1, hash(2_000))],
+            "a full message means that there is more, from its end on"
         );
-        sync.on_answer(1, 7, true);
-        assert_eq!(sync.poll(now), [Ask(2)]);
+        sync.on_answer(1, 7, header(2_007));
+        assert_eq!(sync.poll(now), [Ask(2, None)]);
         assert!(!sync.all_told([1, 2].into_iter()));
-        sync.on_answer(2, 0, false);
+        sync.on_answer(2, 0, None);
         assert!(sync.all_told([1, 2].into_iter()));
     }
 
     #[test]
     fn a_silent_peer_is_passed_over_and_tried_again_when_alone() {
         let now = Instant::now();
-        let mut sync = HeaderSync::default();
-        sync.peer_joined(1);
-        assert_eq!(sync.poll(now), [Ask(1)]);
-        sync.peer_joined(2);
+        let mut sync = outbound(&[1]);
+        assert_eq!(sync.poll(now), [Ask(1, None)]);
+        sync.peer_joined(2, true);
         let later = now + ANSWER_TIMEOUT;
-        assert_eq!(sync.poll(later), [PassedOver(1), Ask(2)]);
+        assert_eq!(sync.poll(later), [PassedOver(1), Ask(2, None)]);
         sync.peer_left(2);
-        assert_eq!(sync.poll(later), [Ask(1)]);
+        assert_eq!(sync.poll(later), [Ask(1, None)]);
     }
 
     #[test]
-    fn the_same_full_message_again_and_again_ends_the_round() {
+    fn a_peer_that_misses_twice_in_a_row_is_silent() {
+        let mut now = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(now);
+        now += ANSWER_TIMEOUT;
+        assert_eq!(sync.poll(now), [PassedOver(1), Ask(1, None)]);
+        sync.on_answer(1, HEADERS_PER_MESSAGE, header(2_000));
+        sync.poll(now);
+        now += ANSWER_TIMEOUT;
+        assert_eq!(
+            sync.poll(now)[0],
+            PassedOver(1),
+            "an answer wipes the slate"
+        );
+        now += ANSWER_TIMEOUT;
+        assert_eq!(sync.poll(now)[0], Silent(1));
+    }
+
+    #[test]
+    fn a_peer_that_missed_is_asked_again_after_a_rest() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1, 2]);
+        sync.poll(now);
+        let later = now + ANSWER_TIMEOUT;
+        assert_eq!(sync.poll(later), [PassedOver(1), Ask(2, None)]);
+        sync.on_answer(2, 0, None);
+        assert!(
+            sync.all_told([1, 2].into_iter()),
+            "the passed over are not waited for"
+        );
+        assert_eq!(sync.poll(later + REST - Duration::from_secs(1)), []);
+        assert_eq!(sync.poll(later + REST), [Ask(1, None)]);
+    }
+
+    #[test]
+    fn a_crowd_of_silent_peers_does_not_hold_up_the_one_that_answers() {
+        let start = Instant::now();
+        let mut sync = outbound(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut asked_at = None;
+        for second in 0..120 {
+            let now = start + Duration::from_secs(second);
+            if sync.poll(now).contains(&Ask(8, None)) {
+                asked_at.get_or_insert(second);
+            }
+        }
+        assert!(asked_at.is_some_and(|at| at <= 30), "{asked_at:?}");
+    }
+
+    #[test]
+    fn inbound_peers_neither_delay_outbound_ones_nor_end_the_first_pass() {
         let now = Instant::now();
         let mut sync = HeaderSync::default();
-        sync.peer_joined(1);
-        assert_eq!(sync.poll(now), [Ask(1)]);
-        sync.on_answer(1, HEADERS_PER_MESSAGE, false);
-        assert_eq!(sync.poll(now), []);
+        for peer in 1..=3 {
+            sync.peer_joined(peer, false);
+        }
+        sync.peer_joined(4, true);
+        sync.peer_joined(5, true);
+        assert_eq!(sync.poll(now), [Ask(4, None), Ask(1, None)]);
+        sync.on_answer(1, 0, None);
+        assert_eq!(sync.poll(now), [Ask(2, None)]);
+        sync.on_answer(4, 0, None);
+        assert_eq!(sync.poll(now), [Ask(5, None), Ask(3, None)]);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_no_answer() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1, 2]);
+        sync.poll(now);
+        assert!(!sync.on_answer(2, 0, None));
+        assert_eq!(sync.poll(now), [], "the first pass goes on");
+        assert!(!sync.all_told([1, 2].into_iter()));
+        assert!(!sync.all_told([2].into_iter()));
+    }
+
+    #[test]
+    fn silence_is_not_knowledge() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1, 2]);
+        sync.poll(now);
+        sync.on_unusable(1, now);
+        sync.poll(now);
+        sync.on_unusable(2, now);
+        assert!(
+            !sync.all_told([1, 2].into_iter()),
+            "nobody has told anything"
+        );
+    }
+
+    #[test]
+    fn a_round_goes_on_through_known_headers_as_long_as_it_rises() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1]);
+        for height in [2_000, 4_000, 6_000] {
+            sync.poll(now);
+            sync.on_answer(1, HEADERS_PER_MESSAGE, header(height));
+        }
+        assert_eq!(sync.poll(now), [Ask(1, hash(6_000))]);
+        sync.on_answer(1, HEADERS_PER_MESSAGE, header(6_000));
+        assert_eq!(sync.poll(now), [], "the same headers again end the round");
+        sync.peer_has_news(1);
+        assert_eq!(sync.poll(now), [Ask(1, None)], "a new round starts anew");
+    }
+
+    #[test]
+    fn a_time_out_ends_the_round() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(now);
+        sync.on_answer(1, HEADERS_PER_MESSAGE, header(2_000));
+        sync.poll(now);
+        let later = now + ANSWER_TIMEOUT;
+        assert_eq!(sync.poll(later), [PassedOver(1), Ask(1, None)]);
+    }
+
+    #[test]
+    fn an_announcement_that_overtakes_the_answer_is_asked_about_after_it() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(now);
+        sync.peer_has_news(1);
+        assert_eq!(sync.poll(now), [], "the question stands");
+        assert!(sync.on_answer(1, 5, header(5)));
+        assert!(!sync.all_told([1].into_iter()));
+        assert_eq!(sync.poll(now), [Ask(1, None)]);
+        sync.on_answer(1, 1, header(6));
+        assert!(sync.all_told([1].into_iter()));
     }
 
     #[test]
     fn news_reopen_the_conversation() {
         let now = Instant::now();
-        let mut sync = HeaderSync::default();
-        sync.peer_joined(1);
+        let mut sync = outbound(&[1]);
         sync.poll(now);
-        sync.on_answer(1, 0, false);
+        sync.on_answer(1, 0, None);
         assert_eq!(sync.poll(now), []);
         sync.peer_has_news(1);
-        assert_eq!(sync.poll(now), [Ask(1)]);
-        assert!(sync.is_asked(1));
+        assert_eq!(sync.poll(now), [Ask(1, None)]);
     }
 }

@@ -1,0 +1,277 @@
+//! Synchronisation against peers that lie, withhold, drip or overtake themselves, over real sockets on
+//! loopback. What the machines decide by themselves is tested beside them; here whole nodes must get there.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::consensus::deserialize;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::{Block, ScriptBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::address_book::AddressBook;
+use super::protocol::addresses::{self, Gossip};
+use super::protocol::version::{Direction, LocalVersion};
+use super::security::ledger::block_hash;
+use super::session::{Session, SessionError, shake_hands};
+use super::*;
+use crate::chain::miner::mine_block;
+
+/// Longest that anything in here may take; never waited for when all is well.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn spec() -> Arc<ChainSpec> {
+    Arc::new(ChainSpec::devnet())
+}
+
+fn empty() -> Arc<Blockchain> {
+    Arc::new(Blockchain::in_memory(spec()))
+}
+
+/// A chain of really mined blocks, a second apart; chains of different `tag` share the genesis block only.
+fn mined(blocks: u32, tag: u8) -> Arc<Blockchain> {
+    let chain = empty();
+    mine(&chain, blocks, tag);
+    chain
+}
+
+fn mine(chain: &Blockchain, blocks: u32, tag: u8) {
+    let payout = ScriptBuf::from_bytes([&[0x53, 0x20][..], &[tag; 32]].concat());
+    let start = peer::session::unix_now() as u32 - 20_000 + chain.tip().height;
+    for n in 0..blocks {
+        mine_block(chain, payout.clone(), start + n).unwrap();
+    }
+}
+
+/// A config that asks no DNS, on an address of its own.
+fn config(host: u8) -> NetworkConfig {
+    let mut config = NetworkConfig::new(SocketAddr::from(([127, 7, 10, host], 0)));
+    config.providers = Vec::new();
+    config
+}
+
+async fn node(chain: &Arc<Blockchain>, config: NetworkConfig) -> NetworkManager {
+    let metrics = Metrics::new("quantumcoin_node");
+    let node = NetworkManager::with_config(config, Arc::clone(chain), None, &metrics)
+        .await
+        .unwrap();
+    node.start().await.unwrap();
+    node
+}
+
+/// Waits until the node has this tip.
+async fn reaches(node: &NetworkManager, tip: bitcoin::BlockHash) {
+    let mut progress = node.progress();
+    let arrived = timeout(PATIENCE, progress.wait_for(|p| p.tip == tip)).await;
+    assert!(
+        arrived.is_ok_and(|a| a.is_ok()),
+        "{:?}",
+        node.status().await
+    );
+}
+
+async fn hands(
+    stream: TcpStream,
+    direction: Direction,
+    height: i32,
+) -> Result<Session, SessionError> {
+    let endpoint = Endpoint::new(&spec(), Arc::new(Identity::generate().unwrap()));
+    let addr = stream.peer_addr().map_err(SessionError::Connect)?;
+    let local = LocalVersion {
+        protocol_version: 70015,
+        min_protocol_version: 70010,
+        services: 9,
+        user_agent: "/test/".to_owned(),
+        start_height: height,
+        relay: false,
+        nonce: rand::random(),
+        now: 0,
+        our_addr: addr,
+        their_addr: addr,
+    };
+    shake_hands(&endpoint, spec().magic(), local, stream, direction).await
+}
+
+/// Connects to `to` as an inbound peer of it.
+async fn stranger(host: [u8; 4], to: SocketAddr) -> Session {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((host, 0))).unwrap();
+    let stream = socket.connect(to).await.unwrap();
+    hands(stream, Direction::Outbound, 0).await.unwrap()
+}
+
+/// A peer that has `chain`, listens on `host`, and answers each message with what `script` makes of it.
+async fn scripted<S>(
+    host: u8,
+    chain: &Arc<Blockchain>,
+    script: S,
+) -> (SocketAddr, tokio::task::JoinHandle<()>)
+where
+    S: Fn(&Blockchain, NetworkMessage) -> Vec<NetworkMessage> + Clone + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind(SocketAddr::from(([127, 7, 10, host], 0)))
+        .await
+        .unwrap();
+    let addr = listener.local_addr().unwrap();
+    let chain = Arc::clone(chain);
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (chain, script) = (Arc::clone(&chain), script.clone());
+            tokio::spawn(async move {
+                let height = i32::try_from(chain.tip().height).unwrap();
+                let Ok(mut session) = hands(stream, Direction::Inbound, height).await else {
+                    return;
+                };
+                while let Ok(message) = session.reader.read().await {
+                    for answer in script(&chain, message) {
+                        if session.writer.write(&answer).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (addr, task)
+}
+
+/// The true answer to any question.
+fn honest(chain: &Blockchain, message: NetworkMessage) -> Vec<NetworkMessage> {
+    match message {
+        NetworkMessage::GetHeaders(request) => vec![NetworkMessage::Headers(chain.headers_after(
+            &request.locator_hashes,
+            request.stop_hash,
+            2_000,
+        ))],
+        NetworkMessage::GetData(items) => items
+            .iter()
+            .filter_map(block_hash)
+            .map(|hash| NetworkMessage::Block(block(chain, &hash)))
+            .collect(),
+        NetworkMessage::Ping(nonce) => vec![NetworkMessage::Pong(nonce)],
+        _ => Vec::new(),
+    }
+}
+
+/// Pongs and nothing else.
+fn silent(_: &Blockchain, message: NetworkMessage) -> Vec<NetworkMessage> {
+    match message {
+        NetworkMessage::Ping(nonce) => vec![NetworkMessage::Pong(nonce)],
+        _ => Vec::new(),
+    }
+}
+
+fn block(chain: &Blockchain, hash: &bitcoin::BlockHash) -> Block {
+    deserialize(&chain.block(hash).unwrap().unwrap()).unwrap()
+}
+
+fn save_book(dir: &Path, addrs: &[SocketAddr]) {
+    let mut book = AddressBook::new(true);
+    for addr in addrs {
+        book.met(*addr, 9, peer::session::unix_now());
+    }
+    book.save(dir).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_deeper_than_one_message_is_left_for_the_heavier_chain() {
+    let right = mined(4_500, 2);
+    let good = node(&right, config(1)).await;
+    let mut misled = config(2);
+    misled.manual_peers = vec![good.listen_addr()];
+    // The first 2,000 headers after the fork have less work than what the node has.
+    let misled = node(&mined(2_100, 1), misled).await;
+    reaches(&misled, right.tip().hash).await;
+    misled.shutdown().await;
+    good.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_that_overtakes_the_answer_is_not_the_answer() {
+    let chain = mined(4_100, 3);
+    let (addr, peer) = scripted(11, &chain, |chain, message| {
+        let mut answers = Vec::new();
+        if matches!(message, NetworkMessage::GetHeaders(_)) {
+            let (_, tip) = chain.header(&chain.tip().hash).unwrap();
+            answers.push(NetworkMessage::Headers(vec![tip]));
+        }
+        answers.extend(honest(chain, message));
+        answers
+    })
+    .await;
+    let mut fresh = config(12);
+    fresh.manual_peers = vec![addr];
+    let fresh = node(&empty(), fresh).await;
+    let report = timeout(PATIENCE, fresh.sync_from_zero())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.tip, chain.tip().hash);
+    fresh.shutdown().await;
+    peer.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_headers_that_nobody_asked_for_change_nothing() {
+    let chain = mined(30, 4);
+    let (silent_addr, silent) = scripted(21, &chain, silent).await;
+    let mut fresh = config(22);
+    fresh.manual_peers = vec![silent_addr];
+    let fresh = node(&empty(), fresh).await;
+    let mut progress = fresh.progress();
+    timeout(PATIENCE, progress.wait_for(|p| p.peers == 1))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut liar = stranger([127, 7, 11, 1], fresh.listen_addr()).await;
+    for _ in 0..20 {
+        let nothing = NetworkMessage::Headers(Vec::new());
+        liar.writer.write(&nothing).await.unwrap();
+    }
+    let good = node(&chain, config(23)).await;
+    fresh.connect(good.listen_addr()).await;
+    let report = timeout(PATIENCE, fresh.sync_from_zero())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.tip, chain.tip().hash);
+    fresh.shutdown().await;
+    good.shutdown().await;
+    silent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_never_answers_gives_its_place_to_one_that_does() {
+    let chain = mined(30, 5);
+    let (silent_addr, silent) = scripted(31, &chain, silent).await;
+    let dir = tempfile::tempdir().unwrap();
+    save_book(dir.path(), &[silent_addr]);
+    let good = node(&chain, config(32)).await;
+    let mut fresh = config(33);
+    fresh.data_dir = Some(dir.path().to_owned());
+    fresh.outbound_target = 1;
+    let fresh = node(&empty(), fresh).await;
+    let mut progress = fresh.progress();
+    timeout(PATIENCE, progress.wait_for(|p| p.peers == 1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(fresh.status().await.unwrap().peers[0].addr, silent_addr);
+    let mut teller = stranger([127, 7, 11, 2], fresh.listen_addr()).await;
+    let gossip = Gossip {
+        addr: good.listen_addr(),
+        services: 9,
+        time: peer::session::unix_now() as u32,
+    };
+    let message = addresses::write(&[gossip], true);
+    teller.writer.write(&message).await.unwrap();
+    reaches(&fresh, chain.tip().hash).await;
+    let status = fresh.status().await.unwrap();
+    assert!(status.security.offences.is_empty(), "silence is no offence");
+    fresh.shutdown().await;
+    good.shutdown().await;
+    silent.abort();
+}
