@@ -126,6 +126,7 @@ pub struct CrawlerConfig {
 impl CrawlerConfig {
     /// Defaults: bootstrap nodes and the system's resolver, no HTTP.
     pub fn new(spec: Arc<ChainSpec>, data_dir: &Path) -> Self {
+        let settings = Settings::for_network(&spec);
         Self {
             spec,
             data_dir: data_dir.to_owned(),
@@ -133,7 +134,7 @@ impl CrawlerConfig {
             seed_addrs: Vec::new(),
             use_bootstrap: true,
             resolvers: vec![Provider::System],
-            settings: Settings::default(),
+            settings,
         }
     }
 
@@ -193,7 +194,20 @@ pub fn store_path(data_dir: &Path) -> PathBuf {
 }
 
 impl Settings {
-    /// Reads a settings file.
+    /// The defaults for a network. A devnet lives for minutes on the operator's own machine, so its peers
+    /// are visited every ten to fifteen seconds; everybody else's every twenty to thirty minutes.
+    pub fn for_network(spec: &ChainSpec) -> Self {
+        let mut settings = Self::default();
+        if spec.network_protocol.allow_private_addresses {
+            settings.schedule.good_min_secs = 10;
+            settings.schedule.good_max_secs = 15;
+            settings.schedule.backoff_first_secs = 10;
+            settings.schedule.backoff_cap_secs = 300;
+        }
+        settings
+    }
+
+    /// Reads a settings file. What it leaves out has mainnet's value.
     ///
     /// # Errors
     /// What is wrong, with file, line and key.
