@@ -72,7 +72,8 @@ curl -fsS "http://127.0.0.1:$http_port/metrics" | promtool check metrics
 curl -fsS "http://127.0.0.1:$http_port/health/live" >/dev/null
 node_http=$(sed -n 's/.*status --http \([^ ]*\).*/\1/p' "$dir/stay.out" | head -n 1)
 curl -fsS "http://$node_http/metrics" | promtool check metrics
-"$bin/quantumcoin-node" status --http "$node_http" | sed 's/^/   /' | head -n 8
+"$bin/quantumcoin-node" status --http "$node_http" >"$dir/status"
+head -n 6 "$dir/status"
 
 say "dashboard in a browser"
 # The page keeps a live stream open for ever, so the browser is told when to stop waiting.
@@ -85,8 +86,11 @@ for size in 1280,1060 390,1600; do
   [ "$(stat -c %s "$dir/dashboard-$size.png")" -gt 20000 ] || fail "the screenshot is empty"
 done
 if [ -n "${SCREENSHOTS:-}" ]; then mkdir -p "$SCREENSHOTS" && cp "$dir"/dashboard-*.png "$SCREENSHOTS/"; fi
-curl -fsS "http://127.0.0.1:$http_port/peers" | grep -q "127\.0\.0\.11" || fail "the dashboard names no peer"
-curl -sN --max-time 10 "http://127.0.0.1:$http_port/events" | grep -q '^data' || fail "no live updates"
+curl -fsS "http://127.0.0.1:$http_port/peers" >"$dir/peers.html"
+grep -q '127\.0\.0\.11' "$dir/peers.html" || fail "the dashboard names no peer"
+# The stream never ends by itself.
+curl -sN --max-time 8 "http://127.0.0.1:$http_port/events" >"$dir/events" || true
+grep -q '^data' "$dir/events" || fail "no live updates"
 
 say "network_test from outside"
 "$bin/network_test" --dns "127.0.0.1:$dns_port" --seed "$zone"
@@ -94,6 +98,29 @@ say "network_test from outside"
 say "a real node process joins by DNS alone"
 "$bin/quantumcoin-node" run --chain-spec "$spec" --data-dir "$dir/node" --resolver "127.0.0.1:$dns_port" \
   --listen 127.0.0.9:0 --http 127.0.0.1:0 --exit-when-synced --log warn
+
+say "a real crawler process finds the nine nodes from one address"
+"$bin/quantumcoin-crawler" once --chain-spec "$spec" --data-dir "$dir/crawler" --seed-addr 127.0.0.11:8333 \
+  --no-dns --no-bootstrap --json >"$dir/crawl.json" 2>"$dir/crawl.err" \
+  || { cat "$dir/crawl.err"; fail "quantumcoin-crawler once failed"; }
+jq -e '.good == 9' "$dir/crawl.json" >/dev/null || { cat "$dir/crawl.json"; fail "not nine good peers"; }
+"$bin/quantumcoin-crawler" explain --chain-spec "$spec" --data-dir "$dir/crawler" 127.0.0.11:8333 >"$dir/explain"
+head -n 1 "$dir/explain"
+
+say "a real seeder process serves what it found"
+"$bin/quantumcoin-seeder" run --chain-spec "$spec" --store "$dir/crawler/crawl.sqlite" --listen 127.0.0.1:15354 \
+  --http 127.0.0.1:19353 --refresh-seconds 1 2>"$dir/seeder.err" &
+seeder=$!
+for _ in $(seq 100); do
+  [ "$(dig @127.0.0.1 -p 15354 +short +tries=1 +time=1 "$zone" A | grep -c 127)" = 9 ] && break
+  kill -0 "$seeder" || { cat "$dir/seeder.err"; fail "the seeder ended"; }
+  sleep 0.1
+done
+[ "$(dig @127.0.0.1 -p 15354 +short "$zone" A | grep -c 127)" = 9 ] || fail "the seeder does not serve nine nodes"
+curl -fsS http://127.0.0.1:19353/metrics | promtool check metrics
+curl -fsS http://127.0.0.1:19353/health/ready >/dev/null
+kill -TERM "$seeder"
+wait "$seeder" || fail "the seeder did not end cleanly"
 
 say "junk on every port"
 for target in 127.0.0.11/8333 "127.0.0.1/$http_port"; do
