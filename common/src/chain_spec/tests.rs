@@ -209,7 +209,7 @@ fn each_value_rule_bites() {
             "network_protocol.protocol_version",
         ),
         (
-            "min_protocol_version = 70015",
+            "min_protocol_version = 70010",
             "min_protocol_version = 70016",
             "network_protocol.min_protocol_version",
         ),
