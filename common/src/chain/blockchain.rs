@@ -14,6 +14,7 @@ use bitcoin::Block;
 use bitcoin::block::Header;
 use tokio::sync::watch;
 
+pub use self::blocks::Branch;
 pub use self::headers::{HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES};
 use super::consensus::{ParentContext, Rules, work_of};
 use super::store::{BlockReader, Limits, Load, Store};

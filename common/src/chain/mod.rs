@@ -24,7 +24,7 @@ mod tree;
 use bitcoin::BlockHash;
 
 pub use self::blockchain::{
-    Blockchain, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
+    Blockchain, Branch, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
 };
 pub use self::error::{BlockError, HeaderError, StoreError};
 

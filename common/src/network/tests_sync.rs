@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bitcoin::consensus::deserialize;
 use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, ScriptBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -156,6 +157,14 @@ fn honest(chain: &Blockchain, message: NetworkMessage) -> Vec<NetworkMessage> {
     }
 }
 
+/// True headers, and silence when asked for blocks.
+fn withholding(chain: &Blockchain, message: NetworkMessage) -> Vec<NetworkMessage> {
+    match message {
+        NetworkMessage::GetData(_) => Vec::new(),
+        other => honest(chain, other),
+    }
+}
+
 /// Pongs and nothing else.
 fn silent(_: &Blockchain, message: NetworkMessage) -> Vec<NetworkMessage> {
     match message {
@@ -274,4 +283,64 @@ async fn a_peer_that_never_answers_gives_its_place_to_one_that_does() {
     fresh.shutdown().await;
     good.shutdown().await;
     silent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_blocks_do_not_stop_the_sync() {
+    let right = mined(50, 6);
+    let heavier = mined(100, 7);
+    let (liar_addr, liar) = scripted(41, &heavier, withholding).await;
+    let good = node(&right, config(42)).await;
+    let mut fresh = config(43);
+    fresh.manual_peers = vec![liar_addr];
+    let fresh = node(&empty(), fresh).await;
+    // The heavier headers are known, and their blocks are asked for, before the other chain is heard of.
+    let mut progress = fresh.progress();
+    timeout(
+        PATIENCE,
+        progress.wait_for(|p| p.header_height == 100 && p.in_flight > 0),
+    )
+    .await
+    .unwrap()
+    .unwrap();
+    fresh.connect(good.listen_addr()).await;
+    reaches(&fresh, right.tip().hash).await;
+    // What is mined there later arrives as well, and is told on.
+    let follower_chain = empty();
+    let mut follower = config(44);
+    follower.manual_peers = vec![fresh.listen_addr()];
+    let follower = node(&follower_chain, follower).await;
+    mine(&right, 3, 6);
+    reaches(&fresh, right.tip().hash).await;
+    reaches(&follower, right.tip().hash).await;
+    for node in [follower, fresh, good] {
+        node.shutdown().await;
+    }
+    liar.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_finds_no_block_does_not_stop_the_sync() {
+    let chain = mined(300, 8);
+    let (liar_addr, liar) = scripted(51, &chain, |chain, message| match message {
+        NetworkMessage::GetData(items) => {
+            // What was asked for, and what was not.
+            let all = (1..=300).filter_map(|height| chain.block_at(height));
+            let all = all.map(Inventory::WitnessBlock).collect();
+            vec![
+                NetworkMessage::NotFound(items),
+                NetworkMessage::NotFound(all),
+            ]
+        }
+        other => honest(chain, other),
+    })
+    .await;
+    let good = node(&chain, config(52)).await;
+    let mut fresh = config(53);
+    fresh.manual_peers = vec![liar_addr, good.listen_addr()];
+    let fresh = node(&empty(), fresh).await;
+    reaches(&fresh, chain.tip().hash).await;
+    fresh.shutdown().await;
+    good.shutdown().await;
+    liar.abort();
 }

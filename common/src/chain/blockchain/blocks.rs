@@ -3,30 +3,66 @@
 use bitcoin::consensus::encode::serialize;
 use bitcoin::{Block, BlockHash};
 
-use super::{Backend, Blockchain};
+use super::{Backend, Blockchain, State};
 use crate::chain::consensus::{check_block, check_block_at};
 use crate::chain::tree::{Id, Location};
 use crate::chain::{BlockError, BlockRef, StoreError};
+
+/// A header chain with more work than the verified chain: [`Blockchain::branch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Branch {
+    /// Its end.
+    pub tip: BlockRef,
+    /// All of its work.
+    pub work: u128,
+    /// Its lowest block that is not verified.
+    pub first_missing: BlockRef,
+}
 
 impl Blockchain {
     /// Blocks to fetch: those of the best header chain that are not verified yet, lowest first, at most
     /// `limit`. None until that chain has the network's minimum work.
     #[must_use]
     pub fn missing_blocks(&self, limit: usize) -> Vec<BlockRef> {
+        self.missing_blocks_towards(&self.best_header().hash, limit)
+    }
+
+    /// Blocks to fetch to get to the header `tip`: those that lead to it and are not verified yet, it
+    /// included, lowest first, at most `limit`. None where the header is unknown or invalid, or its chain
+    /// has not the network's minimum work.
+    #[must_use]
+    pub fn missing_blocks_towards(&self, tip: &BlockHash, limit: usize) -> Vec<BlockRef> {
         let state = self.read();
-        let tree = &state.tree;
-        if tree.work(tree.best_header()) < self.rules.minimum_work {
+        let Some(id) = self.plausible(&state, tip) else {
             return Vec::new();
+        };
+        let missing = state.missing(id, limit);
+        missing.iter().map(|id| state.tree.reference(*id)).collect()
+    }
+
+    /// The chain that ends in the header `tip`, if its blocks are worth fetching: it is known and not known
+    /// to be invalid, and has the network's minimum work and more work than the verified chain.
+    #[must_use]
+    pub fn branch(&self, tip: &BlockHash) -> Option<Branch> {
+        let state = self.read();
+        let id = self.plausible(&state, tip)?;
+        let work = state.tree.work(id);
+        if work <= state.tree.work(state.tip_id()) {
+            return None;
         }
-        let best = tree.best_chain();
-        // On one chain, verified blocks come first, since parents are verified before children.
-        let first = best.partition_point(|id| tree.has_block(*id));
-        let missing = best.get(first..).unwrap_or_default();
-        missing
-            .iter()
-            .take(limit)
-            .map(|id| tree.reference(*id))
-            .collect()
+        let first = *state.missing(id, 1).first()?;
+        Some(Branch {
+            tip: state.tree.reference(id),
+            work,
+            first_missing: state.tree.reference(first),
+        })
+    }
+
+    /// A header that blocks may be fetched for.
+    fn plausible(&self, state: &State, tip: &BlockHash) -> Option<Id> {
+        let id = state.tree.find(tip)?;
+        let enough = state.tree.work(id) >= self.rules.minimum_work;
+        (enough && !state.tree.is_invalid(id)).then_some(id)
     }
 
     /// Whether the block is verified and kept, on any chain.
@@ -163,5 +199,34 @@ impl Blockchain {
             Backend::Disk(store) if store.wants_flush() => store.flush(),
             _ => Ok(()),
         }
+    }
+}
+
+impl State {
+    /// Headers that lead to `tip` and have no block, lowest first, at most `limit`. Takes steps only for
+    /// headers that are not on the best chain.
+    fn missing(&self, tip: Id, limit: usize) -> Vec<Id> {
+        let tree = &self.tree;
+        let best = tree.best_chain();
+        let mut side = Vec::new();
+        let mut id = tip;
+        while !tree.has_block(id) && best.get(tree.height(id) as usize) != Some(&id) {
+            side.push(id);
+            id = tree.parent(id);
+        }
+        // On one chain, verified blocks come first, since parents are verified before children.
+        let on_best = if tree.has_block(id) {
+            &[]
+        } else {
+            let first = best.partition_point(|id| tree.has_block(*id));
+            best.get(first..=tree.height(id) as usize)
+                .unwrap_or_default()
+        };
+        on_best
+            .iter()
+            .copied()
+            .chain(side.into_iter().rev())
+            .take(limit)
+            .collect()
     }
 }

@@ -87,6 +87,36 @@ impl Blockchain {
         Some((state.tree.height(id), state.tree.header(id)))
     }
 
+    /// All the work of the chain that ends in a header; `None` where it is not known, or known to be invalid.
+    #[must_use]
+    pub fn header_work(&self, hash: &BlockHash) -> Option<u128> {
+        let state = self.read();
+        let id = state.tree.find(hash)?;
+        (!state.tree.is_invalid(id)).then(|| state.tree.work(id))
+    }
+
+    /// The height of the last header that two chains share, given by their ends; `None` where one is not
+    /// known. Takes steps only for headers that are not on the best chain.
+    #[must_use]
+    pub fn fork_height(&self, one: &BlockHash, other: &BlockHash) -> Option<u32> {
+        let state = self.read();
+        let tree = &state.tree;
+        let (mut a, mut b) = (tree.find(one)?, tree.find(other)?);
+        let on_best = |id: Id| tree.best_chain().get(tree.height(id) as usize) == Some(&id);
+        while a != b {
+            let (height_a, height_b) = (tree.height(a), tree.height(b));
+            match (on_best(a), on_best(b)) {
+                (true, true) => return Some(height_a.min(height_b)),
+                // Whatever a chain shares with the best one is on the best one.
+                (false, true) => a = tree.parent(a),
+                (true, false) => b = tree.parent(b),
+                (false, false) if height_a >= height_b => a = tree.parent(a),
+                (false, false) => b = tree.parent(b),
+            }
+        }
+        Some(tree.height(a))
+    }
+
     /// Hashes of the best header chain from its end back to the genesis block: ten in a row, then with
     /// doubling distance. At most [`MAX_LOCATOR_ENTRIES`].
     #[must_use]

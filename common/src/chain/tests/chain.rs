@@ -113,6 +113,56 @@ fn the_longer_branch_wins_and_the_first_of_equals_stays() {
 }
 
 #[test]
+fn blocks_can_be_fetched_towards_any_header() {
+    // Two chains that part after the third block; the right one has more work.
+    let (left, right) = (devnet(), devnet());
+    let common = grow(&left, 3, 0);
+    feed(&right, &common);
+    let (short, long) = (grow(&left, 2, 1), grow(&right, 4, 2));
+    let (left_tip, right_tip) = (left.tip(), right.tip());
+    let chain = devnet();
+    for part in [&common, &short, &long] {
+        chain.accept_headers(&headers(part), NOW).unwrap();
+    }
+    let towards = |tip: &BlockHash| -> Vec<BlockHash> {
+        let missing = chain.missing_blocks_towards(tip, 100);
+        missing.iter().map(|b| b.hash).collect()
+    };
+    let hashes =
+        |blocks: &[Block]| -> Vec<BlockHash> { blocks.iter().map(Block::block_hash).collect() };
+    assert_eq!(
+        towards(&left_tip.hash),
+        hashes(&[&common[..], &short[..]].concat())
+    );
+    assert_eq!(chain.missing_blocks_towards(&left_tip.hash, 2).len(), 2);
+    assert_eq!(towards(&common[1].block_hash()), hashes(&common[..2]));
+    assert_eq!(chain.fork_height(&left_tip.hash, &right_tip.hash), Some(3));
+    assert_eq!(chain.fork_height(&right_tip.hash, &left_tip.hash), Some(3));
+    assert_eq!(
+        chain.fork_height(&short[0].block_hash(), &left_tip.hash),
+        Some(4)
+    );
+    assert_eq!(
+        chain.fork_height(&left_tip.hash, &BlockHash::all_zeros()),
+        None
+    );
+
+    // The chain of less work is connected, while the other's blocks are withheld.
+    for block in common.iter().chain(&short) {
+        chain.connect_block(block).unwrap();
+    }
+    assert_eq!((chain.tip(), chain.best_header()), (left_tip, right_tip));
+    assert!(towards(&left_tip.hash).is_empty());
+    assert_eq!(chain.branch(&left_tip.hash), None, "that is where we are");
+    assert_eq!(chain.branch(&long[0].block_hash()), None, "less work");
+    let branch = chain.branch(&right_tip.hash).unwrap();
+    assert_eq!(branch.first_missing.hash, long[0].block_hash());
+    assert_eq!(Some(branch.work), chain.header_work(&right_tip.hash));
+    assert_eq!(towards(&right_tip.hash), hashes(&long));
+    assert_eq!(chain.missing_blocks_towards(&BlockHash::all_zeros(), 1), []);
+}
+
+#[test]
 fn headers_lead_and_blocks_follow() {
     let source = devnet();
     let blocks = grow(&source, 20, 1);

@@ -64,6 +64,8 @@ struct Peer {
     bucket: AddressBucket,
     /// Highest block that it has shown or claims.
     height: u32,
+    /// End of the chain of most work that it has shown.
+    best: Option<BlockHash>,
     /// Wants new blocks announced by `headers` (BIP130).
     send_headers: bool,
     told_addresses: bool,
@@ -90,6 +92,7 @@ pub(crate) struct Hub {
     writer: ChainWriter,
     failed: bool,
     announced: BlockHash,
+    sync: sync::SyncState,
     seeds: Vec<SeedReport>,
     failed_handshakes: BTreeMap<String, u64>,
     offences: BTreeMap<&'static str, u64>,
@@ -153,6 +156,7 @@ impl Hub {
             writer: parts.writer,
             failed: false,
             announced,
+            sync: sync::SyncState::default(),
             seeds: Vec::new(),
             failed_handshakes: BTreeMap::new(),
             offences: BTreeMap::new(),
@@ -182,7 +186,8 @@ impl Hub {
                 () = self.stop.cancelled() => break,
                 Some(result) = verified.recv() => self.on_verified(result),
                 Some(event) = events.recv() => self.on_event(event),
-                Ok(()) = tip.changed() => self.on_new_tip(),
+                // Whatever moved it: `drive_sync` announces it.
+                Ok(()) = tip.changed() => {}
                 _ = tick.tick() => self.dial_more(),
                 _ = save.tick() => self.save_book(),
             }
@@ -242,7 +247,7 @@ impl Hub {
             FromPeer::Block(block) => self.on_block(id, *block),
             FromPeer::NotFound(hashes) => {
                 for hash in hashes {
-                    self.blocks.on_not_found(id, hash);
+                    self.blocks.on_not_found(id, hash, Instant::now());
                 }
             }
             FromPeer::BlockInventory(hashes) => self.on_inventory(id, &hashes),
@@ -303,6 +308,7 @@ impl Hub {
             _slot: slot,
             bucket: AddressBucket::new(now),
             height,
+            best: None,
             send_headers: false,
             told_addresses: false,
         };
@@ -310,7 +316,7 @@ impl Hub {
         self.first_peer_at.get_or_insert(now);
         self.headers
             .peer_joined(id, direction == Direction::Outbound);
-        self.blocks.peer_joined(id, height, now);
+        self.blocks.peer_joined(id, now);
         self.metrics.peer_connected(direction);
         self.peers.insert(id, peer);
         self.greet(id);
@@ -350,6 +356,7 @@ impl Hub {
         info!(peer = id, addr = %peer.handle.addr, reason = gone.reason, "peer gone");
         self.headers.peer_left(id);
         self.blocks.peer_left(id);
+        self.sync.retarget = true;
         self.metrics.peer_gone(peer.handle.direction);
         if let Some(offence) = gone.offence {
             self.note_offence(peer.handle.addr, offence);

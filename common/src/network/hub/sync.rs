@@ -1,5 +1,12 @@
 //! The hub's half of synchronisation: feeds the two download machines and does what they say.
+//!
+//! Blocks are fetched towards one target: of the chains that connected peers have shown and that have more
+//! work than ours, the one whose first missing block has failed to come least often; of equals, the one of
+//! most work. So headers without blocks can delay the others' chain by a time-out or two, not for ever, and
+//! are tried again when there is nothing else to do.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bitcoin::block::Header;
@@ -11,7 +18,7 @@ use tracing::{debug, error, info};
 
 use super::writer::Verified;
 use super::{Hub, PeerId};
-use crate::chain::{BlockError, HeaderError, MAX_LOCATOR_ENTRIES};
+use crate::chain::{BlockError, Branch, HeaderError, MAX_LOCATOR_ENTRIES};
 use crate::network::peer::session::unix_now;
 use crate::network::protocol::blocks::{BlockAction, WINDOW};
 use crate::network::protocol::headers::HeaderAction;
@@ -28,6 +35,20 @@ const QUORUM: usize = 4;
 /// … or, when fewer can be had, those that stand after so long.
 const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Shortest pause between announcements: with addresses and pings it keeps well below the hundred
+/// messages a minute that a peer takes unasked. The newest tip is told when it is over.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What synchronisation remembers besides the two machines.
+#[derive(Debug, Default)]
+pub(super) struct SyncState {
+    /// Something changed that the choice of the target depends on.
+    pub(super) retarget: bool,
+    /// The target is further away than what is wanted now.
+    beyond: bool,
+    announced_at: Option<Instant>,
+}
+
 impl Hub {
     pub(super) fn on_headers(&mut self, id: PeerId, headers: &[Header]) {
         if headers.is_empty() {
@@ -39,12 +60,11 @@ impl Hub {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.height = peer.height.max(accepted.last.height);
                 }
-                self.blocks.peer_has(id, accepted.last.height);
+                self.peer_showed(id, accepted.last.hash);
                 self.headers
                     .on_answer(id, headers.len(), Some(accepted.last));
                 if accepted.new > 0 {
                     self.metrics.headers_accepted(accepted.new);
-                    self.refresh_wanted();
                 }
             }
             // An announcement. If an answer is under way as well, this has overtaken it.
@@ -61,26 +81,41 @@ impl Hub {
     }
 
     pub(super) fn on_inventory(&mut self, id: PeerId, hashes: &[BlockHash]) {
-        match hashes
-            .iter()
-            .filter_map(|h| self.local.chain.header(h))
-            .map(|(height, _)| height)
-            .max()
-        {
-            Some(height) => self.blocks.peer_has(id, height),
-            None => self.headers.peer_has_news(id),
+        for hash in hashes {
+            if self.local.chain.header(hash).is_some() {
+                self.peer_showed(id, *hash);
+            } else {
+                self.headers.peer_has_news(id);
+            }
+        }
+    }
+
+    /// A peer showed that it has the chain that ends in this header, which is known.
+    fn peer_showed(&mut self, id: PeerId, hash: BlockHash) {
+        let chain = &self.local.chain;
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let before = peer.best.and_then(|best| chain.header_work(&best));
+        if chain.header_work(&hash) > before {
+            peer.best = Some(hash);
+            self.sync.retarget = true;
         }
     }
 
     pub(super) fn on_block(&mut self, id: PeerId, block: Block) {
         let hash = block.block_hash();
+        let now = Instant::now();
         if !self.blocks.wants(&hash) {
             debug!(peer = id, %hash, "block not wanted");
+            if self.local.chain.header(&hash).is_some() {
+                self.blocks.on_late_block(id, now);
+            }
             return;
         }
-        let bytes = block.total_size();
-        self.blocks.on_block(id, hash, bytes, Instant::now());
-        self.waiting.insert(hash, (id, block));
+        if self.blocks.on_block(id, hash, block.total_size(), now) {
+            self.waiting.insert(hash, (id, block));
+        }
     }
 
     pub(super) fn on_verified(&mut self, verified: Verified) {
@@ -94,14 +129,14 @@ impl Hub {
         match result {
             Ok(_) => {
                 self.metrics.block_connected();
-                if !self.blocks.on_verified(&hash) {
-                    self.refresh_wanted();
-                }
+                let in_order = self.blocks.on_verified(&hash);
+                self.sync.retarget |= !in_order || self.blocks.wanted().len() == 0;
             }
             Err(error) if error.is_peer_fault() => {
-                self.blocks.on_unusable(from, hash);
+                self.blocks.on_discarded(hash);
+                self.blocks.peer_left(from);
                 self.punish(from, Offence::InvalidBlock, &error.to_string());
-                self.refresh_wanted();
+                self.sync.retarget = true;
             }
             // It came after a block that failed: nobody's fault, fetched again when its turn comes.
             Err(BlockError::UnknownHeader { .. } | BlockError::ParentNotConnected { .. }) => {
@@ -118,24 +153,47 @@ impl Hub {
         }
     }
 
-    /// Asks the chain which blocks are missing.
+    /// Chooses the target, and asks the chain which blocks are missing.
     pub(super) fn refresh_wanted(&mut self) {
-        let wanted = self.local.chain.missing_blocks(WINDOW);
-        self.blocks.set_wanted(wanted);
+        self.sync.retarget = false;
+        let chain = &self.local.chain;
+        let target = self.choose_target().map(|branch| branch.tip);
+        let wanted = target.map(|target| chain.missing_blocks_towards(&target.hash, WINDOW));
+        let wanted = wanted.unwrap_or_default();
+        self.sync.beyond = wanted.last().is_some_and(|last| target != Some(*last));
+        let peers = &self.peers;
+        self.blocks.set_wanted(wanted, |id| {
+            let shown = peers.get(&id).and_then(|peer| peer.best);
+            shown
+                .zip(target)
+                .and_then(|(shown, target)| chain.fork_height(&shown, &target.hash))
+                .unwrap_or(0)
+        });
         let blocks = &self.blocks;
-        let keep: std::collections::HashSet<_> = blocks.wanted().map(|b| b.hash).collect();
+        let keep: HashSet<_> = blocks.wanted().map(|b| b.hash).collect();
         self.waiting.retain(|hash, _| keep.contains(hash));
         self.submitted.retain(|hash| keep.contains(hash));
     }
 
+    fn choose_target(&self) -> Option<Branch> {
+        let shown: HashSet<BlockHash> = self.peers.values().filter_map(|p| p.best).collect();
+        shown
+            .iter()
+            .filter_map(|hash| self.local.chain.branch(hash))
+            .min_by_key(|branch| {
+                let failures = self.blocks.failures(&branch.first_missing.hash);
+                (failures, Reverse(branch.work), branch.tip.hash)
+            })
+    }
+
     /// Lets the machines act, and hands received blocks to the chain writer in order.
     pub(super) fn drive_sync(&mut self) {
+        self.announce();
         if self.failed {
             return;
         }
-        if self.blocks.wanted().count() < WINDOW / 2
-            && self.local.chain.best_header().hash != self.local.chain.tip().hash
-        {
+        let running_low = self.sync.beyond && self.blocks.wanted().len() < WINDOW / 2;
+        if self.sync.retarget || self.blocks.take_head_failed() || running_low {
             self.refresh_wanted();
         }
         self.submit_waiting();
@@ -190,10 +248,15 @@ impl Hub {
     }
 
     /// Asks for the headers after `from`, or after what we share with the peer should it not know that.
+    ///
+    /// Without `from` the locator begins at the parent of our best header (Bitcoin Core's way), so that a
+    /// peer on the same chain answers with its last header, and we know that it has it.
     fn ask_headers(&self, id: PeerId, from: Option<BlockHash>) {
+        let ours = self.local.chain.locator();
+        let first = usize::from(ours.len() > 1);
         let locator = from
             .into_iter()
-            .chain(self.local.chain.locator())
+            .chain(ours.into_iter().skip(first))
             .take(MAX_LOCATOR_ENTRIES)
             .collect();
         let request = GetHeadersMessage::new(locator, BlockHash::all_zeros());
@@ -214,15 +277,21 @@ impl Hub {
         }
     }
 
-    /// The verified tip moved: tells the peers, unless we are catching up.
-    pub(super) fn on_new_tip(&mut self) {
+    /// Tells the peers when the verified tip has moved, at most once in [`ANNOUNCE_INTERVAL`].
+    fn announce(&mut self) {
         let chain = &self.local.chain;
         let tip = chain.tip();
-        if tip.hash != chain.best_header().hash || tip.hash == self.announced {
+        let now = Instant::now();
+        let rested = self
+            .sync
+            .announced_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= ANNOUNCE_INTERVAL);
+        if tip.hash == self.announced || !rested {
             return;
         }
         let fresh = chain.headers_after(&[self.announced], tip.hash, MAX_ANNOUNCED + 1);
         self.announced = tip.hash;
+        self.sync.announced_at = Some(now);
         let by_headers = !fresh.is_empty() && fresh.len() <= MAX_ANNOUNCED;
         let uninformed: Vec<(PeerId, bool)> = self
             .peers
@@ -254,7 +323,10 @@ impl Hub {
                 && self
                     .first_peer_at
                     .is_some_and(|at| at.elapsed() >= QUORUM_PATIENCE));
-        let nodes: std::collections::HashSet<_> = self
+        // Nobody who is connected has shown more; headers that nobody has blocks for don't count.
+        let at_end = self.blocks.wanted().len() == 0
+            && (tip.hash == best.hash || chain.tip_context().work() >= chain.rules().minimum_work);
+        let nodes: HashSet<_> = self
             .peers
             .values()
             .map(|p| p.handle.remote.node_id)
@@ -264,7 +336,7 @@ impl Hub {
             block_height: tip.height,
             tip: tip.hash,
             in_flight: self.blocks.in_flight(),
-            synced: quorum && tip.hash == best.hash && self.headers.all_told(outbound.into_iter()),
+            synced: quorum && at_end && self.headers.all_told(outbound.into_iter()),
             peers: nodes.len(),
             failed: self.failed,
         }

@@ -1,10 +1,17 @@
 //! Block download: which block to ask of which peer, and when to ask another.
 //!
-//! Blocks on the best header chain are fetched in parallel from all peers that have them, in a window
-//! ahead of the verified tip. A peer that sends nothing for the stall time-out loses its blocks to the
-//! others and gets no new ones until it delivers again; each stall doubles the time-out (to 64 s) and each
-//! block shrinks it back, so that a slow link of ours does not churn through peers (bitcoin#25880). Slow
-//! is replaced, not punished; only a peer that stalls again and again is given up.
+//! Blocks towards one target header are fetched in parallel from all peers that have shown that they have
+//! them, in a window ahead of the verified tip. The driver chooses the target, and is told by
+//! [`BlockDownload::failures`] how often the first missing block of a target was not delivered, so that
+//! headers without blocks do not hold it for ever.
+//!
+//! A peer that sends nothing for the stall time-out loses its blocks to the others and gets no new ones
+//! until it delivers again; each stall doubles the time-out (to 64 s) and each block shrinks it back, so
+//! that a slow link of ours does not churn through peers (bitcoin#25880). Slow is replaced, not punished;
+//! only a peer that stalls again and again is given up.
+//!
+//! The *head*, the first block that is wanted, holds up all others. When it is overdue although its peer
+//! sends other blocks, a peer that has nothing else to do is asked for it as well.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -18,8 +25,8 @@ use crate::chain::BlockRef;
 /// byte bound below is what holds.
 pub const WINDOW: usize = 1_024;
 
-/// Most bytes of received blocks that wait for their parents. With it memory stays bounded whatever the
-/// size of blocks is.
+/// Most bytes of received blocks that wait for their parents, the head excepted. With it memory stays
+/// bounded whatever the size of blocks is.
 pub const MAX_BUFFERED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Blocks in flight at one peer (Bitcoin Core's figure): enough to fill a long pipe, few enough that a
@@ -38,6 +45,19 @@ const STALL_SHRINK: f64 = 0.85;
 /// Stalls without a single delivery between them after which a peer is given up.
 const STALLS_TO_GIVE_UP: u32 = 3;
 
+/// How long a peer that said that it lacks a block is not asked for it: it may get it meanwhile.
+const LACK_REST: Duration = Duration::from_secs(60);
+
+/// Lacking blocks that are remembered of one peer; one that lacks more is not asked at all meanwhile.
+const MAX_LACKS: usize = WINDOW;
+
+/// Heads whose failures are remembered. Each belongs to a chain with more work than ours that some peer
+/// has shown; far fewer ever exist. When there are more, all are forgotten.
+const MAX_FAILURES: usize = 1_024;
+
+/// Size that a block is taken for before the first has come: a block's largest, in bytes.
+const FIRST_SIZE: usize = 4_000_000;
+
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlockAction<P> {
@@ -51,14 +71,25 @@ pub enum BlockAction<P> {
 
 #[derive(Debug)]
 struct Peer {
-    /// Highest block that it is thought to have; a hint, never trusted.
-    height: u32,
+    /// Height up to which it has shown the wanted chain.
+    serves: u32,
     in_flight: usize,
     last_progress: Instant,
     stalls: u32,
     stalled: bool,
-    /// Blocks that it said it does not have.
-    lacks: HashSet<BlockHash>,
+    /// Blocks that it said it does not have, and when.
+    lacks: HashMap<BlockHash, Instant>,
+    /// Such answers, less the blocks that it delivered.
+    not_founds: u32,
+}
+
+/// Who was asked for a block.
+#[derive(Debug)]
+struct Owner<P> {
+    peer: P,
+    since: Instant,
+    /// It had time enough for the head; counted as a failure.
+    overdue: bool,
 }
 
 /// The state machine; `P` names a peer.
@@ -66,11 +97,16 @@ struct Peer {
 pub struct BlockDownload<P> {
     wanted: VecDeque<BlockRef>,
     wanted_set: HashSet<BlockHash>,
-    in_flight: HashMap<BlockHash, P>,
+    /// One owner each; more for a head that is overdue.
+    in_flight: HashMap<BlockHash, Vec<Owner<P>>>,
     received: HashMap<BlockHash, usize>,
     received_bytes: usize,
+    /// Decaying maximum of block sizes: what one more block in flight may bring.
+    recent_size: usize,
     peers: HashMap<P, Peer>,
     stall_timeout: Duration,
+    failures: HashMap<BlockHash, u32>,
+    head_failed: bool,
 }
 
 impl<P: Copy + Eq + Hash + Ord> Default for BlockDownload<P> {
@@ -81,50 +117,48 @@ impl<P: Copy + Eq + Hash + Ord> Default for BlockDownload<P> {
             in_flight: HashMap::new(),
             received: HashMap::new(),
             received_bytes: 0,
+            recent_size: FIRST_SIZE,
             peers: HashMap::new(),
             stall_timeout: STALL_TIMEOUT,
+            failures: HashMap::new(),
+            head_failed: false,
         }
     }
 }
 
 impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
-    /// A peer may be asked from now on.
-    pub fn peer_joined(&mut self, peer: P, height: u32, now: Instant) {
+    /// A peer connected. It is asked once it has shown something: [`Self::set_wanted`].
+    pub fn peer_joined(&mut self, peer: P, now: Instant) {
         self.peers.entry(peer).or_insert(Peer {
-            height,
+            serves: 0,
             in_flight: 0,
             last_progress: now,
             stalls: 0,
             stalled: false,
-            lacks: HashSet::new(),
+            lacks: HashMap::new(),
+            not_founds: 0,
         });
-    }
-
-    /// A peer showed that it has a chain up to `height`.
-    pub fn peer_has(&mut self, peer: P, height: u32) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.height = peer.height.max(height);
-            peer.lacks.clear();
-        }
     }
 
     /// A peer is gone; what it owed goes elsewhere.
     pub fn peer_left(&mut self, peer: P) {
+        self.take_all_from(peer);
         self.peers.remove(&peer);
-        self.in_flight.retain(|_, p| *p != peer);
     }
 
-    /// The blocks to fetch: those after the verified tip on the best header chain, in order, at most
-    /// [`WINDOW`]. Call when the tip or the best header moved.
-    pub fn set_wanted(&mut self, wanted: Vec<BlockRef>) {
+    /// The blocks to fetch: those after the verified tip towards the target, in order, at most [`WINDOW`];
+    /// and up to which height each peer has shown the target's chain. Call when one of them changed.
+    pub fn set_wanted(&mut self, wanted: Vec<BlockRef>, serves: impl Fn(P) -> u32) {
         let set: HashSet<_> = wanted.iter().map(|b| b.hash).collect();
-        self.in_flight.retain(|hash, peer| {
-            let keep = set.contains(hash);
-            if !keep && let Some(peer) = self.peers.get_mut(peer) {
-                peer.in_flight = peer.in_flight.saturating_sub(1);
-            }
-            keep
-        });
+        let dropped: Vec<_> = self
+            .in_flight
+            .keys()
+            .filter(|hash| !set.contains(*hash))
+            .copied()
+            .collect();
+        for hash in dropped {
+            self.release(&hash);
+        }
         let bytes = &mut self.received_bytes;
         self.received.retain(|hash, size| {
             let keep = set.contains(hash);
@@ -133,27 +167,29 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
             }
             keep
         });
+        for (id, peer) in &mut self.peers {
+            peer.serves = serves(*id);
+        }
         self.wanted = wanted.into();
         self.wanted_set = set;
     }
 
     /// The next blocks to hand on for verification, in order.
-    pub fn wanted(&self) -> impl Iterator<Item = &BlockRef> {
+    pub fn wanted(&self) -> impl ExactSizeIterator<Item = &BlockRef> {
         self.wanted.iter()
     }
 
     /// The first wanted block was verified. False when `hash` is not the first: the caller then asks the
     /// chain anew by [`Self::set_wanted`].
     pub fn on_verified(&mut self, hash: &BlockHash) -> bool {
+        self.failures.remove(hash);
         if self.wanted.front().is_none_or(|first| first.hash != *hash) {
             return false;
         }
         self.wanted.pop_front();
         self.wanted_set.remove(hash);
         self.release(hash);
-        if let Some(size) = self.received.remove(hash) {
-            self.received_bytes = self.received_bytes.saturating_sub(size);
-        }
+        self.on_discarded(*hash);
         true
     }
 
@@ -167,49 +203,73 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         !self.received.contains_key(hash) && self.wanted_set.contains(hash)
     }
 
-    /// A wanted block arrived, from whomever.
-    pub fn on_block(&mut self, peer: P, hash: BlockHash, bytes: usize, now: Instant) {
+    /// How often this block, while it was the head, was not delivered in time by a peer that was asked.
+    pub fn failures(&self, hash: &BlockHash) -> u32 {
+        self.failures.get(hash).copied().unwrap_or(0)
+    }
+
+    /// Whether the head failed since the last call: another target may be the better one.
+    pub fn take_head_failed(&mut self) -> bool {
+        std::mem::take(&mut self.head_failed)
+    }
+
+    /// A wanted block arrived, from whomever. False when there is no room for it: it is to be thrown away,
+    /// and is asked for again later.
+    pub fn on_block(&mut self, peer: P, hash: BlockHash, bytes: usize, now: Instant) -> bool {
         self.release(&hash);
-        if self.received.insert(hash, bytes).is_none() {
-            self.received_bytes += bytes;
-        }
+        self.recent_size = bytes.max(self.recent_size - self.recent_size / 16);
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.last_progress = now;
             peer.stalls = 0;
             peer.stalled = false;
+            peer.not_founds = peer.not_founds.saturating_sub(1);
         }
         self.stall_timeout = self.stall_timeout.mul_f64(STALL_SHRINK).max(STALL_TIMEOUT);
+        let is_head = self.wanted.front().is_some_and(|head| head.hash == hash);
+        if !is_head && self.received_bytes + bytes > MAX_BUFFERED_BYTES {
+            return false;
+        }
+        if self.received.insert(hash, bytes).is_none() {
+            self.received_bytes += bytes;
+        }
+        true
     }
 
-    /// A received block turned out to be unusable: fetch it again, from another.
-    pub fn on_unusable(&mut self, peer: P, hash: BlockHash) {
-        self.on_discarded(hash);
-        self.on_not_found(peer, hash);
+    /// A block arrived that another peer has delivered meanwhile: its sender is slow, but not silent.
+    pub fn on_late_block(&mut self, peer: P, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.last_progress = now;
+        }
     }
 
-    /// A received block was thrown away through no fault of its sender: fetch it again.
+    /// A received block was thrown away through no fault of its sender, or turned out to be unusable: fetch
+    /// it again.
     pub fn on_discarded(&mut self, hash: BlockHash) {
         if let Some(size) = self.received.remove(&hash) {
             self.received_bytes = self.received_bytes.saturating_sub(size);
         }
     }
 
-    /// The peer does not have the block: ask elsewhere at once.
-    pub fn on_not_found(&mut self, peer: P, hash: BlockHash) {
-        if self.in_flight.get(&hash) == Some(&peer) {
-            self.release(&hash);
+    /// The peer does not have the block: ask elsewhere at once. Ignored unless the peer was asked for it.
+    pub fn on_not_found(&mut self, peer: P, hash: BlockHash, now: Instant) {
+        if !self.take_from(peer, &hash) {
+            return;
         }
-        if let Some(peer) = self.peers.get_mut(&peer)
-            && peer.lacks.len() < WINDOW
-        {
-            peer.lacks.insert(hash);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.not_founds = peer.not_founds.saturating_add(1);
+            if peer.lacks.len() < MAX_LACKS {
+                peer.lacks.insert(hash, now);
+            }
         }
     }
 
     /// What to do now. Call after each event and several times a second.
     pub fn poll(&mut self, now: Instant) -> Vec<BlockAction<P>> {
         let mut actions = self.find_stalls(now);
+        self.find_overdue_head(now);
+        self.end_rests(now);
         self.assign(now, &mut actions);
+        self.rescue_head(now, &mut actions);
         actions
     }
 
@@ -228,11 +288,10 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         }
         let mut actions = Vec::new();
         for id in stalled {
-            self.in_flight.retain(|_, p| *p != id);
+            self.take_all_from(id);
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
-            peer.in_flight = 0;
             peer.stalled = true;
             peer.stalls += 1;
             peer.last_progress = now;
@@ -246,26 +305,51 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         actions
     }
 
-    fn assign(&mut self, now: Instant, actions: &mut Vec<BlockAction<P>>) {
-        if self.received_bytes >= MAX_BUFFERED_BYTES {
-            // Only the block that unblocks the queue is worth more memory.
-            self.assign_range(1, now, actions);
-        } else {
-            self.assign_range(WINDOW, now, actions);
+    /// Counts each owner that had the head for too long. Each further owner is given twice the time, so
+    /// that a slow link of ours is not filled with the same block.
+    fn find_overdue_head(&mut self, now: Instant) {
+        let Some(head) = self.wanted.front().map(|head| head.hash) else {
+            return;
+        };
+        let mut patience = self.stall_timeout;
+        let mut failed = 0;
+        for owner in self.in_flight.get_mut(&head).into_iter().flatten() {
+            if !owner.overdue && now.saturating_duration_since(owner.since) >= patience {
+                owner.overdue = true;
+                failed += 1;
+            }
+            patience = (patience * 2).min(MAX_STALL_TIMEOUT);
+        }
+        for _ in 0..failed {
+            self.note_failure(head);
         }
     }
 
-    fn assign_range(&mut self, most: usize, now: Instant, actions: &mut Vec<BlockAction<P>>) {
-        // A stalled peer serves again when its rest is over, or when there is nobody else.
+    /// A stalled peer serves again when its rest is over; what a peer lacked is asked of it again.
+    fn end_rests(&mut self, now: Instant) {
         let rest = self.stall_timeout;
         for peer in self.peers.values_mut() {
             if peer.stalled && now.saturating_duration_since(peer.last_progress) >= rest {
                 peer.stalled = false;
             }
+            if peer.lacks.len() >= MAX_LACKS {
+                peer.lacks
+                    .retain(|_, at| now.saturating_duration_since(*at) < LACK_REST);
+            }
         }
-        let someone_fit = self.peers.values().any(|p| !p.stalled);
+    }
+
+    fn assign(&mut self, now: Instant, actions: &mut Vec<BlockAction<P>>) {
+        // What is in flight will need room as well. The head is always worth its memory.
+        let room = MAX_BUFFERED_BYTES.saturating_sub(self.received_bytes);
+        let mut room = (room / self.recent_size.max(1)).saturating_sub(self.in_flight.len());
+        // Those that stalled are asked only when there is nobody else.
+        let someone_fit = self.peers.values().any(|p| !p.stalled && p.serves > 0);
         let mut requests: HashMap<P, Vec<BlockHash>> = HashMap::new();
-        for block in self.wanted.iter().take(most) {
+        for (index, block) in self.wanted.iter().enumerate() {
+            if index > 0 && room == 0 {
+                break;
+            }
             if self.in_flight.contains_key(&block.hash) || self.received.contains_key(&block.hash) {
                 continue;
             }
@@ -273,17 +357,13 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
                 .peers
                 .iter_mut()
                 .filter(|(_, p)| !p.stalled || !someone_fit)
-                .filter(|(_, p)| p.in_flight < IN_FLIGHT_PER_PEER && p.height >= block.height)
-                .filter(|(_, p)| !p.lacks.contains(&block.hash))
-                .min_by_key(|(id, p)| (p.in_flight, **id));
+                .filter(|(_, p)| p.in_flight < IN_FLIGHT_PER_PEER && p.can_serve(block, now))
+                .min_by_key(|(id, p)| (p.not_founds, p.in_flight, **id));
             let Some((id, peer)) = best else { continue };
-            if peer.in_flight == 0 {
-                peer.last_progress = now;
-                peer.stalled = false;
-            }
-            peer.in_flight += 1;
-            self.in_flight.insert(block.hash, *id);
+            self.in_flight
+                .insert(block.hash, vec![peer.take_on(*id, now)]);
             requests.entry(*id).or_default().push(block.hash);
+            room = room.saturating_sub(1);
         }
         let mut requests: Vec<_> = requests.into_iter().collect();
         requests.sort_unstable_by_key(|(id, _)| *id);
@@ -294,178 +374,101 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         );
     }
 
+    /// When all that were asked for the head are overdue, asks one more peer that has nothing else to do.
+    fn rescue_head(&mut self, now: Instant, actions: &mut Vec<BlockAction<P>>) {
+        let Some(head) = self.wanted.front() else {
+            return;
+        };
+        let Some(owners) = self.in_flight.get_mut(&head.hash) else {
+            return;
+        };
+        if !owners.iter().all(|owner| owner.overdue) {
+            return;
+        }
+        let idle = self
+            .peers
+            .iter_mut()
+            .filter(|(_, p)| p.in_flight == 0 && !p.stalled && p.can_serve(head, now))
+            .min_by_key(|(id, p)| (p.not_founds, **id));
+        if let Some((id, peer)) = idle {
+            owners.push(peer.take_on(*id, now));
+            actions.push(BlockAction::Request(*id, vec![head.hash]));
+        }
+    }
+
+    /// Nobody owes the block any more.
     fn release(&mut self, hash: &BlockHash) {
-        if let Some(owner) = self.in_flight.remove(hash)
-            && let Some(owner) = self.peers.get_mut(&owner)
-        {
-            owner.in_flight = owner.in_flight.saturating_sub(1);
+        for owner in self.in_flight.remove(hash).into_iter().flatten() {
+            if let Some(peer) = self.peers.get_mut(&owner.peer) {
+                peer.in_flight = peer.in_flight.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The peer will not deliver the block. False when it was not asked for it.
+    fn take_from(&mut self, peer: P, hash: &BlockHash) -> bool {
+        let Some(owners) = self.in_flight.get_mut(hash) else {
+            return false;
+        };
+        let Some(place) = owners.iter().position(|owner| owner.peer == peer) else {
+            return false;
+        };
+        let owner = owners.swap_remove(place);
+        if owners.is_empty() {
+            self.in_flight.remove(hash);
+        }
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.in_flight = peer.in_flight.saturating_sub(1);
+        }
+        if !owner.overdue && self.wanted.front().is_some_and(|head| head.hash == *hash) {
+            self.note_failure(*hash);
+        }
+        true
+    }
+
+    fn take_all_from(&mut self, peer: P) {
+        let owed: Vec<_> = self
+            .in_flight
+            .iter()
+            .filter(|(_, owners)| owners.iter().any(|owner| owner.peer == peer))
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in owed {
+            self.take_from(peer, &hash);
+        }
+    }
+
+    fn note_failure(&mut self, head: BlockHash) {
+        if self.failures.len() >= MAX_FAILURES {
+            self.failures.clear();
+        }
+        let count = self.failures.entry(head).or_default();
+        *count = count.saturating_add(1);
+        self.head_failed = true;
+    }
+}
+
+impl Peer {
+    fn can_serve(&self, block: &BlockRef, now: Instant) -> bool {
+        let lacks = |at: &Instant| now.saturating_duration_since(*at) < LACK_REST;
+        self.serves >= block.height
+            && self.lacks.len() < MAX_LACKS
+            && !self.lacks.get(&block.hash).is_some_and(lacks)
+    }
+
+    fn take_on<P>(&mut self, peer: P, now: Instant) -> Owner<P> {
+        if self.in_flight == 0 {
+            self.last_progress = now;
+            self.stalled = false;
+        }
+        self.in_flight += 1;
+        Owner {
+            peer,
+            since: now,
+            overdue: false,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use bitcoin::hashes::Hash as _;
-
-    use super::*;
-
-    fn block(height: u32) -> BlockRef {
-        let mut bytes = [0; 32];
-        bytes[..4].copy_from_slice(&height.to_le_bytes());
-        BlockRef {
-            height,
-            hash: BlockHash::from_byte_array(bytes),
-        }
-    }
-
-    fn download(peers: &[u32], blocks: u32, now: Instant) -> BlockDownload<u32> {
-        let mut download = BlockDownload::default();
-        for peer in peers {
-            download.peer_joined(*peer, blocks, now);
-        }
-        download.set_wanted((1..=blocks).map(block).collect());
-        download
-    }
-
-    fn requests(actions: &[BlockAction<u32>]) -> HashMap<u32, usize> {
-        let mut counts = HashMap::new();
-        for action in actions {
-            if let BlockAction::Request(peer, hashes) = action {
-                *counts.entry(*peer).or_default() += hashes.len();
-            }
-        }
-        counts
-    }
-
-    #[test]
-    fn work_is_shared_and_bounded_per_peer() {
-        let now = Instant::now();
-        let mut download = download(&[1, 2, 3], 100, now);
-        let counts = requests(&download.poll(now));
-        assert_eq!(counts, HashMap::from([(1, 16), (2, 16), (3, 16)]));
-        assert!(download.poll(now).is_empty());
-        assert_eq!(download.in_flight(), 48);
-    }
-
-    #[test]
-    fn a_silent_peer_loses_its_blocks_and_is_given_up_in_the_end() {
-        let start = Instant::now();
-        let mut download = download(&[1, 2], 8, start);
-        assert_eq!(
-            requests(&download.poll(start)),
-            HashMap::from([(1, 4), (2, 4)])
-        );
-        for height in [2, 4, 6, 8] {
-            download.on_block(2, block(height).hash, 100, start + Duration::from_secs(1));
-        }
-        let later = start + STALL_TIMEOUT;
-        let actions = download.poll(later);
-        assert_eq!(actions[0], BlockAction::Stalled(1));
-        assert_eq!(
-            requests(&actions),
-            HashMap::from([(2, 4)]),
-            "peer 2 takes over"
-        );
-    }
-
-    #[test]
-    fn a_peer_that_never_delivers_is_given_up() {
-        let mut now = Instant::now();
-        let mut download = download(&[1], 8, now);
-        let mut given_up = false;
-        for _ in 0..400 {
-            now += Duration::from_secs(1);
-            given_up |= download.poll(now).contains(&BlockAction::GiveUp(1));
-        }
-        assert!(given_up);
-    }
-
-    #[test]
-    fn a_block_that_arrives_is_progress() {
-        let start = Instant::now();
-        let mut download = download(&[1, 2], 64, start);
-        download.poll(start);
-        // Peer 1 sends one block each 1.5 s: slow, but never silent.
-        let mine: Vec<_> = download
-            .in_flight
-            .iter()
-            .filter(|(_, p)| **p == 1)
-            .map(|(h, _)| *h)
-            .collect();
-        let mut now = start;
-        for hash in mine {
-            now += Duration::from_millis(1_500);
-            download.on_block(1, hash, 100, now);
-            assert!(!download.poll(now).contains(&BlockAction::Stalled(1)));
-        }
-    }
-
-    #[test]
-    fn not_found_is_asked_elsewhere_at_once() {
-        let now = Instant::now();
-        let mut download = download(&[1, 2], 1, now);
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
-        download.on_not_found(1, block(1).hash);
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(2, 1)]));
-        download.on_not_found(2, block(1).hash);
-        assert!(download.poll(now).is_empty(), "nobody is left to ask");
-        download.peer_has(1, 1);
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
-    }
-
-    #[test]
-    fn a_leaving_peer_gives_its_blocks_back() {
-        let now = Instant::now();
-        let mut download = download(&[1, 2], 4, now);
-        download.poll(now);
-        download.peer_left(1);
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(2, 2)]));
-    }
-
-    #[test]
-    fn peers_are_not_asked_beyond_their_height() {
-        let now = Instant::now();
-        let mut download = BlockDownload::default();
-        download.peer_joined(1, 3, now);
-        download.set_wanted((1..=10).map(block).collect());
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 3)]));
-    }
-
-    #[test]
-    fn a_full_buffer_lets_only_the_next_block_through() {
-        let now = Instant::now();
-        let mut download = download(&[1, 2, 3], 40, now);
-        download.on_block(1, block(40).hash, MAX_BUFFERED_BYTES, now);
-        assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
-        download.set_wanted((1..=39).map(block).collect());
-        assert_eq!(requests(&download.poll(now)).values().sum::<usize>(), 38);
-    }
-
-    #[test]
-    fn verified_blocks_leave_the_window_in_order() {
-        let now = Instant::now();
-        let mut download = download(&[1], 3, now);
-        download.poll(now);
-        download.on_block(1, block(2).hash, 100, now);
-        assert!(!download.on_verified(&block(2).hash), "block 1 comes first");
-        download.on_block(1, block(1).hash, 100, now);
-        assert!(download.on_verified(&block(1).hash));
-        assert!(download.on_verified(&block(2).hash));
-        assert_eq!((download.received_bytes, download.wanted().count()), (0, 1));
-        assert!(download.wants(&block(3).hash) && !download.wants(&block(1).hash));
-    }
-
-    #[test]
-    fn the_stall_timeout_grows_and_shrinks_back() {
-        let mut now = Instant::now();
-        let mut download = download(&[1, 2], 200, now);
-        download.poll(now);
-        now += STALL_TIMEOUT;
-        download.poll(now);
-        assert_eq!(download.stall_timeout, STALL_TIMEOUT * 2);
-        for height in 1..=20 {
-            download.on_block(2, block(height).hash, 1, now);
-        }
-        assert_eq!(download.stall_timeout, STALL_TIMEOUT);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 //! token buckets, messages and bytes a minute. Over the limit the peer is first read more slowly; one that
 //! stays over it is dropped.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
@@ -52,7 +52,10 @@ pub struct Ledger {
     headers: usize,
     addresses: usize,
     pongs: usize,
-    blocks: HashSet<BlockHash>,
+    /// How often each block was asked for and not answered yet.
+    blocks: HashMap<BlockHash, usize>,
+    /// Sum of the counts.
+    open_blocks: usize,
     strikes: u32,
 }
 
@@ -65,7 +68,8 @@ impl Ledger {
             headers: 0,
             addresses: 0,
             pongs: 0,
-            blocks: HashSet::new(),
+            blocks: HashMap::new(),
+            open_blocks: 0,
             strikes: 0,
         }
     }
@@ -78,9 +82,11 @@ impl Ledger {
             NetworkMessage::GetAddr => more(&mut self.addresses),
             NetworkMessage::Ping(_) => more(&mut self.pongs),
             NetworkMessage::GetData(items) => {
-                let room = MAX_CREDITS.saturating_sub(self.blocks.len());
-                self.blocks
-                    .extend(items.iter().filter_map(block_hash).take(room));
+                let room = MAX_CREDITS.saturating_sub(self.open_blocks);
+                for hash in items.iter().filter_map(block_hash).take(room) {
+                    *self.blocks.entry(hash).or_default() += 1;
+                    self.open_blocks += 1;
+                }
             }
             _ => {}
         }
@@ -120,16 +126,29 @@ impl Ledger {
             NetworkMessage::Addr(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::AddrV2(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::Pong(_) => less(|l| &mut l.pongs),
-            NetworkMessage::Block(block) => self.blocks.remove(&block.block_hash()),
+            NetworkMessage::Block(block) => self.use_block_credit(&block.block_hash()),
             NetworkMessage::NotFound(items) => {
                 let mut all = !items.is_empty();
                 for hash in items.iter().filter_map(block_hash) {
-                    all &= self.blocks.remove(&hash);
+                    all &= self.use_block_credit(&hash);
                 }
                 all
             }
             _ => false,
         }
+    }
+
+    /// A block that was asked for twice may come twice.
+    fn use_block_credit(&mut self, hash: &BlockHash) -> bool {
+        let Some(count) = self.blocks.get_mut(hash) else {
+            return false;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.blocks.remove(hash);
+        }
+        self.open_blocks -= 1;
+        true
     }
 }
 
@@ -270,6 +289,21 @@ mod tests {
             ledger.received(&NetworkMessage::Pong(5), 32, now),
             Charge::Solicited
         );
+    }
+
+    #[test]
+    fn a_block_that_is_asked_for_twice_may_come_twice() {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(LIMITS, now);
+        let items = vec![Inventory::WitnessBlock(BlockHash::all_zeros())];
+        let answer = NetworkMessage::NotFound(items.clone());
+        ledger.sent(&NetworkMessage::GetData(items.clone()));
+        ledger.sent(&NetworkMessage::GetData(items));
+        for _ in 0..2 {
+            assert_eq!(ledger.received(&answer, 61, now), Charge::Solicited);
+        }
+        assert_eq!(ledger.received(&answer, 61, now), Charge::Allowed);
+        assert_eq!((ledger.blocks.len(), ledger.open_blocks), (0, 0));
     }
 
     #[test]

@@ -1,0 +1,323 @@
+//! Cases of the block download machine.
+
+use bitcoin::hashes::Hash as _;
+
+use super::*;
+
+fn block(height: u32) -> BlockRef {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&height.to_le_bytes());
+    BlockRef {
+        height,
+        hash: BlockHash::from_byte_array(bytes),
+    }
+}
+
+fn download(peers: &[u32], blocks: u32, now: Instant) -> BlockDownload<u32> {
+    let mut download = BlockDownload::default();
+    for peer in peers {
+        download.peer_joined(*peer, now);
+    }
+    download.set_wanted((1..=blocks).map(block).collect(), |_| blocks);
+    download
+}
+
+fn requests(actions: &[BlockAction<u32>]) -> HashMap<u32, usize> {
+    let mut counts = HashMap::new();
+    for action in actions {
+        if let BlockAction::Request(peer, hashes) = action {
+            *counts.entry(*peer).or_default() += hashes.len();
+        }
+    }
+    counts
+}
+
+#[test]
+fn work_is_shared_and_bounded_per_peer() {
+    let now = Instant::now();
+    let mut download = download(&[1, 2, 3], 100, now);
+    let counts = requests(&download.poll(now));
+    assert_eq!(counts, HashMap::from([(1, 16), (2, 16), (3, 16)]));
+    assert!(download.poll(now).is_empty());
+    assert_eq!(download.in_flight(), 48);
+}
+
+#[test]
+fn a_silent_peer_loses_its_blocks_to_the_others() {
+    let start = Instant::now();
+    let mut download = download(&[1, 2], 8, start);
+    assert_eq!(
+        requests(&download.poll(start)),
+        HashMap::from([(1, 4), (2, 4)])
+    );
+    for height in [2, 4, 6, 8] {
+        download.on_block(2, block(height).hash, 100, start + Duration::from_secs(1));
+    }
+    let later = start + STALL_TIMEOUT;
+    let actions = download.poll(later);
+    assert_eq!(actions[0], BlockAction::Stalled(1));
+    assert_eq!(
+        requests(&actions),
+        HashMap::from([(2, 4)]),
+        "peer 2 takes over"
+    );
+}
+
+#[test]
+fn a_peer_that_never_delivers_is_given_up() {
+    let mut now = Instant::now();
+    let mut download = download(&[1], 8, now);
+    let mut given_up = false;
+    for _ in 0..400 {
+        now += Duration::from_secs(1);
+        given_up |= download.poll(now).contains(&BlockAction::GiveUp(1));
+    }
+    assert!(given_up);
+}
+
+#[test]
+fn a_slow_peer_is_not_stalled_but_its_head_is_asked_of_an_idle_one() {
+    let start = Instant::now();
+    let mut download = download(&[1, 2], 8, start);
+    download.poll(start);
+    for height in [2, 4, 6, 8] {
+        download.on_block(2, block(height).hash, 100, start);
+    }
+    // Peer 1 sends what is not urgent, and keeps the head.
+    let second = start + Duration::from_secs(1);
+    download.on_block(1, block(7).hash, 100, second);
+    assert!(download.poll(second).is_empty());
+    let late = start + STALL_TIMEOUT;
+    assert_eq!(
+        download.poll(late),
+        [BlockAction::Request(2, vec![block(1).hash])]
+    );
+    assert_eq!(download.failures(&block(1).hash), 1);
+    assert!(download.poll(late).is_empty(), "once");
+    // Whoever is first: then nobody owes it any more.
+    download.on_block(2, block(1).hash, 100, late);
+    assert!(!download.wants(&block(1).hash));
+    assert_eq!(download.peers[&1].in_flight, 2);
+    assert_eq!(download.peers[&2].in_flight, 0);
+}
+
+#[test]
+fn not_found_is_asked_elsewhere_at_once() {
+    let now = Instant::now();
+    let mut download = download(&[1, 2], 1, now);
+    assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
+    download.on_not_found(1, block(1).hash, now);
+    assert_eq!(requests(&download.poll(now)), HashMap::from([(2, 1)]));
+    download.on_not_found(2, block(1).hash, now);
+    assert!(download.poll(now).is_empty(), "nobody is left to ask");
+    assert_eq!(
+        requests(&download.poll(now + LACK_REST)),
+        HashMap::from([(1, 1)]),
+        "it may have got it meanwhile"
+    );
+}
+
+#[test]
+fn a_leaving_peer_gives_its_blocks_back() {
+    let now = Instant::now();
+    let mut download = download(&[1, 2], 4, now);
+    download.poll(now);
+    download.peer_left(1);
+    assert_eq!(requests(&download.poll(now)), HashMap::from([(2, 2)]));
+}
+
+#[test]
+fn peers_are_not_asked_beyond_their_height() {
+    let now = Instant::now();
+    let mut download = BlockDownload::default();
+    download.peer_joined(1, now);
+    download.set_wanted((1..=10).map(block).collect(), |_| 3);
+    assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 3)]));
+}
+
+#[test]
+fn a_full_buffer_lets_only_the_next_block_through() {
+    let now = Instant::now();
+    let mut download = download(&[1, 2, 3], 40, now);
+    assert!(download.on_block(1, block(40).hash, MAX_BUFFERED_BYTES, now));
+    assert!(!download.on_block(1, block(39).hash, 1, now), "no room");
+    assert!(download.wants(&block(39).hash), "fetched again later");
+    assert_eq!(requests(&download.poll(now)), HashMap::from([(1, 1)]));
+    download.set_wanted((1..=39).map(block).collect(), |_| 39);
+    download.recent_size = 100;
+    assert_eq!(requests(&download.poll(now)).values().sum::<usize>(), 38);
+}
+
+#[test]
+fn verified_blocks_leave_the_window_in_order() {
+    let now = Instant::now();
+    let mut download = download(&[1], 3, now);
+    download.poll(now);
+    download.on_block(1, block(2).hash, 100, now);
+    assert!(!download.on_verified(&block(2).hash), "block 1 comes first");
+    download.on_block(1, block(1).hash, 100, now);
+    assert!(download.on_verified(&block(1).hash));
+    assert!(download.on_verified(&block(2).hash));
+    assert_eq!((download.received_bytes, download.wanted().count()), (0, 1));
+    assert!(download.wants(&block(3).hash) && !download.wants(&block(1).hash));
+}
+
+#[test]
+fn the_stall_timeout_grows_and_shrinks_back() {
+    let mut now = Instant::now();
+    let mut download = download(&[1, 2], 200, now);
+    download.poll(now);
+    now += STALL_TIMEOUT;
+    download.poll(now);
+    assert_eq!(download.stall_timeout, STALL_TIMEOUT * 2);
+    for height in 1..=20 {
+        download.on_block(2, block(height).hash, 1, now);
+    }
+    assert_eq!(download.stall_timeout, STALL_TIMEOUT);
+}
+
+#[test]
+fn what_is_in_flight_needs_room_too() {
+    let now = Instant::now();
+    let peers: Vec<u32> = (1..=40).collect();
+    let mut download = download(&peers, 1_000, now);
+    let first: usize = requests(&download.poll(now)).values().sum();
+    assert_eq!(first, MAX_BUFFERED_BYTES / FIRST_SIZE);
+    // Blocks turn out to be small: more may be under way.
+    for height in 1..=67 {
+        download.on_block(1, block(height).hash, 300, now);
+    }
+    let then: usize = requests(&download.poll(now)).values().sum();
+    assert!(then > 600, "{then}");
+}
+
+#[test]
+fn a_not_found_that_nobody_asked_for_changes_nothing() {
+    let now = Instant::now();
+    let mut download = download(&[1, 2], 2, now);
+    download.poll(now);
+    let before = download.in_flight();
+    // Block 1 is in flight at peer 1.
+    download.on_not_found(2, block(1).hash, now);
+    download.on_not_found(2, block(77).hash, now);
+    assert_eq!(download.in_flight(), before);
+    assert!(download.peers[&2].lacks.is_empty());
+    assert_eq!(download.failures(&block(1).hash), 0);
+}
+
+#[test]
+fn a_peer_that_finds_nothing_does_not_hold_up_the_others() {
+    let mut now = Instant::now();
+    let mut download = download(&[1, 2, 3], 500, now);
+    for junk in 0..WINDOW as u32 {
+        download.on_not_found(1, block(1_000_000 + junk).hash, now);
+    }
+    let mut next = 1;
+    for _ in 0..200 {
+        now += Duration::from_millis(50);
+        for action in download.poll(now) {
+            match action {
+                BlockAction::Request(1, hashes) => {
+                    for hash in hashes {
+                        download.on_not_found(1, hash, now);
+                    }
+                }
+                BlockAction::Request(peer, hashes) => {
+                    for hash in hashes {
+                        download.on_block(peer, hash, 300, now);
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        while download.received.contains_key(&block(next).hash) {
+            assert!(download.on_verified(&block(next).hash));
+            next += 1;
+        }
+    }
+    assert_eq!(next, 501);
+}
+
+#[test]
+fn a_dripping_peer_does_not_set_the_pace() {
+    // Three peers send a block each 10 ms, the fourth one each 1.9 s.
+    const BLOCKS: u32 = 5_000;
+    let start = Instant::now();
+    let mut now = start;
+    let mut download = BlockDownload::default();
+    for peer in 1..=4 {
+        download.peer_joined(peer, now);
+    }
+    let window = |base: u32| (base..BLOCKS.min(base + 1_023) + 1).map(block).collect();
+    let mut base = 1;
+    let mut queues: HashMap<u32, VecDeque<BlockHash>> = HashMap::new();
+    let mut sent: HashMap<u32, Instant> = HashMap::new();
+    download.set_wanted(window(base), |_| BLOCKS);
+    while base <= BLOCKS && now - start < Duration::from_secs(3_600) {
+        now += Duration::from_millis(10);
+        for action in download.poll(now) {
+            if let BlockAction::Request(peer, hashes) = action {
+                let queue = queues.entry(peer).or_default();
+                if queue.is_empty() {
+                    sent.insert(peer, now);
+                }
+                queue.extend(hashes);
+            }
+        }
+        for peer in 1..=4_u32 {
+            let pace = Duration::from_millis(if peer == 4 { 1_900 } else { 10 });
+            if now - *sent.entry(peer).or_insert(now) < pace {
+                continue;
+            }
+            if let Some(hash) = queues.entry(peer).or_default().pop_front() {
+                sent.insert(peer, now);
+                if download.wants(&hash) {
+                    download.on_block(peer, hash, 300, now);
+                } else {
+                    download.on_late_block(peer, now);
+                }
+            }
+        }
+        let before = base;
+        while download.on_received_head() {
+            base += 1;
+        }
+        if base > before {
+            download.set_wanted(window(base), |_| BLOCKS);
+        }
+    }
+    let took = now - start;
+    assert!(
+        took < Duration::from_secs(40),
+        "17 s without it, took {took:?}"
+    );
+}
+
+impl BlockDownload<u32> {
+    /// Verifies the head if it is there.
+    fn on_received_head(&mut self) -> bool {
+        let head = self.wanted.front().map(|head| head.hash);
+        head.is_some_and(|head| self.received.contains_key(&head) && self.on_verified(&head))
+    }
+}
+
+#[test]
+fn a_head_that_is_not_delivered_counts_against_its_chain_until_it_comes() {
+    let mut now = Instant::now();
+    let mut download = download(&[1, 2, 3], 2, now);
+    let head = block(1).hash;
+    download.poll(now);
+    assert!(!download.take_head_failed());
+    download.on_not_found(1, head, now);
+    assert!(download.take_head_failed() && !download.take_head_failed());
+    download.poll(now);
+    download.peer_left(3);
+    assert_eq!(download.failures(&head), 2, "it left and owed it");
+    download.poll(now);
+    now += STALL_TIMEOUT;
+    assert!(download.poll(now).contains(&BlockAction::Stalled(2)));
+    assert_eq!(download.failures(&head), 3);
+    download.on_block(2, head, 100, now);
+    download.on_verified(&head);
+    assert_eq!(download.failures(&head), 0);
+}
