@@ -41,6 +41,11 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
         Self { records, envelope }
     }
 
+    /// Takes messages of at most `max` bytes, envelope included, from now on.
+    pub fn limit_messages(&mut self, max: usize) {
+        self.records.limit_messages(max);
+    }
+
     /// The next message.
     ///
     /// # Errors

@@ -81,10 +81,10 @@ impl Listener {
             let event = tokio::select! {
                 () = stop.cancelled() => return,
                 result = establish(&local, stream, addr, direction) => match result {
-                    Ok(session) => {
+                    Ok((session, claim)) => {
                         slot.handshake_done();
                         let session = Box::new(session);
-                        HubEvent::Established { addr, direction, session, slot: Some(slot) }
+                        HubEvent::Established { addr, direction, session, slot: Some(slot), claim }
                     }
                     Err(error) => HubEvent::Failed { addr, direction, error },
                 },

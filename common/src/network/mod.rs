@@ -39,6 +39,8 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_peers;
+#[cfg(test)]
 mod tests_sync;
 
 use std::collections::BTreeMap;
@@ -221,6 +223,7 @@ impl NetworkManager {
         let local = Arc::new(Local {
             endpoint: Endpoint::new(&spec, identity),
             nonce: rand::random(),
+            claims: peer::claims::Claims::default(),
             services: services::NETWORK.to_u64() | services::WITNESS.to_u64() | services::NOISE,
             user_agent: config.user_agent.clone(),
             listen_addr,

@@ -11,8 +11,12 @@ use crate::network::channel::{ChannelError, MessageReader, MessageWriter};
 use crate::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionError, VersionHandshake,
 };
-use crate::transport::{Endpoint, HandshakeError, RemoteIdentity};
+use crate::transport::{Endpoint, HandshakeError, MAX_MESSAGE, NodeId, RemoteIdentity, Secured};
 use crate::wire::Envelope;
+
+/// Largest message before `verack`, in bytes: `version` with the longest user agent taken is below 500, and
+/// 4 kB leave room for fields to come; 24 is the envelope. Guards our memory against strangers.
+const MAX_HANDSHAKE_MESSAGE: usize = 4_096 + 24;
 
 /// Why a connection did not become a peer.
 #[derive(Debug, Error)]
@@ -26,6 +30,12 @@ pub enum SessionError {
     /// The transport's handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The other end has proven our own identity: we dialled ourselves.
+    #[error("connected to ourselves")]
+    Ourselves,
+    /// We have dialled this node at another address.
+    #[error("already connected to node {0}")]
+    AlreadyConnected(NodeId),
     /// The connection failed during the version handshake.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -42,7 +52,8 @@ impl SessionError {
             Self::Timeout(..) => "timeout",
             Self::Handshake(_) => "transport",
             Self::Channel(_) => "channel",
-            Self::Version(VersionError::SelfConnection) => "self",
+            Self::Ourselves => "self",
+            Self::AlreadyConnected(_) => "duplicate",
             Self::Version(_) => "version",
         }
     }
@@ -72,12 +83,37 @@ pub async fn shake_hands(
     stream: TcpStream,
     direction: Direction,
 ) -> Result<Session, SessionError> {
+    let secured = secure(endpoint, stream, direction).await?;
+    negotiate(secured, magic, local, direction).await
+}
+
+/// The transport's handshake: afterwards the identity is proven, and nothing has been said yet.
+pub(crate) async fn secure(
+    endpoint: &Endpoint,
+    stream: TcpStream,
+    direction: Direction,
+) -> Result<Secured<TcpStream>, SessionError> {
     // Small messages must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true).map_err(SessionError::Connect)?;
     let secured = match direction {
         Direction::Outbound => endpoint.connect(stream).await?,
         Direction::Inbound => endpoint.accept(stream).await?,
     };
+    // Proven, unlike the nonce of `version`, which any peer can send back to us.
+    if secured.remote.node_id == endpoint.identity().node_id() {
+        return Err(SessionError::Ourselves);
+    }
+    Ok(secured)
+}
+
+/// The version handshake over a secured connection. Until it is over, only small messages are taken.
+pub(crate) async fn negotiate(
+    mut secured: Secured<TcpStream>,
+    magic: Magic,
+    local: LocalVersion,
+    direction: Direction,
+) -> Result<Session, SessionError> {
+    secured.reader.limit_messages(MAX_HANDSHAKE_MESSAGE);
     let envelope = Envelope::new(magic);
     let mut reader = MessageReader::new(secured.reader, envelope);
     let mut writer = MessageWriter::new(secured.writer, envelope);
@@ -94,6 +130,7 @@ pub async fn shake_hands(
             writer.write(&message).await?;
         }
         if let Some(version) = peer {
+            reader.limit_messages(MAX_MESSAGE);
             return Ok(Session {
                 remote: secured.remote,
                 version,

@@ -18,14 +18,14 @@ use super::*;
 use crate::chain::miner::mine_block;
 
 /// Longest that anything in here may take; never waited for when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn spec() -> Arc<ChainSpec> {
+pub(super) fn spec() -> Arc<ChainSpec> {
     Arc::new(ChainSpec::devnet())
 }
 
 /// A chain of `blocks` really mined blocks, a second apart, the last of them now.
-fn mined(blocks: u32) -> Arc<Blockchain> {
+pub(super) fn mined(blocks: u32) -> Arc<Blockchain> {
     let chain = Arc::new(Blockchain::in_memory(spec()));
     mine(&chain, blocks);
     chain
@@ -39,7 +39,7 @@ fn mine(chain: &Blockchain, blocks: u32) {
     }
 }
 
-fn copy(from: &Blockchain) -> Arc<Blockchain> {
+pub(super) fn copy(from: &Blockchain) -> Arc<Blockchain> {
     let chain = Blockchain::in_memory(Arc::clone(from.spec()));
     let now = peer::session::unix_now() as u32;
     for height in 1..=from.tip().height {
@@ -55,13 +55,13 @@ fn copy(from: &Blockchain) -> Arc<Blockchain> {
 }
 
 /// A config that asks no DNS, on an address of its own.
-fn config(host: u8) -> NetworkConfig {
+pub(super) fn config(host: u8) -> NetworkConfig {
     let mut config = NetworkConfig::new(SocketAddr::from(([127, 7, 0, host], 0)));
     config.providers = Vec::new();
     config
 }
 
-async fn node(chain: &Arc<Blockchain>, config: NetworkConfig) -> NetworkManager {
+pub(super) async fn node(chain: &Arc<Blockchain>, config: NetworkConfig) -> NetworkManager {
     let metrics = Metrics::new("quantumcoin_node");
     let node = NetworkManager::with_config(config, Arc::clone(chain), None, &metrics)
         .await
@@ -70,7 +70,7 @@ async fn node(chain: &Arc<Blockchain>, config: NetworkConfig) -> NetworkManager 
     node
 }
 
-async fn synced(node: &NetworkManager) -> SyncReport {
+pub(super) async fn synced(node: &NetworkManager) -> SyncReport {
     timeout(PATIENCE, node.sync_from_zero())
         .await
         .expect("sync ends")
@@ -78,7 +78,7 @@ async fn synced(node: &NetworkManager) -> SyncReport {
 }
 
 /// Connects as a stranger from `host`.
-async fn stranger(
+pub(super) async fn stranger(
     host: [u8; 4],
     to: SocketAddr,
     spec: &ChainSpec,
@@ -89,13 +89,24 @@ async fn stranger(
     hands(stream, Direction::Outbound, spec, 0).await
 }
 
-async fn hands(
+pub(super) async fn hands(
     stream: TcpStream,
     direction: Direction,
     spec: &ChainSpec,
     height: i32,
 ) -> Result<Session, SessionError> {
-    let endpoint = Endpoint::new(spec, Arc::new(Identity::generate().unwrap()));
+    let identity = Arc::new(Identity::generate().unwrap());
+    hands_as(identity, stream, direction, spec, height).await
+}
+
+pub(super) async fn hands_as(
+    identity: Arc<Identity>,
+    stream: TcpStream,
+    direction: Direction,
+    spec: &ChainSpec,
+    height: i32,
+) -> Result<Session, SessionError> {
+    let endpoint = Endpoint::new(spec, identity);
     let addr = stream.peer_addr().map_err(SessionError::Connect)?;
     let local = LocalVersion {
         protocol_version: 70015,
@@ -425,7 +436,7 @@ async fn we_do_not_become_our_own_peer() {
         loop {
             let status = node.status().await.unwrap();
             let failed = &status.security.failed_handshakes;
-            if failed.contains_key("outbound.self") || failed.contains_key("inbound.self") {
+            if failed.contains_key("outbound.self") && failed.contains_key("inbound.self") {
                 return status;
             }
             tokio::task::yield_now().await;

@@ -56,6 +56,13 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         result
     }
 
+    /// Takes messages of at most `max` bytes from now on, and never more than
+    /// [`MAX_MESSAGE`](super::MAX_MESSAGE). A longer one is refused at its first record, which announces
+    /// the length.
+    pub fn limit_messages(&mut self, max: usize) {
+        self.records.limit_messages(max);
+    }
+
     /// Reads the peer's identity payload; only messages may follow.
     pub(crate) async fn read_identity(&mut self) -> Result<Vec<u8>, RecordError> {
         let identity = self.read_message().await?;

@@ -208,6 +208,11 @@ impl Assembler {
         self.max_total = MAX_MESSAGE;
     }
 
+    /// Bounds the messages from here on to `max` bytes; those under way keep no privilege.
+    pub(crate) fn limit_messages(&mut self, max: usize) {
+        self.max_total = max.min(MAX_MESSAGE);
+    }
+
     /// Whether a message has begun and not ended.
     pub(crate) fn is_inside_message(&self) -> bool {
         self.total.is_some()

@@ -145,6 +145,13 @@ impl AddressBook {
         entry.not_before = now + backoff / 2 + rng.random_range(0..=backoff / 2);
     }
 
+    /// Leaves `addr` alone until `until`, Unix seconds; nothing is held against it.
+    pub fn rest(&mut self, addr: SocketAddr, until: u64) {
+        if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
+            entry.not_before = entry.not_before.max(until);
+        }
+    }
+
     /// Removes an address, e.g. our own.
     pub fn forget(&mut self, addr: SocketAddr) {
         if let Some(entry) = self.entries.remove(&canonical_socket(addr))
@@ -155,12 +162,13 @@ impl AddressBook {
     }
 
     /// Up to `count` addresses to dial now, met and unmet ones in equal shares, chosen at random, at most
-    /// one of each netgroup and none of `taken`. On devnets, where all share one netgroup, an address is
-    /// its own group.
+    /// one of each netgroup and none of the netgroups of `taken`. An `excluded` address is left out without
+    /// taking its netgroup's place. On devnets, where all share one netgroup, an address is its own group.
     pub fn choose<R: Rng>(
         &self,
         count: usize,
         taken: &HashSet<SocketAddr>,
+        excluded: impl Fn(&SocketAddr) -> bool,
         now: u64,
         rng: &mut R,
     ) -> Vec<SocketAddr> {
@@ -169,7 +177,8 @@ impl AddressBook {
         let (mut tried, mut new): (Vec<_>, Vec<_>) = self
             .entries
             .iter()
-            .filter(|(addr, entry)| entry.not_before <= now && !taken.contains(*addr))
+            .filter(|(_, entry)| entry.not_before <= now)
+            .filter(|(addr, _)| !taken.contains(*addr) && !excluded(addr))
             .map(|(addr, entry)| (*addr, entry.tried))
             .partition(|(_, tried)| *tried);
         tried.shuffle(rng);
@@ -310,9 +319,41 @@ mod tests {
             book.add(gossip(n), "x");
         }
         let mut rng = StdRng::seed_from_u64(1);
-        assert_eq!(book.choose(8, &HashSet::new(), 2_000, &mut rng).len(), 1);
+        assert_eq!(
+            book.choose(8, &HashSet::new(), |_| false, 2_000, &mut rng)
+                .len(),
+            1
+        );
         let taken = HashSet::from([gossip(7).addr]);
-        assert!(book.choose(8, &taken, 2_000, &mut rng).is_empty());
+        assert!(
+            book.choose(8, &taken, |_| false, 2_000, &mut rng)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_excluded_address_takes_no_netgroup() {
+        let mut book = AddressBook::new(false);
+        book.add(gossip(1), "x");
+        book.add(gossip(2), "x");
+        let mut rng = StdRng::seed_from_u64(1);
+        let own = |addr: &SocketAddr| *addr == gossip(1).addr;
+        let chosen = book.choose(8, &HashSet::new(), own, 2_000, &mut rng);
+        assert_eq!(chosen, [gossip(2).addr]);
+    }
+
+    #[test]
+    fn a_rest_is_no_failure() {
+        let mut book = AddressBook::new(true);
+        let mut rng = StdRng::seed_from_u64(1);
+        let addr = gossip(1).addr;
+        book.add(gossip(1), "x");
+        for _ in 0..2 * FORGET_AFTER {
+            book.rest(addr, 5_000);
+        }
+        let none = HashSet::new();
+        assert!(book.choose(1, &none, |_| false, 4_999, &mut rng).is_empty());
+        assert_eq!(book.choose(1, &none, |_| false, 5_000, &mut rng), [addr]);
     }
 
     #[test]
@@ -322,9 +363,18 @@ mod tests {
         let addr = gossip(1).addr;
         book.add(gossip(1), "x");
         book.failed(addr, 1_000, &mut rng);
-        assert!(book.choose(1, &HashSet::new(), 1_001, &mut rng).is_empty());
+        assert!(
+            book.choose(1, &HashSet::new(), |_| false, 1_001, &mut rng)
+                .is_empty()
+        );
         assert_eq!(
-            book.choose(1, &HashSet::new(), 1_000 + FIRST_BACKOFF, &mut rng),
+            book.choose(
+                1,
+                &HashSet::new(),
+                |_| false,
+                1_000 + FIRST_BACKOFF,
+                &mut rng
+            ),
             [addr]
         );
         for _ in 0..FORGET_AFTER {
@@ -341,7 +391,7 @@ mod tests {
             (1, 1),
             "a node that we have met may come back"
         );
-        let chosen = book.choose(1, &HashSet::new(), 1_000 + MAX_BACKOFF, &mut rng);
+        let chosen = book.choose(1, &HashSet::new(), |_| false, 1_000 + MAX_BACKOFF, &mut rng);
         assert_eq!(chosen, [addr]);
     }
 

@@ -4,7 +4,7 @@
 //! stand after a while; the chain spec's bootstrap nodes are tried when DNS gave nothing, or did not help
 //! in time. A full but useless book blocks neither.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +16,10 @@ use super::event::HubEvent;
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::session::{dial, establish, unix_now};
 use crate::network::protocol::addresses::Gossip;
-use crate::network::protocol::version::{Direction, VersionError};
+use crate::network::protocol::version::Direction;
 use crate::network::session::SessionError;
 use crate::reachability::netgroup::canonical_socket;
+use crate::transport::NodeId;
 
 /// Fewer outbound peers than this for long enough make us ask DNS (Bitcoin Core asks below 2 after 11 s; a
 /// quorum of four is what synchronisation wants).
@@ -39,12 +40,30 @@ const MAX_DIALS: usize = 16;
 /// First and longest pause between attempts at a manual peer.
 const MANUAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// A manual peer that stood for so long is dialled again at once when it goes; one that comes and goes
+/// waits longer each time.
+const GOOD_STANDING: Duration = Duration::from_secs(300);
+
+/// Seconds for which the second address of a node that we have dialled is left alone.
+const DUPLICATE_REST: u64 = 3_600;
+
+/// Own addresses remembered; a machine has fewer, and strangers can only make us forget one of them, which
+/// costs a dial.
+const MAX_OWN: usize = 64;
+
+/// When a manual peer is dialled next, and the pause after that.
+struct Manual {
+    next: Instant,
+    backoff: Duration,
+}
+
 /// Timers and memories of dialling.
 pub(super) struct DialState {
     started: Instant,
-    manual: HashMap<SocketAddr, (Instant, Duration)>,
-    /// Addresses that turned out to be ourselves.
-    pub(super) own: HashSet<SocketAddr>,
+    manual: HashMap<SocketAddr, Manual>,
+    /// Our own addresses: configured ones, and those at which our own identity was proven to us, the
+    /// latest last. Never hearsay.
+    own: VecDeque<SocketAddr>,
     dns_running: bool,
     dns_last: Option<Instant>,
     /// Whether the last round of DNS gave no address at all.
@@ -53,30 +72,73 @@ pub(super) struct DialState {
 }
 
 impl DialState {
-    pub(super) fn new(now: Instant, manual: Vec<SocketAddr>) -> Self {
-        let manual = manual
-            .into_iter()
-            .map(|a| (a, (now, MANUAL_BACKOFF.0)))
-            .collect();
-        Self {
+    /// `own` are addresses that the operator told us are ours.
+    pub(super) fn new(
+        now: Instant,
+        manual: Vec<SocketAddr>,
+        own: impl IntoIterator<Item = SocketAddr>,
+    ) -> Self {
+        let mut state = Self {
             started: now,
-            manual,
-            own: HashSet::new(),
+            manual: HashMap::new(),
+            own: own.into_iter().collect(),
             dns_running: false,
             dns_last: None,
             dns_empty: false,
             bootstrap_last: None,
+        };
+        for addr in manual {
+            state.add_manual(addr, now);
         }
+        state
     }
 
-    pub(super) fn add_manual(&mut self, addr: SocketAddr) {
+    pub(super) fn add_manual(&mut self, addr: SocketAddr, now: Instant) {
+        let backoff = MANUAL_BACKOFF.0;
         self.manual
-            .entry(addr)
-            .or_insert((Instant::now(), MANUAL_BACKOFF.0));
+            .entry(canonical_socket(addr))
+            .or_insert(Manual { next: now, backoff });
     }
 
     pub(super) fn is_manual(&self, addr: SocketAddr) -> bool {
         self.manual.contains_key(&addr)
+    }
+
+    /// The manual peers that are due and not `busy`; each is due again after a doubled pause.
+    fn due_manual(&mut self, now: Instant, busy: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
+        let mut due = Vec::new();
+        for (addr, manual) in &mut self.manual {
+            if manual.next <= now && !busy(addr) {
+                manual.next = now + manual.backoff;
+                manual.backoff = (manual.backoff * 2).min(MANUAL_BACKOFF.1);
+                due.push(*addr);
+            }
+        }
+        due
+    }
+
+    /// A connection to `addr` ended after it had stood for `stood`.
+    fn manual_gone(&mut self, addr: SocketAddr, stood: Duration, now: Instant) {
+        if let Some(manual) = self.manual.get_mut(&addr) {
+            if stood >= GOOD_STANDING {
+                manual.backoff = MANUAL_BACKOFF.0;
+            }
+            manual.next = now + manual.backoff;
+        }
+    }
+
+    pub(super) fn is_own(&self, addr: &SocketAddr) -> bool {
+        self.own.contains(addr)
+    }
+
+    fn add_own(&mut self, addr: SocketAddr) {
+        self.manual.remove(&addr);
+        if !self.own.contains(&addr) {
+            self.own.push_back(addr);
+        }
+        if self.own.len() > MAX_OWN {
+            self.own.pop_front();
+        }
     }
 }
 
@@ -95,15 +157,9 @@ impl Hub {
 
     fn dial_manual(&mut self, now: Instant) {
         let standing = self.connected();
-        let mut due = Vec::new();
-        for (addr, (next, backoff)) in &mut self.dials.manual {
-            if *next <= now && !standing.contains(addr) && !self.dialing.contains(addr) {
-                *next = now + *backoff;
-                *backoff = (*backoff * 2).min(MANUAL_BACKOFF.1);
-                due.push(*addr);
-            }
-        }
-        for addr in due {
+        let dialing = &self.dialing;
+        let busy = |addr: &SocketAddr| standing.contains(addr) || dialing.contains(addr);
+        for addr in self.dials.due_manual(now, busy) {
             self.start_dial(addr);
         }
     }
@@ -117,8 +173,10 @@ impl Hub {
         }
         let mut taken = self.connected();
         taken.extend(&self.dialing);
-        taken.extend(&self.dials.own);
-        let chosen = self.book.choose(room, &taken, unix_now(), &mut rand::rng());
+        let own = |addr: &SocketAddr| self.dials.is_own(addr);
+        let chosen = self
+            .book
+            .choose(room, &taken, own, unix_now(), &mut rand::rng());
         for addr in chosen {
             self.start_dial(addr);
         }
@@ -126,14 +184,7 @@ impl Hub {
 
     fn start_dial(&mut self, addr: SocketAddr) {
         let addr = canonical_socket(addr);
-        let banned = {
-            let bans = self
-                .bans
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            bans.banned(addr.ip(), Instant::now())
-        };
-        if banned.is_some() || !self.dialing.insert(addr) {
+        if self.is_banned(addr) || !self.dialing.insert(addr) {
             return;
         }
         let local = Arc::clone(&self.local);
@@ -147,11 +198,12 @@ impl Hub {
             let event = tokio::select! {
                 () = stop.cancelled() => return,
                 result = attempt => match result {
-                    Ok(session) => HubEvent::Established {
+                    Ok((session, claim)) => HubEvent::Established {
                         addr,
                         direction: Direction::Outbound,
                         session: Box::new(session),
                         slot: None,
+                        claim,
                     },
                     Err(error) => HubEvent::Failed { addr, direction: Direction::Outbound, error },
                 },
@@ -163,21 +215,23 @@ impl Hub {
 
     pub(super) fn on_dial_failed(&mut self, addr: SocketAddr, error: &SessionError) {
         self.dialing.remove(&addr);
-        if matches!(error, SessionError::Version(VersionError::SelfConnection)) {
-            self.dials.own.insert(addr);
-            self.dials.manual.remove(&addr);
-            self.book.forget(addr);
-            return;
+        match error {
+            SessionError::Ourselves => {
+                self.dials.add_own(addr);
+                self.book.forget(addr);
+            }
+            // While the other connection is only being made, it may still come to nothing.
+            SessionError::AlreadyConnected(node) if self.has_dialled(*node) => {
+                self.book.rest(addr, unix_now() + DUPLICATE_REST);
+            }
+            _ => self.book.failed(addr, unix_now(), &mut rand::rng()),
         }
-        self.book.failed(addr, unix_now(), &mut rand::rng());
         self.dial_more();
     }
 
-    pub(super) fn on_outbound_gone(&mut self, addr: SocketAddr) {
+    pub(super) fn on_outbound_gone(&mut self, addr: SocketAddr, stood: Duration) {
         self.book.failed(addr, unix_now(), &mut rand::rng());
-        if let Some(entry) = self.dials.manual.get_mut(&addr) {
-            *entry = (Instant::now() + MANUAL_BACKOFF.0, MANUAL_BACKOFF.0);
-        }
+        self.dials.manual_gone(addr, stood, Instant::now());
     }
 
     fn ask_dns(&mut self, now: Instant) {
@@ -233,7 +287,7 @@ impl Hub {
                 services,
                 time: now,
             };
-            if !self.dials.own.contains(&candidate.addr) && self.book.add(gossip, "dns") {
+            if !self.dials.is_own(&candidate.addr) && self.book.add(gossip, "dns") {
                 new += 1;
             }
         }
@@ -253,9 +307,12 @@ impl Hub {
         self.dial_more();
     }
 
-    /// Bootstrap nodes: at once when DNS gave nothing, or when after a while still nobody stands.
+    /// Bootstrap nodes: at once when DNS gave nothing, or when after a while still no outbound peer stands.
+    /// Inbound ones do not count: whoever dials us must not keep us from finding others.
     fn try_bootstrap(&mut self, now: Instant) {
-        if !self.peers.is_empty() || self.local.spec.discovery.bootstrap_nodes.is_empty() {
+        if self.count(Direction::Outbound) > 0
+            || self.local.spec.discovery.bootstrap_nodes.is_empty()
+        {
             return;
         }
         let waited = now.duration_since(self.dials.started) >= self.config.bootstrap_after;
@@ -267,7 +324,7 @@ impl Hub {
             self.dials.bootstrap_last = Some(now);
             info!("dialling the bootstrap nodes");
             for addr in self.local.spec.discovery.bootstrap_nodes.clone() {
-                if !self.dials.own.contains(&addr) {
+                if !self.dials.is_own(&addr) {
                     self.start_dial(addr);
                 }
             }
@@ -281,11 +338,59 @@ impl Hub {
             .unwrap_or_else(|| self.local.spec.discovery.dns_seeds.clone())
     }
 
+    fn has_dialled(&self, node: NodeId) -> bool {
+        self.peers
+            .values()
+            .any(|p| p.handle.direction == Direction::Outbound && p.handle.remote.node_id == node)
+    }
+
     fn connected(&self) -> HashSet<SocketAddr> {
         self.peers
             .values()
             .filter(|p| p.handle.direction == Direction::Outbound)
             .map(|p| p.handle.addr)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u8) -> SocketAddr {
+        SocketAddr::from(([9, 9, 9, n], 8333))
+    }
+
+    #[test]
+    fn a_manual_peer_that_comes_and_goes_waits_longer_each_time() {
+        let mut now = Instant::now();
+        let mut state = DialState::new(now, vec!["[::ffff:9.9.9.1]:8333".parse().unwrap()], []);
+        assert!(state.is_manual(addr(1)), "the address is made canonical");
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            assert_eq!(state.due_manual(now, |_| false), [addr(1)]);
+            now += Duration::from_millis(100);
+            state.manual_gone(addr(1), Duration::from_millis(100), now);
+            let gone = now;
+            while state.manual[&addr(1)].next > now {
+                now += Duration::from_secs(1);
+            }
+            pauses.push((now - gone).as_secs());
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
+        state.due_manual(now, |_| false);
+        state.manual_gone(addr(1), GOOD_STANDING, now);
+        assert_eq!(state.manual[&addr(1)].next, now + MANUAL_BACKOFF.0);
+    }
+
+    #[test]
+    fn own_addresses_are_bounded_and_are_no_manual_peers() {
+        let mut state = DialState::new(Instant::now(), vec![addr(0)], []);
+        for n in 0..=MAX_OWN as u8 {
+            state.add_own(addr(n));
+        }
+        assert_eq!(state.own.len(), MAX_OWN);
+        assert!(!state.is_manual(addr(0)));
+        assert!(!state.is_own(&addr(0)) && state.is_own(&addr(MAX_OWN as u8)));
     }
 }

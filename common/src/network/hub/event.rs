@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
 use crate::network::peer::actor::Gone;
+use crate::network::peer::claims::Claim;
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::security::limits::Slot;
@@ -17,12 +18,13 @@ use crate::network::status::NetworkStatus;
 
 /// One thing that happened.
 pub(crate) enum HubEvent {
-    /// Both handshakes are over. `slot` is the inbound slot that the connection holds.
+    /// Both handshakes are over. An inbound connection holds its slot, an outbound one its claim.
     Established {
         addr: SocketAddr,
         direction: Direction,
         session: Box<Session>,
         slot: Option<Slot>,
+        claim: Option<Claim>,
     },
     /// A connection did not become a peer.
     Failed {

@@ -41,7 +41,6 @@ impl Hub {
             }
         }
         if let Some(own) = self.external_address() {
-            self.dials.own.insert(own.addr);
             let own = Gossip {
                 addr: own.addr,
                 services: self.local.services,
@@ -75,7 +74,7 @@ impl Hub {
         let source = self.source_group(id);
         let mut fresh = Vec::new();
         for gossip in list.iter().take(taken) {
-            if !self.dials.own.contains(&gossip.addr) && self.book.add(*gossip, &source) {
+            if !self.dials.is_own(&gossip.addr) && self.book.add(*gossip, &source) {
                 fresh.push(*gossip);
             }
         }

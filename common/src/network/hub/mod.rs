@@ -18,9 +18,9 @@ mod sync;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bitcoin::p2p::message::NetworkMessage;
@@ -35,6 +35,7 @@ use crate::network::config::NetworkConfig;
 use crate::network::discovery::{Discovery, SeedReport};
 use crate::network::metrics::NetworkMetrics;
 use crate::network::peer::actor::{self, Actor, Gone};
+use crate::network::peer::claims::Claim;
 use crate::network::peer::session::Local;
 use crate::network::peer::{PeerHandle, PeerId, PeerStats};
 use crate::network::protocol::addresses::AddressBucket;
@@ -42,7 +43,7 @@ use crate::network::protocol::blocks::BlockDownload;
 use crate::network::protocol::headers::HeaderSync;
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::{BanList, Offence};
-use crate::network::security::limits::Slot;
+use crate::network::security::limits::{Slot, host_key};
 use crate::network::session::Session;
 use crate::network::status::SyncProgress;
 use crate::transport::NodeId;
@@ -61,6 +62,8 @@ struct Peer {
     handle: PeerHandle,
     /// Held for inbound peers only; gives the place back when the peer is dropped.
     _slot: Option<Slot>,
+    /// Held for outbound peers only: nobody else dials the same node meanwhile.
+    _claim: Option<Claim>,
     bucket: AddressBucket,
     /// Highest block that it has shown or claims.
     height: u32,
@@ -135,10 +138,15 @@ impl Hub {
                 None
             }
         };
+        let listen = Some(parts.local.listen_addr).filter(|a| !a.ip().is_unspecified());
         let announced = parts.local.chain.tip().hash;
         Self {
             external: report::ExternalVotes::default(),
-            dials: dialing::DialState::new(Instant::now(), parts.config.manual_peers.clone()),
+            dials: dialing::DialState::new(
+                Instant::now(),
+                parts.config.manual_peers.clone(),
+                parts.config.external_address.into_iter().chain(listen),
+            ),
             local: parts.local,
             config: parts.config,
             metrics: parts.metrics,
@@ -182,15 +190,16 @@ impl Hub {
         self.refresh_wanted();
         loop {
             tokio::select! {
-                biased;
-                () = self.stop.cancelled() => break,
-                Some(result) = verified.recv() => self.on_verified(result),
-                Some(event) = events.recv() => self.on_event(event),
-                // Whatever moved it: `drive_sync` announces it.
-                Ok(()) = tip.changed() => {}
-                _ = tick.tick() => self.dial_more(),
-                _ = save.tick() => self.save_book(),
-            }
+                        biased;
+                        () = self.stop.cancelled() => break,
+                        Some(result) = verified.recv() => self.on_verified(result),
+            // Before the events: a flood of those must not hold up what is rare. Whatever moved the
+            // tip, `drive_sync` announces it.
+            Ok(()) = tip.changed() => {}
+                        _ = tick.tick() => self.dial_more(),
+                        _ = save.tick() => self.save_book(),
+                        Some(event) = events.recv() => self.on_event(event),
+                    }
             self.drive_sync();
             self.publish();
         }
@@ -207,8 +216,15 @@ impl Hub {
                 direction,
                 session,
                 slot,
+                claim,
             } => {
-                self.on_established(addr, direction, *session, slot);
+                self.dialing.remove(&addr);
+                if let Some(reason) = self.unwelcome(addr, direction) {
+                    debug!(%addr, reason, "connection closed after the handshake");
+                } else {
+                    self.replace(direction, session.remote.node_id);
+                    self.on_established(addr, direction, *session, slot, claim);
+                }
             }
             HubEvent::Failed {
                 addr,
@@ -232,14 +248,19 @@ impl Hub {
                 let _ = reply.send(self.status());
             }
             HubEvent::Connect(addr) => {
-                self.dials.add_manual(addr);
+                self.dials.add_manual(addr, Instant::now());
                 self.dial_more();
             }
         }
     }
 
     fn on_peer(&mut self, id: PeerId, event: FromPeer) {
-        if !self.peers.contains_key(&id) {
+        // What a peer said before we hung up on it may still be in the queue.
+        if self
+            .peers
+            .get(&id)
+            .is_none_or(|p| p.handle.stop.is_cancelled())
+        {
             return;
         }
         match event {
@@ -267,13 +288,8 @@ impl Hub {
         direction: Direction,
         session: Session,
         slot: Option<Slot>,
+        claim: Option<Claim>,
     ) {
-        self.dialing.remove(&addr);
-        let node_id = session.remote.node_id;
-        if let Some(reason) = self.unwelcome(addr, direction, node_id) {
-            debug!(%addr, reason, "connection closed after the handshake");
-            return;
-        }
         let id = self.next_id;
         self.next_id += 1;
         let (outbox, inbox) = actor::outbox(&self.local);
@@ -282,7 +298,7 @@ impl Hub {
         let now = Instant::now();
         let height = u32::try_from(session.version.start_height).unwrap_or(0);
         info!(
-            peer = id, %addr, direction = direction.as_str(), node_id = %node_id,
+            peer = id, %addr, direction = direction.as_str(), node_id = %session.remote.node_id,
             user_agent = %session.version.user_agent, height, "peer connected"
         );
         let actor = Actor {
@@ -306,6 +322,7 @@ impl Hub {
                 stop,
             },
             _slot: slot,
+            _claim: claim,
             bucket: AddressBucket::new(now),
             height,
             best: None,
@@ -323,21 +340,9 @@ impl Hub {
     }
 
     /// Why a connection that just came about is not kept.
-    fn unwelcome(
-        &mut self,
-        addr: SocketAddr,
-        direction: Direction,
-        node_id: NodeId,
-    ) -> Option<&'static str> {
-        if node_id == self.local.endpoint.identity().node_id() {
-            self.dials.own.insert(addr);
-            self.book.forget(addr);
-            return Some("it is ourselves");
-        }
-        let same =
-            |p: &&Peer| p.handle.remote.node_id == node_id && p.handle.direction == direction;
-        if self.peers.values().find(same).is_some() {
-            return Some("already connected to this node");
+    fn unwelcome(&self, addr: SocketAddr, direction: Direction) -> Option<&'static str> {
+        if self.is_banned(addr) {
+            return Some("banned meanwhile");
         }
         let outbound = self.count(Direction::Outbound);
         if direction == Direction::Outbound
@@ -347,6 +352,21 @@ impl Hub {
             return Some("enough outbound peers");
         }
         None
+    }
+
+    /// A node that dials us anew has lost its old connection, whether we noticed or not: the old one goes.
+    /// Nobody else can cause that, for the identity is proven. (A node dials another only once.)
+    fn replace(&mut self, direction: Direction, node_id: NodeId) {
+        if direction == Direction::Outbound {
+            return;
+        }
+        let same = |(_, p): &(&PeerId, &Peer)| {
+            p.handle.direction == direction && p.handle.remote.node_id == node_id
+        };
+        if let Some((&old, peer)) = self.peers.iter().find(same) {
+            peer.handle.stop.cancel();
+            self.on_gone(old, &Gone::because("it dialled us anew"));
+        }
     }
 
     fn on_gone(&mut self, id: PeerId, gone: &Gone) {
@@ -362,7 +382,7 @@ impl Hub {
             self.note_offence(peer.handle.addr, offence);
         }
         if peer.handle.direction == Direction::Outbound {
-            self.on_outbound_gone(peer.handle.addr);
+            self.on_outbound_gone(peer.handle.addr, peer.handle.since.elapsed());
         }
     }
 
@@ -384,12 +404,25 @@ impl Hub {
         *self.offences.entry(offence.as_str()).or_default() += 1;
         self.metrics.offence(offence);
         if offence.is_proof() && !self.dials.is_manual(addr) {
-            let mut bans = self
-                .bans
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            bans.ban(addr.ip(), offence, Instant::now());
+            lock(&self.bans).ban(addr.ip(), offence, Instant::now());
+            self.hang_up_on(addr.ip());
         }
+    }
+
+    /// Ends every connection to a banned host but the operator's own choices.
+    fn hang_up_on(&self, host: IpAddr) {
+        let host = host_key(host);
+        for peer in self.peers.values() {
+            let addr = peer.handle.addr;
+            if host_key(addr.ip()) == host && !self.dials.is_manual(addr) {
+                peer.handle.stop.cancel();
+            }
+        }
+    }
+
+    /// Whether a ban stands against an address. Manual peers are the operator's choice: never banned.
+    fn is_banned(&self, addr: SocketAddr) -> bool {
+        !self.dials.is_manual(addr) && lock(&self.bans).banned(addr.ip(), Instant::now()).is_some()
     }
 
     /// Sends a small message; a peer that does not read is dropped.
@@ -415,4 +448,9 @@ impl Hub {
             warn!(%error, "the address book was not saved");
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Bans and counters are whole after every step, so a poisoned lock still holds a good value.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! What the hub says of itself: status, and the address at which others see us.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -14,26 +14,29 @@ use crate::reachability::netgroup::is_dialable;
 /// Peers that must agree on our address before we believe it: one alone may lie.
 const VOTES_NEEDED: usize = 2;
 
-/// Votes kept; one for each peer that we dialled lately.
+/// Votes kept, the latest; one for each peer that we dialled.
 const MAX_VOTES: usize = 64;
 
 /// At which of our addresses outbound peers see us; one vote an address.
 #[derive(Debug, Default)]
 pub(super) struct ExternalVotes {
-    votes: HashMap<IpAddr, IpAddr>,
+    /// Voter and what it saw, the oldest first.
+    votes: VecDeque<(IpAddr, IpAddr)>,
 }
 
 impl ExternalVotes {
     pub(super) fn vote(&mut self, voter: SocketAddr, seen: IpAddr) {
-        if self.votes.len() < MAX_VOTES || self.votes.contains_key(&voter.ip()) {
-            self.votes.insert(voter.ip(), seen.to_canonical());
+        self.votes.retain(|(of, _)| *of != voter.ip());
+        if self.votes.len() >= MAX_VOTES {
+            self.votes.pop_front();
         }
+        self.votes.push_back((voter.ip(), seen.to_canonical()));
     }
 
     /// The address with most votes.
     fn winner(&self) -> Option<(IpAddr, usize)> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for seen in self.votes.values() {
+        for (_, seen) in &self.votes {
             *counts.entry(*seen).or_default() += 1;
         }
         counts.into_iter().max_by_key(|(ip, votes)| (*votes, *ip))
@@ -145,12 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn votes_are_bounded() {
+    fn votes_are_bounded_and_new_ones_count() {
         let mut votes = ExternalVotes::default();
         for n in 0..1_000_u32 {
             let voter = IpAddr::V4((0x0900_0000 + n).into());
             votes.vote(SocketAddr::new(voter, 1), [7, 7, 7, 7].into());
         }
         assert_eq!(votes.votes.len(), MAX_VOTES);
+        // We moved: later peers see another address.
+        for n in 0..MAX_VOTES as u32 {
+            let voter = IpAddr::V4((0x0a00_0000 + n).into());
+            votes.vote(SocketAddr::new(voter, 1), [6, 6, 6, 6].into());
+        }
+        assert_eq!(votes.winner(), Some(([6, 6, 6, 6].into(), MAX_VOTES)));
     }
 }

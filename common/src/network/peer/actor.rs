@@ -26,7 +26,7 @@ use crate::network::session::Session;
 /// A ping this often keeps NAT bindings open and measures the round trip (Bitcoin Core's interval).
 const PING_INTERVAL: Duration = Duration::from_secs(120);
 
-/// A peer that says nothing for so long is dead (Bitcoin Core's limit).
+/// A peer that says nothing, or answers no ping, for so long is dead (Bitcoin Core's limit).
 const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
 
 /// Longest that one message may take to leave; a peer that reads slower holds our memory for nothing.
@@ -40,7 +40,8 @@ pub(crate) struct Gone {
 }
 
 impl Gone {
-    fn because(reason: impl Into<String>) -> Self {
+    /// Nobody's fault, or nothing worse than slowness.
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             offence: None,
@@ -118,8 +119,8 @@ impl Actor {
                 tokio::select! {
                     received = &mut read => break received,
                     _ = ping_timer.tick() => {
-                        if heard.elapsed() >= DEAD_AFTER {
-                            return Gone::because("silent for 20 minutes");
+                        if let Some(reason) = dead(heard, ping, Instant::now()) {
+                            return Gone::because(reason);
                         }
                         if ping.is_none() {
                             let nonce = rand::random();
@@ -267,6 +268,18 @@ impl Actor {
     }
 }
 
+/// Why a peer that was last heard at `heard`, and whose open ping is `ping`, counts as dead, if it does.
+fn dead(heard: Instant, ping: Option<(u64, Instant)>, now: Instant) -> Option<&'static str> {
+    let long_ago = |at: Instant| now.saturating_duration_since(at) >= DEAD_AFTER;
+    if long_ago(heard) {
+        Some("silent for 20 minutes")
+    } else if ping.is_some_and(|(_, sent)| long_ago(sent)) {
+        Some("no answer to a ping for 20 minutes")
+    } else {
+        None
+    }
+}
+
 /// Writes until the connection ends. Small messages go before large ones.
 async fn write_loop(
     mut writer: MessageWriter<OwnedWriteHalf>,
@@ -282,7 +295,13 @@ async fn write_loop(
             Some(message) = inbox.bulk.recv() => message,
             else => return,
         };
-        match tokio::time::timeout(WRITE_TIMEOUT, writer.write(&message)).await {
+        let written = tokio::select! {
+            biased;
+            // The connection is over: a peer that does not read must not hold us up.
+            () = stop.cancelled() => return,
+            written = tokio::time::timeout(WRITE_TIMEOUT, writer.write(&message)) => written,
+        };
+        match written {
             Ok(Ok(bytes)) => PeerStats::add(&stats.bytes_out, bytes),
             Ok(Err(error)) => {
                 debug!(%error, "write failed");
@@ -295,5 +314,24 @@ async fn write_loop(
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_silent_or_answers_no_ping_is_dead() {
+        let start = Instant::now();
+        let now = start + DEAD_AFTER;
+        let just_before = start + Duration::from_millis(1);
+        assert_eq!(dead(just_before, None, now), None);
+        assert_eq!(dead(just_before, Some((1, just_before)), now), None);
+        assert!(dead(start, None, now).is_some(), "silent");
+        assert!(
+            dead(now, Some((1, start)), now).is_some(),
+            "it talks, and answers no ping"
+        );
     }
 }

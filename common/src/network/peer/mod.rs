@@ -5,6 +5,7 @@
 //! to the hub through a bounded channel: a peer that sends faster than we work is read more slowly.
 
 pub(crate) mod actor;
+pub(crate) mod claims;
 pub(crate) mod session;
 
 use std::net::SocketAddr;
@@ -45,7 +46,7 @@ impl PeerStats {
     }
 }
 
-/// The hub's end of a connection. Dropping or cancelling `stop` ends it.
+/// The hub's end of a connection. Cancelling `stop` ends it.
 #[derive(Debug)]
 pub(crate) struct PeerHandle {
     pub(crate) id: PeerId,

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::claims::{Claim, Claims};
 use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
 use crate::network::protocol::version::{Direction, LocalVersion};
-use crate::network::session::{Session, SessionError, shake_hands};
-use crate::transport::Endpoint;
+use crate::network::session::{Session, SessionError, negotiate, secure};
+use crate::transport::{Endpoint, NodeId};
 
 /// What every connection of a node needs to know of it.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Local {
     pub(crate) chain: Arc<Blockchain>,
     pub(crate) endpoint: Endpoint,
     pub(crate) nonce: u64,
+    /// The nodes that we have dialled.
+    pub(crate) claims: Claims,
     pub(crate) services: u64,
     pub(crate) user_agent: String,
     pub(crate) listen_addr: SocketAddr,
@@ -68,24 +71,32 @@ pub(crate) async fn dial(local: &Local, addr: SocketAddr) -> Result<TcpStream, S
 }
 
 /// Does both handshakes within one deadline: whoever is slow in the first has less time for the second.
+/// An outbound session comes with the claim on its node.
 pub(crate) async fn establish(
     local: &Local,
     stream: TcpStream,
     addr: SocketAddr,
     direction: Direction,
-) -> Result<Session, SessionError> {
-    let version = local.version(addr);
-    let handshakes = shake_hands(
-        &local.endpoint,
-        local.spec.magic(),
-        version,
-        stream,
-        direction,
-    );
+) -> Result<(Session, Option<Claim>), SessionError> {
+    let handshakes = async {
+        let secured = secure(&local.endpoint, stream, direction).await?;
+        let claim = match direction {
+            Direction::Inbound => None,
+            Direction::Outbound => Some(claim(local, secured.remote.node_id)?),
+        };
+        let version = local.version(addr);
+        let session = negotiate(secured, local.spec.magic(), version, direction).await?;
+        Ok((session, claim))
+    };
     match tokio::time::timeout(local.timeout(), handshakes).await {
         Ok(result) => result,
         Err(_) => Err(SessionError::Timeout("the handshakes", local.timeout())),
     }
+}
+
+fn claim(local: &Local, node: NodeId) -> Result<Claim, SessionError> {
+    let claim = local.claims.claim(node);
+    claim.ok_or(SessionError::AlreadyConnected(node))
 }
 
 /// Seconds since 1970; 0 on a clock before that.

@@ -1,0 +1,188 @@
+//! Whole nodes and the connections between them: who is kept, replaced, banned, left alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::CompactTarget;
+use bitcoin::hashes::Hash;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::protocol::version::Direction;
+use super::session::{Session, SessionError};
+use super::tests::{PATIENCE, config, copy, hands_as, mined, node, spec, stranger, synced};
+use super::*;
+
+/// Reads until the connection ends.
+async fn ended(session: &mut Session) {
+    let reading = async { while session.reader.read().await.is_ok() {} };
+    timeout(PATIENCE, reading)
+        .await
+        .expect("the connection ends");
+}
+
+/// Waits until the node's status is as `wanted` says.
+async fn status_where(
+    node: &NetworkManager,
+    wanted: impl Fn(&NetworkStatus) -> bool,
+) -> NetworkStatus {
+    let look = async {
+        loop {
+            let status = node.status().await.unwrap();
+            if wanted(&status) {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, look)
+        .await
+        .expect("the status comes about")
+}
+
+fn failures(status: &NetworkStatus, kind: &str) -> u64 {
+    status
+        .security
+        .failed_handshakes
+        .get(kind)
+        .copied()
+        .unwrap_or(0)
+}
+
+async fn dial_as(identity: &Arc<Identity>, to: SocketAddr) -> Result<Session, SessionError> {
+    let stream = TcpStream::connect(to).await.unwrap();
+    hands_as(
+        Arc::clone(identity),
+        stream,
+        Direction::Outbound,
+        &spec(),
+        0,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_dials_anew_replaces_its_lost_connection() {
+    let server = node(&mined(1), config(121)).await;
+    let identity = Arc::new(Identity::generate().unwrap());
+    let mut lost = dial_as(&identity, server.listen_addr()).await.unwrap();
+    let mut anew = dial_as(&identity, server.listen_addr()).await.unwrap();
+    ended(&mut lost).await;
+    // The new one is served.
+    anew.writer.write(&NetworkMessage::Ping(7)).await.unwrap();
+    let pong = async { while anew.reader.read().await.unwrap() != NetworkMessage::Pong(7) {} };
+    timeout(PATIENCE, pong).await.unwrap();
+    let status = server.status().await.unwrap();
+    assert_eq!((status.inbound, status.sync.peers), (1, 1));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_ends_every_connection_of_the_host() {
+    let chain = mined(1);
+    let server = node(&chain, config(122)).await;
+    let host = [127, 7, 9, 1];
+    let to = server.listen_addr();
+    let mut liar = stranger(host, to, &spec()).await.unwrap();
+    let mut accomplice = stranger(host, to, &spec()).await.unwrap();
+    let mut honest = stranger([127, 7, 9, 2], to, &spec()).await.unwrap();
+    let (_, mut header) = chain.header(&chain.tip().hash).unwrap();
+    header.bits = CompactTarget::from_consensus(0x1d00_ffff);
+    let lie = NetworkMessage::Headers(vec![header]);
+    liar.writer.write(&lie).await.unwrap();
+    ended(&mut liar).await;
+    ended(&mut accomplice).await;
+    assert!(stranger(host, to, &spec()).await.is_err());
+    honest.writer.write(&NetworkMessage::Ping(1)).await.unwrap();
+    assert!(honest.reader.read().await.is_ok());
+    let status = status_where(&server, |s| s.inbound == 1).await;
+    assert_eq!(status.security.bans, 1);
+    server.shutdown().await;
+}
+
+/// Hands every connection on to `target`: a second address of that node.
+async fn forward(listener: TcpListener, target: SocketAddr) {
+    while let Ok((mut from, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut to = TcpStream::connect(target).await.unwrap();
+            // Either side may hang up as it likes.
+            let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_address_of_a_node_is_left_alone() {
+    let good = node(&mined(1), config(123)).await;
+    let second = TcpListener::bind("127.7.10.1:0").await.unwrap();
+    let second_addr = second.local_addr().unwrap();
+    let forwarder = tokio::spawn(forward(second, good.listen_addr()));
+    let mut config = config(124);
+    config.manual_peers = vec![good.listen_addr()];
+    let dir = tempfile::tempdir().unwrap();
+    config.data_dir = Some(dir.path().to_owned());
+    let fresh = node(&Arc::new(Blockchain::in_memory(spec())), config).await;
+    synced(&fresh).await;
+    // Now somebody tells of the second address.
+    let mut gossip = stranger([127, 7, 10, 2], fresh.listen_addr(), &spec())
+        .await
+        .unwrap();
+    let told = protocol::addresses::Gossip {
+        addr: second_addr,
+        services: 9,
+        time: peer::session::unix_now() as u32,
+    };
+    let told = protocol::addresses::write(&[told], true);
+    gossip.writer.write(&told).await.unwrap();
+    status_where(&fresh, |s| failures(s, "outbound.duplicate") > 0).await;
+    // Many more chances to dial it: each failed dial makes the node look for another address.
+    for n in 1..=100 {
+        fresh.connect(SocketAddr::from(([127, 7, 11, n], 1))).await;
+        status_where(&fresh, |s| failures(s, "outbound.connect") >= n.into()).await;
+    }
+    let status = fresh.status().await.unwrap();
+    assert_eq!(failures(&status, "outbound.duplicate"), 1);
+    assert_eq!((status.outbound, status.sync.peers), (1, 2));
+    // The node at the other end never took the second connection for a new one of ours.
+    assert_eq!(good.status().await.unwrap().inbound, 1);
+    forwarder.abort();
+    fresh.shutdown().await;
+    good.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_read_does_not_hold_up_the_end() {
+    let chain = mined(2_000);
+    let server = node(&copy(&chain), config(125)).await;
+    let mut session = stranger([127, 7, 12, 1], server.listen_addr(), &spec())
+        .await
+        .unwrap();
+    let genesis = chain.block_at(0).unwrap();
+    let all = bitcoin::BlockHash::all_zeros();
+    let request = NetworkMessage::GetHeaders(GetHeadersMessage::new(vec![genesis], all));
+    for _ in 0..100 {
+        session.writer.write(&request).await.unwrap();
+    }
+    // 16 MB of answers that nobody reads: at some point the node can write no more.
+    let sent = |s: &NetworkStatus| s.peers.first().map_or(0, |p| p.bytes_out);
+    let mut before = 0;
+    loop {
+        let now = sent(&status_where(&server, |s| sent(s) > 0).await);
+        if now == before {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(before < 16_000_000, "the system took all: {before}");
+    let start = Instant::now();
+    server.shutdown().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}
