@@ -147,6 +147,7 @@ async fn follow_newcomer(
         seeds: Vec::new(),
         listen_addr: network.newcomer(),
         attacker: Some(IpAddr::from([127, 66, 0, 1])),
+        min_height: args.blocks,
         limits,
         patience: Duration::from_secs(600),
     };

@@ -190,12 +190,18 @@ impl PrivateNetwork {
             .map_or(0, |n| n.network.progress().borrow().block_height)
     }
 
-    /// Ends the first `count` nodes at once: their connections break in the middle of whatever they do.
-    pub async fn kill_nodes(&mut self, count: usize) {
-        for mut node in self.nodes.drain(..count.min(self.nodes.len())) {
-            node.network.shutdown().await;
+    /// Kills the nodes at these addresses, all at once and without an orderly end: their connections break
+    /// in the middle of whatever they do.
+    pub fn kill_nodes(&mut self, addrs: &[SocketAddr]) {
+        let (mut killed, left) = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .partition::<Vec<_>, _>(|node| addrs.contains(&node.addr));
+        self.nodes = left;
+        for node in &mut killed {
             node.task.abort();
         }
+        // Dropping them cuts their connections; nothing waits for anything.
+        drop(killed);
     }
 
     /// Ends the seeder: from now on DNS does not answer.

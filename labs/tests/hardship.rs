@@ -46,11 +46,11 @@ async fn newcomer(network: &PrivateNetwork, dns: SocketAddr) -> NetworkManager {
     node
 }
 
-/// Waits until the node has verified `height` blocks, and returns how many it has.
-async fn reached(node: &NetworkManager, height: u32) -> u32 {
+/// Waits until the node has verified `height` blocks.
+async fn reached(node: &NetworkManager, height: u32) {
     let mut progress = node.progress();
     let now = timeout(PATIENCE, progress.wait_for(|p| p.block_height >= height));
-    now.await.expect("the sync goes on").unwrap().block_height
+    now.await.expect("the sync goes on").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,13 +58,33 @@ async fn a_third_of_the_nodes_dies_during_the_sync() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut network = network(6).await;
     let node = newcomer(&network, network.dns_addr).await;
-    let at_the_kill = reached(&node, 50).await;
-    network.kill_nodes(2).await;
+    // It is served by some; two of these die.
+    reached(&node, 50).await;
+    let serving: Vec<SocketAddr> = node
+        .status()
+        .await
+        .unwrap()
+        .peers
+        .iter()
+        .filter(|p| p.direction == "outbound")
+        .map(|p| p.addr)
+        .filter(|addr| network.node_addrs().contains(addr))
+        .take(2)
+        .collect();
+    assert_eq!(
+        serving.len(),
+        2,
+        "the newcomer is connected to those who die"
+    );
+    network.kill_nodes(&serving);
+    let after_the_kill = node.progress().borrow().block_height;
     assert!(
-        at_the_kill < BLOCKS,
-        "they died in the middle, not after the end"
+        after_the_kill < BLOCKS,
+        "they died in the middle, not after the end: {after_the_kill}"
     );
     reached(&node, BLOCKS).await;
+    let peers = node.status().await.unwrap().peers;
+    assert!(peers.iter().all(|p| !serving.contains(&p.addr)));
     node.shutdown().await;
     network.shutdown().await.unwrap();
 }

@@ -112,11 +112,15 @@ impl Node {
                 None => stop.cancelled().await,
             }
         };
+        // Both take seconds at the worst, so they end side by side.
+        let network = async {
+            stop.cancelled().await;
+            self.network.shutdown().await;
+        };
         tokio::select! {
-            ((), ()) = async { tokio::join!(http, mining) } => {}
+            ((), (), ()) = async { tokio::join!(http, mining, network) } => {}
             () = watch => {}
         }
-        self.network.shutdown().await;
         Ok(())
     }
 }

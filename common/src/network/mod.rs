@@ -76,7 +76,7 @@ use security::limits::{Admission, Limits};
 /// Events that may wait for the hub; full means that peers are read more slowly.
 const EVENT_QUEUE: usize = 256;
 
-/// How long a stop waits for tasks; the promise to operators is 5 s in all.
+/// How long a stop takes at most; the promise to operators is 5 s, and the rest is for the program around.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long `sync_from_zero` looks for a first peer before it gives up.
@@ -313,8 +313,11 @@ impl NetworkManager {
     /// Waits until peers were found and every block of the best chain that they know is verified.
     ///
     /// # Errors
-    /// When no peer can be found within two minutes, storage fails, or the node is stopped.
+    /// When no peer can be found within two minutes, storage fails, or the node is not running.
     pub async fn sync_from_zero(&self) -> Result<SyncReport, SyncError> {
+        if !self.is_started() {
+            return Err(SyncError::Stopped);
+        }
         let start = Instant::now();
         let mut progress = self.progress.clone();
         let before = progress.borrow().block_height;
@@ -346,6 +349,9 @@ impl NetworkManager {
 
     /// How the node is doing; `None` when it is not running.
     pub async fn status(&self) -> Option<NetworkStatus> {
+        if !self.is_started() {
+            return None;
+        }
         let (reply, answer) = oneshot::channel();
         self.events.send(HubEvent::Status(reply)).await.ok()?;
         tokio::select! {
@@ -359,10 +365,18 @@ impl NetworkManager {
         self.progress.clone()
     }
 
-    /// Connects to `addr` and stays connected to it.
+    /// Connects to `addr` and stays connected to it. Before [`Self::start`] this does nothing: set
+    /// [`NetworkConfig::manual_peers`] then.
     pub async fn connect(&self, addr: SocketAddr) {
+        if !self.is_started() {
+            return;
+        }
         // A stopped node connects to nobody, which is what its owner wants.
         let _ = self.events.send(HubEvent::Connect(addr)).await;
+    }
+
+    fn is_started(&self) -> bool {
+        lock(&self.ready).is_none()
     }
 
     /// Where the node listens; with port 0 asked for, the port that was given.
@@ -375,11 +389,12 @@ impl NetworkManager {
         self.local.endpoint.identity().node_id()
     }
 
-    /// Closes all connections, makes the chain durable, saves the address book. At most 5 s.
+    /// Closes all connections, makes the chain durable, saves the address book. At most 4 s.
     pub async fn shutdown(&self) {
+        let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(STOP_PATIENCE, self.tasks.wait())
+        if tokio::time::timeout_at(deadline, self.tasks.wait())
             .await
             .is_err()
         {
@@ -389,7 +404,11 @@ impl NetworkManager {
         if let Some(thread) = thread {
             // The hub's end of the queue is dropped, so the thread writes what it has and ends.
             let joined = tokio::task::spawn_blocking(move || thread.join());
-            let _ = tokio::time::timeout(STOP_PATIENCE, joined).await;
+            if tokio::time::timeout_at(deadline, joined).await.is_err() {
+                tracing::warn!(
+                    "the chain writer did not end in time; it goes on while the program lives"
+                );
+            }
         }
         drop(lock(&self.ready).take());
     }

@@ -157,16 +157,26 @@ async fn a_fresh_node_syncs_from_several_peers_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_that_vanish_or_hang_do_not_stop_the_sync() {
-    let chain = mined(400);
+    let chain = mined(1_000);
+    let (asked, mut was_asked) = mpsc::channel(1);
     let good = node(&copy(&chain), config(11)).await;
     let dying = node(&copy(&chain), config(12)).await;
     // One peer shakes hands, claims everything and never answers.
     let silent = TcpListener::bind("127.7.0.13:0").await.unwrap();
     let silent_addr = silent.local_addr().unwrap();
     let hanging = tokio::spawn(async move {
-        let mut held = Vec::new();
         while let Ok((stream, _)) = silent.accept().await {
-            held.push(hands(stream, Direction::Inbound, &spec(), 400).await);
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let session = hands(stream, Direction::Inbound, &spec(), 1_000).await;
+                // It reads for as long as the connection stands, and answers nothing.
+                let Ok(mut session) = session else { return };
+                while let Ok(message) = session.reader.read().await {
+                    if matches!(message, NetworkMessage::GetHeaders(_)) {
+                        let _ = asked.try_send(());
+                    }
+                }
+            });
         }
     });
     let mut fresh = config(19);
@@ -178,9 +188,18 @@ async fn peers_that_vanish_or_hang_do_not_stop_the_sync() {
         .await
         .unwrap()
         .unwrap();
-    dying.shutdown().await;
+    let dying_addr = dying.listen_addr();
+    let connected = fresh.status().await.unwrap().peers;
+    assert!(connected.iter().any(|p| p.addr == dying_addr));
+    // Without an orderly end.
+    drop(dying);
+    let after = progress.borrow().block_height;
+    assert!(after < 1_000, "it vanished after the end: {after}");
     let report = synced(&fresh).await;
     assert_eq!(report.tip, chain.tip().hash);
+    timeout(PATIENCE, was_asked.recv())
+        .await
+        .expect("the silent peer was asked");
     hanging.abort();
     fresh.shutdown().await;
     good.shutdown().await;

@@ -186,3 +186,20 @@ async fn a_peer_that_does_not_read_does_not_hold_up_the_end() {
         start.elapsed()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_not_started_says_so() {
+    let chain = Arc::new(Blockchain::in_memory(spec()));
+    let metrics = Metrics::new("quantumcoin_node");
+    let node = NetworkManager::with_config(config(126), chain, None, &metrics)
+        .await
+        .unwrap();
+    let status = timeout(PATIENCE, node.status()).await;
+    assert!(status.expect("an answer at once").is_none());
+    let synced = node.sync_from_zero().await;
+    assert_eq!(synced, Err(SyncError::Stopped));
+    node.start().await.unwrap();
+    assert!(node.status().await.is_some());
+    node.shutdown().await;
+    assert!(node.status().await.is_none());
+}

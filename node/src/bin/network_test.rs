@@ -38,6 +38,9 @@ struct Args {
     /// Address that the fresh node listens on and dials from [default: any; loopback for a loopback --dns]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Height that the verified chain must reach at least
+    #[arg(long, value_name = "BLOCKS", default_value_t = 1)]
+    min_height: u32,
     /// Seconds that the whole check may take
     #[arg(long, default_value_t = 600)]
     timeout: u64,
@@ -139,6 +142,7 @@ fn options(args: &Args, spec: ChainSpec, guessing: bool) -> anyhow::Result<Optio
         seeds: args.seed.clone(),
         listen_addr: args.listen.unwrap_or(own),
         attacker,
+        min_height: args.min_height,
         limits: TimeLimits::default(),
         // A wrong guess shows itself soon.
         patience: if guessing {

@@ -53,15 +53,32 @@ async fn attack(options: &Options, target: SocketAddr) -> Result<String, String>
     for _ in 0..limit + BEYOND {
         sessions.extend(connect(options, target).await);
     }
-    match sessions.len() {
-        0 => Err(format!("{target} takes no connection at all any more")),
-        taken if taken > limit => Err(format!(
-            "{target} took {taken} connections of one address, {limit} are allowed"
-        )),
-        taken => Ok(format!(
-            "junk was hung up on; {taken} of {} connections of one address were taken",
-            limit + BEYOND
-        )),
+    judge(sessions.len(), limit, options.attacker.is_some())
+        .map(|()| {
+            format!(
+                "junk was hung up on; {} of {} connections of one address were taken",
+                sessions.len(),
+                limit + BEYOND
+            )
+        })
+        .map_err(|reason| format!("{target} {reason}"))
+}
+
+/// Whether a node that took `taken` connections of one address keeps its `limit`. `alone`: the address is
+/// ours alone, so that exactly the limit must be taken; a public one may have other users.
+pub(super) fn judge(taken: usize, limit: usize, alone: bool) -> Result<(), String> {
+    if taken == 0 {
+        Err("takes no connection at all any more".to_owned())
+    } else if taken > limit {
+        Err(format!(
+            "took {taken} connections of one address, {limit} are allowed"
+        ))
+    } else if alone && taken < limit {
+        Err(format!(
+            "took only {taken} connections of one address, {limit} should be"
+        ))
+    } else {
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use anyhow::Context;
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::{Discovery, Provider};
+use quantumcoin::network::status::PeerStatus;
 use quantumcoin::network::{NetworkConfig, NetworkManager, NetworkStatus, SyncProgress};
 use quantumcoin::service::metrics::Metrics;
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub struct Options {
     pub listen_addr: SocketAddr,
     /// Where the misbehaving client dials from; `None` lets the system choose.
     pub attacker: Option<std::net::IpAddr>,
+    /// Height that the verified chain must reach at least: a node that says "synchronised" at block 0 has
+    /// shown nothing.
+    pub min_height: u32,
     /// Times within which measures pass.
     pub limits: TimeLimits,
     /// How long the whole synchronisation may take before the check ends as failed.
@@ -122,7 +126,7 @@ pub async fn run(options: &Options, mut watch: impl FnMut(Event<'_>)) -> anyhow:
         .status()
         .await
         .context("the fresh node ended early")?;
-    for measure in journey.measures(&status, &options.limits) {
+    for measure in journey.measures(&status.peers, options) {
         decide(measure, &mut watch);
     }
     let target = status
@@ -222,17 +226,7 @@ async fn follow(
     loop {
         let now = *progress.borrow_and_update();
         let elapsed = start.elapsed();
-        journey.most_peers = journey.most_peers.max(now.peers);
-        journey.height = now.block_height;
-        if now.peers > 0 {
-            journey.first_peer.get_or_insert(elapsed);
-        }
-        if now.peers >= ENOUGH_PEERS {
-            journey.enough_peers.get_or_insert(elapsed);
-        }
-        if now.synced {
-            journey.synced.get_or_insert(elapsed);
-        }
+        journey.note(&now, elapsed, options.min_height);
         watch(Event::Progress(now));
         let wants_peers = journey.enough_peers.is_none() && elapsed < options.limits.four_peers;
         if now.failed || (journey.synced.is_some() && !wants_peers) {
@@ -240,14 +234,32 @@ async fn follow(
         }
         let left = options.patience.saturating_sub(elapsed);
         if left.is_zero() || !matches!(timeout(left, progress.changed()).await, Ok(Ok(()))) {
-            journey.error = Some("patience ended before the tip was verified".to_owned());
+            journey.error = Some(format!(
+                "patience ended before a tip at block {} or above was verified",
+                options.min_height
+            ));
             return journey;
         }
     }
 }
 
 impl Journey {
-    fn measures(&self, status: &NetworkStatus, limits: &TimeLimits) -> [Measure; 4] {
+    fn note(&mut self, now: &SyncProgress, elapsed: Duration, min_height: u32) {
+        self.most_peers = self.most_peers.max(now.peers);
+        self.height = now.block_height;
+        if now.peers > 0 {
+            self.first_peer.get_or_insert(elapsed);
+        }
+        if now.peers >= ENOUGH_PEERS {
+            self.enough_peers.get_or_insert(elapsed);
+        }
+        if now.synced && now.block_height >= min_height {
+            self.synced.get_or_insert(elapsed);
+        }
+    }
+
+    fn measures(&self, peers: &[PeerStatus], options: &Options) -> [Measure; 4] {
+        let limits = &options.limits;
         let within = |reached: Option<Duration>, limit: Duration| {
             (
                 reached.is_some_and(|r| r <= limit),
@@ -257,16 +269,16 @@ impl Journey {
         let (secure, secure_s) = within(self.first_peer, limits.first_peer);
         let (enough, enough_s) = within(self.enough_peers, limits.four_peers);
         let (synced, synced_s) = within(self.synced, limits.sync.unwrap_or(Duration::MAX));
-        let transports: std::collections::BTreeSet<_> =
-            status.peers.iter().map(|p| p.transport).collect();
+        let transports: std::collections::BTreeSet<_> = peers.iter().map(|p| p.transport).collect();
         let versions: std::collections::BTreeSet<_> =
-            status.peers.iter().map(|p| p.protocol_version).collect();
+            peers.iter().map(|p| p.protocol_version).collect();
+        let oldest = options.spec.network_protocol.min_protocol_version;
         [
             Measure {
                 name: "secure_connection",
-                pass: secure && transports.iter().all(|t| *t == "noise"),
+                pass: secure && !peers.is_empty() && transports.iter().all(|t| *t == "noise"),
                 seconds: secure_s,
-                detail: format!("{} connections over {transports:?}", status.peers.len()),
+                detail: format!("{} connections over {transports:?}", peers.len()),
             },
             Measure {
                 name: "peer_discovery",
@@ -276,9 +288,9 @@ impl Journey {
             },
             Measure {
                 name: "version_negotiation",
-                pass: secure && !versions.is_empty(),
+                pass: secure && !peers.is_empty() && versions.iter().all(|v| *v >= oldest),
                 seconds: secure_s,
-                detail: format!("protocol versions {versions:?}"),
+                detail: format!("protocol versions {versions:?}, {oldest} or newer is allowed"),
             },
             Measure {
                 name: "blockchain_sync",
@@ -314,5 +326,98 @@ fn nat(status: &NetworkStatus) -> Measure {
         pass,
         seconds: 0.0,
         detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            spec: ChainSpec::devnet(),
+            providers: Vec::new(),
+            seeds: Vec::new(),
+            listen_addr: ([127, 0, 0, 1], 0).into(),
+            attacker: None,
+            min_height: 10,
+            limits: TimeLimits::default(),
+            patience: Duration::ZERO,
+        }
+    }
+
+    fn peer(transport: &'static str, protocol_version: u32) -> PeerStatus {
+        PeerStatus {
+            id: 1,
+            addr: ([127, 0, 0, 2], 1).into(),
+            direction: "outbound",
+            node_id: String::new(),
+            transport,
+            user_agent: String::new(),
+            protocol_version,
+            services: 9,
+            height: 10,
+            connected_seconds: 1,
+            ping_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Whether the connection and the version measures pass, when everything was reached at once.
+    fn verdicts(peers: &[PeerStatus]) -> (bool, bool) {
+        let journey = Journey {
+            first_peer: Some(Duration::ZERO),
+            ..Journey::default()
+        };
+        let [secure, _, version, _] = journey.measures(peers, &options());
+        (secure.pass, version.pass)
+    }
+
+    #[test]
+    fn measures_of_the_connection_can_fail() {
+        let oldest = options().spec.network_protocol.min_protocol_version;
+        assert_eq!(verdicts(&[peer("noise", oldest)]), (true, true));
+        assert_eq!(verdicts(&[]), (false, false), "nobody is there");
+        assert_eq!(verdicts(&[peer("plain", oldest)]), (false, true));
+        assert_eq!(verdicts(&[peer("noise", oldest - 1)]), (true, false));
+    }
+
+    #[test]
+    fn a_chain_that_is_too_short_is_no_synchronisation() {
+        let options = options();
+        let mut journey = Journey::default();
+        let mut now = SyncProgress {
+            header_height: 9,
+            block_height: 9,
+            tip: options.spec.genesis_hash(),
+            in_flight: 0,
+            synced: true,
+            peers: 4,
+            failed: false,
+        };
+        let passes = |journey: &Journey| {
+            let [.., sync] = journey.measures(&[], &options);
+            sync.pass
+        };
+        journey.note(&now, Duration::from_secs(1), options.min_height);
+        assert!(!passes(&journey), "the node says synchronised, at block 9");
+        now.block_height = 10;
+        journey.note(&now, Duration::from_secs(2), options.min_height);
+        assert!(passes(&journey));
+    }
+
+    #[test]
+    fn where_every_address_is_ours_the_limit_must_be_met() {
+        assert!(defence::judge(3, 3, true).is_ok());
+        assert!(defence::judge(2, 3, true).is_err(), "others took a place?");
+        assert!(
+            defence::judge(2, 3, false).is_ok(),
+            "others may share our address"
+        );
+        for alone in [true, false] {
+            assert!(defence::judge(0, 3, alone).is_err());
+            assert!(defence::judge(4, 3, alone).is_err());
+        }
     }
 }

@@ -28,7 +28,11 @@ pub struct SaveError {
     source: std::io::Error,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The book at one moment.
+#[derive(Debug)]
+pub struct Snapshot(Document);
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Document {
     version: u32,
     addresses: HashMap<SocketAddr, Entry>,
@@ -56,25 +60,20 @@ impl AddressBook {
         book
     }
 
-    /// Writes the book: temporary file, fsync, rename.
+    /// What is to be written, so that writing needs the book no more.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(Document {
+            version: VERSION,
+            addresses: self.entries.clone(),
+        })
+    }
+
+    /// Writes the book of this moment; see [`Snapshot::save`].
     ///
     /// # Errors
-    /// When any of these fails; the old file then stands.
+    /// As [`Snapshot::save`].
     pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
-        let path = dir.join(FILE_NAME);
-        let result = (|| {
-            let document = Document {
-                version: VERSION,
-                addresses: self.entries.clone(),
-            };
-            let text = serde_json::to_vec(&document)?;
-            let temporary = dir.join(format!("{FILE_NAME}.new"));
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        })();
-        result.map_err(|source| SaveError { path, source })
+        self.snapshot().save(dir)
     }
 
     fn take(&mut self, addresses: HashMap<SocketAddr, Entry>) {
@@ -89,6 +88,25 @@ impl AddressBook {
                 self.entries.insert(addr, entry);
             }
         }
+    }
+}
+
+impl Snapshot {
+    /// Writes the file: temporary file, fsync, rename. It waits for the disk.
+    ///
+    /// # Errors
+    /// When any of these fails; the old file then stands.
+    pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
+        let path = dir.join(FILE_NAME);
+        let result = (|| {
+            let text = serde_json::to_vec(&self.0)?;
+            let temporary = dir.join(format!("{FILE_NAME}.new"));
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        })();
+        result.map_err(|source| SaveError { path, source })
     }
 }
 

@@ -22,6 +22,10 @@ pub const MAX_ADDRESSES: usize = 65_536;
 /// Most addresses kept that one source netgroup told us and that nobody has met.
 pub const MAX_PER_SOURCE: usize = 4_096;
 
+/// Addresses pushed out at once when the book is full: finding the worst looks at all of them, so it must
+/// not be done for each newcomer.
+const EVICTED_AT_ONCE: usize = MAX_ADDRESSES / 64;
+
 /// Seconds before the first retry after a failure; it doubles up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: u64 = 10;
 
@@ -230,15 +234,23 @@ impl AddressBook {
         }
     }
 
-    /// Pushes out the worst unmet address; met ones stay.
+    /// Pushes out the worst unmet addresses, those that failed most and then the longest unseen; met ones
+    /// stay. False when there are none.
     fn make_room(&mut self) -> bool {
-        let worst = self
+        let mut unmet: Vec<_> = self
             .entries
             .iter()
             .filter(|(_, e)| !e.tried)
-            .max_by_key(|(_, e)| (e.failures, u32::MAX - e.last_seen))
-            .map(|(addr, _)| *addr);
-        worst.map(|addr| self.forget(addr)).is_some()
+            .map(|(addr, e)| (std::cmp::Reverse(e.failures), e.last_seen, *addr))
+            .collect();
+        if unmet.len() > EVICTED_AT_ONCE {
+            unmet.select_nth_unstable(EVICTED_AT_ONCE);
+            unmet.truncate(EVICTED_AT_ONCE);
+        }
+        for (_, _, addr) in &unmet {
+            self.forget(*addr);
+        }
+        !unmet.is_empty()
     }
 }
 
@@ -284,7 +296,26 @@ mod tests {
         for n in 1..(MAX_ADDRESSES as u32 + 100) {
             book.add(gossip(n), &format!("source{}", n % 100));
         }
-        assert_eq!(book.counts(), (MAX_ADDRESSES, 1));
+        assert_eq!(book.counts(), (MAX_ADDRESSES - EVICTED_AT_ONCE + 100, 1));
+        assert_eq!(
+            book.untried_of_source.values().sum::<usize>(),
+            book.counts().0 - 1
+        );
+    }
+
+    #[test]
+    fn the_worst_go_first() {
+        let mut book = AddressBook::new(false);
+        let mut rng = StdRng::seed_from_u64(1);
+        for n in 0..MAX_ADDRESSES as u32 {
+            book.add(gossip(n), &format!("source{}", n % 100));
+        }
+        let bad: Vec<_> = (0..100).map(|n| gossip(n * 7).addr).collect();
+        for addr in &bad {
+            book.failed(*addr, 1_000, &mut rng);
+        }
+        assert!(book.add(gossip(MAX_ADDRESSES as u32), "another"));
+        assert!(bad.iter().all(|addr| !book.entries.contains_key(addr)));
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Discovery {
         early: Option<&mpsc::Sender<Vec<Candidate>>>,
     ) -> (Vec<Candidate>, SeedReport) {
         let (name, port) = split_port(seed, self.default_port);
+        let told_by: Arc<str> = name.into();
         let start = Instant::now();
         let mut report = SeedReport {
             seed: name.to_owned(),
@@ -200,7 +201,10 @@ impl Discovery {
             match answer {
                 Ok(records) => {
                     report.answered += 1;
-                    let read = records::read(&records, port, self.allow_private);
+                    let mut read = records::read(&records, port, self.allow_private);
+                    for candidate in &mut read {
+                        candidate.seed = Arc::clone(&told_by);
+                    }
                     if !read.is_empty() && report.first_answer_us.is_none() {
                         report.first_answer_us = Some(start.elapsed().as_micros() as u64);
                     }

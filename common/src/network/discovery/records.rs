@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use hickory_resolver::proto::rr::{Name, RData, Record};
@@ -13,6 +14,8 @@ use crate::reachability::netgroup::{canonical_socket, is_dialable};
 pub struct Candidate {
     /// Where to dial.
     pub addr: SocketAddr,
+    /// The seed that named it, the first when several did; empty where that is unknown.
+    pub seed: Arc<str>,
     /// Service bits, when TXT told them; a claim.
     pub services: Option<u64>,
     /// Identity (SHA-256 of the node's ML-DSA-44 key), when TXT told it; a claim.
@@ -110,6 +113,7 @@ pub fn read_txt(text: &str) -> Option<Candidate> {
     }
     Some(Candidate {
         addr: addr?,
+        seed: Arc::default(),
         services,
         node_id,
     })
@@ -125,6 +129,7 @@ fn addresses_of<'a>(records: &'a [Record], name: &'a Name) -> impl Iterator<Item
 fn plain(addr: SocketAddr) -> Candidate {
     Candidate {
         addr,
+        seed: Arc::default(),
         services: None,
         node_id: None,
     }
@@ -196,6 +201,7 @@ mod tests {
         let text = format!("v=qtc1 a=9.9.9.9:1234 s=409 t=noise k={id} h=500 new=thing");
         let expected = Candidate {
             addr: "9.9.9.9:1234".parse().unwrap(),
+            seed: Arc::default(),
             services: Some(0x409),
             node_id: Some([7; 32]),
         };

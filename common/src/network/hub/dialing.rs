@@ -287,7 +287,9 @@ impl Hub {
                 services,
                 time: now,
             };
-            if !self.dials.is_own(&candidate.addr) && self.book.add(gossip, "dns") {
+            // Each seed has its own share of the book: a poisoned one can't fill that of the others.
+            let source = format!("dns:{}", candidate.seed);
+            if !self.dials.is_own(&candidate.addr) && self.book.add(gossip, &source) {
                 new += 1;
             }
         }

@@ -7,7 +7,9 @@
 //! DNS ──────┤                       └─> progress, status
 //! chain ────┘
 //! ```
-//! Peers wait for the hub (back-pressure); the hub waits for nobody, so there is no circle of waiting.
+//! Peers wait for the hub (back-pressure); the hub waits for no task, so there is no circle of waiting. It
+//! reads and extends the chain itself, and so may wait for the chain's lock as long as the chain writer
+//! holds it for one block. Files are saved beside it.
 //! [`dialing`] keeps connections, [`sync`] keeps the chain, [`event`] is what it hears.
 
 mod dialing;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::{Block, BlockHash};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -96,6 +99,8 @@ pub(crate) struct Hub {
     failed: bool,
     announced: BlockHash,
     sync: sync::SyncState,
+    /// The address book on its way to the disk.
+    saving: Option<JoinHandle<()>>,
     seeds: Vec<SeedReport>,
     failed_handshakes: BTreeMap<String, u64>,
     offences: BTreeMap<&'static str, u64>,
@@ -165,6 +170,7 @@ impl Hub {
             failed: false,
             announced,
             sync: sync::SyncState::default(),
+            saving: None,
             seeds: Vec::new(),
             failed_handshakes: BTreeMap::new(),
             offences: BTreeMap::new(),
@@ -206,7 +212,7 @@ impl Hub {
         for peer in self.peers.values() {
             peer.handle.stop.cancel();
         }
-        self.save_book();
+        self.save_book_at_the_end().await;
     }
 
     fn on_event(&mut self, event: HubEvent) {
@@ -441,11 +447,31 @@ impl Hub {
             .count()
     }
 
-    fn save_book(&self) {
-        if let Some(dir) = &self.data_dir
-            && let Err(error) = self.book.save(dir)
-        {
-            warn!(%error, "the address book was not saved");
+    /// Saves the address book beside the hub, unless the last saving still waits for the disk.
+    fn save_book(&mut self) {
+        let Some(dir) = self.data_dir.clone() else {
+            return;
+        };
+        if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let book = self.book.snapshot();
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = book.save(&dir) {
+                warn!(%error, "the address book was not saved");
+            }
+        }));
+    }
+
+    /// Saves the address book as it is at the end, and waits for it.
+    async fn save_book_at_the_end(&mut self) {
+        if let Some(earlier) = self.saving.take() {
+            // A panic in it was reported; the book is saved again.
+            let _ = earlier.await;
+        }
+        self.save_book();
+        if let Some(last) = self.saving.take() {
+            let _ = last.await;
         }
     }
 }
