@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bitcoin::CompactTarget;
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::message::NetworkMessage;
-use bitcoin::p2p::message_blockdata::GetHeadersMessage;
+use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -15,6 +15,7 @@ use super::protocol::version::Direction;
 use super::session::{Session, SessionError};
 use super::tests::{PATIENCE, config, copy, hands_as, mined, node, spec, stranger, synced};
 use super::*;
+use crate::wire::Envelope;
 
 /// Reads until the connection ends.
 async fn ended(session: &mut Session) {
@@ -202,4 +203,23 @@ async fn a_node_that_was_not_started_says_so() {
     assert!(node.status().await.is_some());
     node.shutdown().await;
     assert!(node.status().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_before_version_is_refused_at_its_first_record() {
+    let server = node(&mined(1), config(127)).await;
+    let stream = TcpStream::connect(server.listen_addr()).await.unwrap();
+    let endpoint = Endpoint::new(&spec(), Arc::new(Identity::generate().unwrap()));
+    let mut secured = endpoint.connect(stream).await.unwrap();
+    let item = Inventory::Transaction(bitcoin::Txid::from_byte_array([7; 32]));
+    let large = NetworkMessage::Inv(vec![item; 20_000]);
+    let bytes = Envelope::new(spec().magic()).encode(&large).unwrap();
+    // The node may hang up while we write.
+    let _ = secured.writer.write_message(&bytes).await;
+    let answer = timeout(PATIENCE, secured.reader.read_message()).await;
+    assert!(answer.expect("the node hangs up").is_err());
+    // As a whole it would have been a message out of turn: "version".
+    let status = status_where(&server, |s| !s.security.failed_handshakes.is_empty()).await;
+    assert_eq!(failures(&status, "inbound.channel"), 1);
+    server.shutdown().await;
 }
