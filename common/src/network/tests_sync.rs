@@ -344,3 +344,95 @@ async fn a_peer_that_finds_no_block_does_not_stop_the_sync() {
     good.shutdown().await;
     liar.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telling_new_headers_quickly_is_no_flood() {
+    let chain = mined(400, 9);
+    let fresh = node(&empty(), config(61)).await;
+    let mut teller = stranger([127, 7, 11, 3], fresh.listen_addr()).await;
+    // Four times what may be said unasked in a minute.
+    for header in chain.headers_after(&[], chain.tip().hash, 400) {
+        let message = NetworkMessage::Headers(vec![header]);
+        teller.writer.write(&message).await.unwrap();
+    }
+    let mut progress = fresh.progress();
+    let heard = timeout(PATIENCE, progress.wait_for(|p| p.header_height == 400)).await;
+    let status = fresh.status().await.unwrap();
+    assert!(heard.is_ok_and(|h| h.is_ok()), "{status:?}");
+    assert!(status.security.offences.is_empty(), "{status:?}");
+    assert_eq!(status.inbound, 1);
+    fresh.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_at_speed_is_no_offence() {
+    let chain = mined(3, 10);
+    let server = node(&chain, config(71)).await;
+    let mut follower = config(72);
+    follower.manual_peers = vec![server.listen_addr()];
+    let follower = node(&empty(), follower).await;
+    reaches(&follower, chain.tip().hash).await;
+    let before = follower.status().await.unwrap().peers[0].id;
+    // Each block is told as soon as it is there, three times as many as messages are allowed in a minute.
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    for _ in 0..300 {
+        mine(&chain, 1, 10);
+        pace.tick().await;
+    }
+    reaches(&follower, chain.tip().hash).await;
+    for node in [&server, &follower] {
+        let status = node.status().await.unwrap();
+        assert!(status.security.offences.is_empty(), "{status:?}");
+    }
+    // The server may have dialled as well; that is another connection.
+    let peers = follower.status().await.unwrap().peers;
+    assert!(
+        peers.iter().any(|p| p.id == before),
+        "the connection held: {peers:?}"
+    );
+    follower.shutdown().await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_its_header_does_not_commit_to_never_waits_for_its_parents() {
+    let chain = mined(40, 11);
+    let (liar_addr, liar) = scripted(81, &chain, |chain, message| match message {
+        // Never the first one, so that nothing can be verified; all others with a stolen coinbase.
+        NetworkMessage::GetData(items) => items
+            .iter()
+            .filter_map(block_hash)
+            .skip(1)
+            .map(|hash| {
+                let mut block = block(chain, &hash);
+                block.txdata[0].output[0].value = bitcoin::Amount::from_sat(1);
+                NetworkMessage::Block(block)
+            })
+            .collect(),
+        other => honest(chain, other),
+    })
+    .await;
+    let mut fresh = config(82);
+    fresh.manual_peers = vec![liar_addr];
+    let fresh = node(&empty(), fresh).await;
+    let punished = async {
+        while !fresh
+            .status()
+            .await
+            .unwrap()
+            .security
+            .offences
+            .contains_key("invalid_block")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, punished).await.expect("it is noticed");
+    // The headers are not held against those who have the true blocks.
+    let good = node(&chain, config(83)).await;
+    fresh.connect(good.listen_addr()).await;
+    reaches(&fresh, chain.tip().hash).await;
+    fresh.shutdown().await;
+    good.shutdown().await;
+    liar.abort();
+}

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
@@ -15,6 +15,10 @@ use crate::network::protocol::version::Direction;
 use crate::network::security::limits::Slot;
 use crate::network::session::{Session, SessionError};
 use crate::network::status::NetworkStatus;
+
+/// Blocks that have arrived and that the hub has not looked at yet, in KiB: 64 MiB. Peers wait beyond it, so
+/// that the number of events does not decide how much memory large blocks take.
+pub(crate) const BLOCK_ROOM_KIB: usize = 64 * 1024;
 
 /// One thing that happened.
 pub(crate) enum HubEvent {
@@ -49,10 +53,14 @@ pub(crate) enum HubEvent {
 /// What a peer said that concerns more than itself.
 pub(crate) enum FromPeer {
     Headers(Vec<Header>),
-    Block(Box<Block>),
+    /// A block whose body is the one that its header commits to, and its share of [`BLOCK_ROOM_KIB`].
+    Block(Box<Block>, OwnedSemaphorePermit),
     NotFound(Vec<BlockHash>),
     BlockInventory(Vec<BlockHash>),
-    Addresses { list: Vec<Gossip>, solicited: bool },
+    Addresses {
+        list: Vec<Gossip>,
+        solicited: bool,
+    },
     GetAddr,
     SendHeaders,
 }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::{Block, BlockHash};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -98,6 +98,7 @@ pub(crate) struct Hub {
     writer: ChainWriter,
     failed: bool,
     announced: BlockHash,
+    block_room: Arc<Semaphore>,
     sync: sync::SyncState,
     /// The address book on its way to the disk.
     saving: Option<JoinHandle<()>>,
@@ -169,6 +170,7 @@ impl Hub {
             writer: parts.writer,
             failed: false,
             announced,
+            block_room: Arc::new(Semaphore::new(event::BLOCK_ROOM_KIB)),
             sync: sync::SyncState::default(),
             saving: None,
             seeds: Vec::new(),
@@ -271,7 +273,7 @@ impl Hub {
         }
         match event {
             FromPeer::Headers(headers) => self.on_headers(id, &headers),
-            FromPeer::Block(block) => self.on_block(id, *block),
+            FromPeer::Block(block, _room) => self.on_block(id, *block),
             FromPeer::NotFound(hashes) => {
                 for hash in hashes {
                     self.blocks.on_not_found(id, hash, Instant::now());
@@ -311,6 +313,7 @@ impl Hub {
             id,
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
+            block_room: Arc::clone(&self.block_room),
             stats: Arc::clone(&stats),
             outbox: outbox.clone(),
             stop: stop.clone(),

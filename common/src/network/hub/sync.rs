@@ -39,6 +39,9 @@ const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 /// messages a minute that a peer takes unasked. The newest tip is told when it is over.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A header in a `headers` message: 80 bytes and an empty count of transactions.
+const HEADER_ENTRY_BYTES: usize = 81;
+
 /// What synchronisation remembers besides the two machines.
 #[derive(Debug, Default)]
 pub(super) struct SyncState {
@@ -61,10 +64,14 @@ impl Hub {
                     peer.height = peer.height.max(accepted.last.height);
                 }
                 self.peer_showed(id, accepted.last.hash);
-                self.headers
+                let answered = self
+                    .headers
                     .on_answer(id, headers.len(), Some(accepted.last));
                 if accepted.new > 0 {
                     self.metrics.headers_accepted(accepted.new);
+                    if !answered {
+                        self.refund_announcement(id, headers.len());
+                    }
                 }
             }
             // An announcement. If an answer is under way as well, this has overtaken it.
@@ -77,6 +84,14 @@ impl Hub {
                     debug!(peer = id, %error, "headers not taken");
                 }
             }
+        }
+    }
+
+    /// New valid headers cost work to make: telling them unasked is a service, not a flood.
+    fn refund_announcement(&self, id: PeerId, headers: usize) {
+        if let Some(peer) = self.peers.get(&id) {
+            let outbox = &peer.handle.outbox;
+            outbox.with_ledger(|ledger| ledger.refund(headers * HEADER_ENTRY_BYTES));
         }
     }
 

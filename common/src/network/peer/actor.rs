@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bitcoin::Block;
 use bitcoin::consensus::deserialize;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -31,6 +32,10 @@ const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
 
 /// Longest that one message may take to leave; a peer that reads slower holds our memory for nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Blocks up to this size are checked where they arrive, in well under a millisecond; larger ones on a
+/// thread that may block. Bytes.
+const CHECKED_IN_PLACE: usize = 64 * 1024;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub(crate) struct Actor {
     pub(crate) id: PeerId,
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
+    /// In KiB, what blocks on their way to the hub may take; shared by all peers.
+    pub(crate) block_room: Arc<Semaphore>,
     pub(crate) stats: Arc<PeerStats>,
     pub(crate) outbox: Outbox,
     pub(crate) stop: CancellationToken,
@@ -178,7 +185,7 @@ impl Actor {
             NetworkMessage::GetHeaders(request) => return self.serve_headers(&request).await,
             NetworkMessage::GetData(items) => return self.serve_data(items).await,
             NetworkMessage::Headers(headers) => FromPeer::Headers(headers),
-            NetworkMessage::Block(block) => FromPeer::Block(Box::new(block)),
+            NetworkMessage::Block(block) => self.take_block(block).await?,
             NetworkMessage::NotFound(items) => {
                 FromPeer::NotFound(items.iter().filter_map(block_hash).collect())
             }
@@ -210,6 +217,36 @@ impl Actor {
             .send(HubEvent::Peer { id: self.id, event })
             .await
             .map_err(|_| Gone::because("the node stops"))
+    }
+
+    /// Checks a block before it may wait for its parents, so that nobody fills that room with bodies that
+    /// their headers do not commit to. A true body that breaks a rule is passed on: the chain condemns its
+    /// header then, and the hub the peer.
+    async fn take_block(&self, block: Block) -> Result<FromPeer, Gone> {
+        let chain = Arc::clone(&self.local.chain);
+        let size = block.total_size();
+        let check = move || (chain.check_block(&block), block);
+        let (checked, block) = if size <= CHECKED_IN_PLACE {
+            check()
+        } else {
+            tokio::task::spawn_blocking(check)
+                .await
+                .map_err(|_| Gone::because("the node stops"))?
+        };
+        if let Err(error) = checked
+            && error.is_peer_fault()
+            && !error.condemns_header()
+        {
+            return Err(Gone {
+                reason: error.to_string(),
+                offence: Some(Offence::InvalidBlock),
+            });
+        }
+        // A block is far below what the semaphore has in all.
+        let kib = u32::try_from(size / 1024 + 1).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.block_room).acquire_many_owned(kib).await;
+        let room = room.map_err(|_| Gone::because("the node stops"))?;
+        Ok(FromPeer::Block(Box::new(block), room))
     }
 
     fn reply(&self, message: NetworkMessage) -> Result<(), Gone> {

@@ -113,6 +113,13 @@ impl Ledger {
         }
     }
 
+    /// Takes back the charge for a message of about `bytes` that turned out to be useful.
+    pub fn refund(&mut self, bytes: usize) {
+        self.messages.give(1.0);
+        self.bytes.give(bytes as f64);
+        self.strikes = 0;
+    }
+
     fn use_credit(&mut self, message: &NetworkMessage) -> bool {
         let mut less = |credits: fn(&mut Self) -> &mut usize| {
             let credits = credits(self);
@@ -182,6 +189,10 @@ impl Bucket {
             tokens: per_minute,
             updated: now,
         }
+    }
+
+    fn give(&mut self, amount: f64) {
+        self.tokens = (self.tokens + amount).min(self.per_minute);
     }
 
     /// Takes `cost`, and says how long to wait until the debt is paid.
@@ -288,6 +299,24 @@ mod tests {
         assert_ne!(
             ledger.received(&NetworkMessage::Pong(5), 32, now),
             Charge::Solicited
+        );
+    }
+
+    #[test]
+    fn what_is_refunded_does_not_count() {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(LIMITS, now);
+        let headers = NetworkMessage::Headers(Vec::new());
+        for _ in 0..1_000 {
+            assert_eq!(ledger.received(&headers, 106, now), Charge::Allowed);
+            ledger.refund(106);
+        }
+        for _ in 0..100 {
+            assert_eq!(ledger.received(&headers, 106, now), Charge::Allowed);
+        }
+        assert!(
+            matches!(ledger.received(&headers, 106, now), Charge::Throttle(_)),
+            "refunds give no more than the limit"
         );
     }
 
