@@ -89,7 +89,9 @@ impl Crawler {
             None => None,
             Some(addr) => {
                 let shell = http::shell(metrics.registry.clone(), health.clone());
-                let pages = dashboard::router(&config.spec, reader.clone(), shown);
+                // Connections of its own, so that a crowd of visitors never makes the crawl wait.
+                let visitors = StoreReader::open(&config.store_path()).await?;
+                let pages = dashboard::router(&config.spec, visitors, shown);
                 Some(HttpServer::bind(addr, shell.merge(pages)).await?)
             }
         };

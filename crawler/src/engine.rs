@@ -4,7 +4,7 @@
 //! back through the join set. It sleeps until the next address is due, a visit ends, or something comes in:
 //! it never spins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +110,10 @@ pub(crate) struct Engine {
     visits: JoinSet<Finished>,
     /// Key of the jitter: nobody else can foresee our visits.
     key: [u8; 16],
+    /// Requests that were taken up but are still in the store, so that none is taken twice.
+    taken: HashSet<SocketAddr>,
+    /// Whether anything answered in this run: then what an earlier run said of our own network is over.
+    connected: bool,
     mode: Mode,
     totals: Totals,
 }
@@ -135,6 +139,8 @@ impl Engine {
             last_dial: Instant::now(),
             visits: JoinSet::new(),
             key: rand::random(),
+            taken: HashSet::new(),
+            connected: false,
             mode,
             totals: Totals {
                 started_at: unix_now(),
@@ -212,7 +218,8 @@ impl Engine {
         let due = if self.mode == Mode::Once {
             self.totals.started_at
         } else {
-            stored.next_due
+            // Later than any rule says only when our clock was wrong as it was written.
+            stored.next_due.min(self.latest_due())
         };
         Entry {
             failures: stored.failures,
@@ -220,6 +227,13 @@ impl Engine {
             class,
             ..Entry::new(due)
         }
+    }
+
+    /// The latest next visit that the schedule can give now.
+    fn latest_due(&self) -> i64 {
+        let schedule = &self.config.settings.schedule;
+        let longest = schedule.backoff_cap_secs.max(schedule.good_max_secs);
+        unix_now().saturating_add(i64::from(longest))
     }
 
     /// Starts all visits that are due and allowed; returns how long nothing more can start.
@@ -279,6 +293,10 @@ impl Engine {
         let ruling = self.weather.observe(finished, outcome, was_good, at);
         if let Some(down) = ruling.change {
             self.weather_changed(down, at).await?;
+        }
+        if !self.connected && (outcome.was_connected() || outcome == Outcome::Refused) {
+            self.connected = true;
+            self.store.write(Write::Frozen(None)).await?;
         }
         for finished in ruling.count {
             self.settle(finished).await?;
@@ -473,9 +491,19 @@ impl Engine {
         for finished in self.weather.release(unix_now()) {
             self.settle(finished).await?;
         }
-        for addr in self.reader.visit_requests(REQUESTS).await? {
+        let requests = match self.reader.visit_requests(REQUESTS).await {
+            Ok(requests) => requests,
+            // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
+            Err(error) => {
+                tracing::warn!(%error, "requests for visits could not be read");
+                return Ok(());
+            }
+        };
+        let before = std::mem::take(&mut self.taken);
+        for addr in requests {
+            self.taken.insert(addr);
             self.store.write(Write::VisitTaken(addr)).await?;
-            if self.may_dial(addr) {
+            if self.may_dial(addr) && !before.contains(&addr) {
                 self.sight(addr, "manual", unix_now()).await?;
                 self.frontier.visit_now(addr, unix_now());
             }
@@ -504,3 +532,6 @@ impl Engine {
         Ok(self.totals)
     }
 }
+
+#[cfg(test)]
+mod tests;

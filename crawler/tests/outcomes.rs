@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain::genesis::mine_genesis;
@@ -275,4 +276,50 @@ async fn a_chain_of_many_messages_is_downloaded_and_proved() {
     assert_eq!(outcome(&reader, addr).await, (Outcome::Ok, Stage::Done));
     let detail = reader.peer(addr).await.unwrap().unwrap();
     assert_eq!(detail.facts.proved_height, Some(4_500));
+}
+
+#[tokio::test]
+async fn peers_that_feed_headers_slowly_do_not_make_an_honest_one_fail() {
+    let chain = mined(&devnet(), 4_500, 1);
+    let paced = |first, then| Behaviour::Paced {
+        chain: Arc::clone(&chain),
+        first: Duration::from_millis(first),
+        then: Duration::from_millis(then),
+    };
+    let mut seeds = Vec::new();
+    for host in 1..=6 {
+        seeds.push(peer(host, paced(0, 1_200)).await);
+    }
+    let honest = peer(7, paced(300, 0)).await;
+    seeds.push(honest);
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &seeds);
+    config.settings.limits.chain_ms = 4_000;
+    let crawler = Crawler::bind(config).await.unwrap();
+    let path = crawler.store_path();
+    crawler.once(CancellationToken::new()).await.unwrap();
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(outcome(&reader, honest).await.0, Outcome::Ok);
+}
+
+#[tokio::test]
+async fn one_peer_ahead_of_all_does_not_put_them_behind() {
+    let spec = devnet();
+    let honest = |tells| Behaviour::Honest {
+        chain: mined(&spec, 100, 1),
+        tells,
+    };
+    let second = peer(2, honest(Vec::new())).await;
+    let ahead = Behaviour::Honest {
+        chain: mined(&spec, 150, 1),
+        tells: vec![second],
+    };
+    let ahead = peer(3, ahead).await;
+    let first = peer(1, honest(vec![ahead])).await;
+    let (_dir, reader) = crawl(&[first]).await;
+    for addr in [first, ahead, second] {
+        assert_eq!(outcome(&reader, addr).await.0, Outcome::Ok, "{addr}");
+    }
+    let good = reader.good_peers(i64::from(u32::MAX)).await.unwrap();
+    assert_eq!(good.peers.len(), 3);
 }

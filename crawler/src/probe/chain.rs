@@ -5,7 +5,7 @@
 //! honest one always has something to show; the answer must continue from there with valid work. What
 //! is new in it moves the crawler's own chain forward, so proving and synchronising are one thing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
@@ -16,6 +16,7 @@ use quantumcoin::chain::BlockRef;
 use quantumcoin::network::protocol::headers::HEADERS_PER_MESSAGE;
 use quantumcoin::reachability::Outcome;
 use quantumcoin::transport::Stream;
+use tokio::time::timeout;
 
 use super::conversation::Conversation;
 use super::failure::Failure;
@@ -24,6 +25,11 @@ use super::{Prober, unix_now};
 /// How far below the top the question starts, in blocks. Deeper than the reorganisations that honest
 /// networks see, so peers that disagree about the last blocks still agree there.
 const PROOF_DEPTH: u32 = 8;
+
+/// Longest wait for another visit's download. Well below the time limit of the whole proof, so that a peer
+/// that feeds us slowly can't make all others fail; each then downloads on its own, from where the crawler's
+/// chain has come to meanwhile.
+const TURN: Duration = Duration::from_secs(20);
 
 impl Prober {
     /// Lets the peer show headers up to the height that it claims. Returns the height shown.
@@ -79,13 +85,15 @@ impl Prober {
         Ok(shown)
     }
 
-    /// Downloads the rest of a long chain; one visit at a time, so that a crowd does not fetch it many times.
+    /// Downloads the rest of a long chain; one visit at a time as long as that is quick, so that a crowd does
+    /// not fetch it many times.
     async fn sync<S: Stream>(
         &self,
         talk: &mut Conversation<S>,
         claimed: u32,
     ) -> Result<u32, Failure> {
-        let _turn = self.syncing.lock().await;
+        let turn = TURN.min(self.limits.chain / 4);
+        let _turn = timeout(turn, self.syncing.lock()).await.ok();
         let start = Instant::now();
         let mut last: Option<BlockRef> = None;
         // An honest peer needs no more messages than its height fills, give or take new blocks.

@@ -5,6 +5,7 @@
 //! | this file | the stages in order; exactly one [`Outcome`] for each visit |
 //! | `conversation` | messages with deadlines over the secured connection |
 //! | `chain` | proof that the peer holds our chain, by headers |
+//! | `heights` | the height that most peers have shown, against which a peer is behind |
 //! | `failure` | which error of which stage is which outcome |
 //!
 //! The version handshake is the node's own state machine; the crawler drives it with its own deadlines.
@@ -12,6 +13,7 @@
 mod chain;
 mod conversation;
 mod failure;
+mod heights;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use tokio::time::timeout;
 
 use self::conversation::Conversation;
 use self::failure::Failure;
+use self::heights::Heights;
 use crate::config::CrawlerConfig;
 
 /// Visits peers. One for the whole crawler.
@@ -45,6 +48,7 @@ pub struct Prober {
     chain: Arc<Blockchain>,
     /// Held by the one visit that downloads many headers, so that not all visits download them.
     syncing: Mutex<()>,
+    heights: Heights,
     limits: Limits,
     user_agent: String,
     /// How we would meet ourselves.
@@ -88,6 +92,7 @@ impl Prober {
             endpoint: Endpoint::new(&config.spec, identity),
             chain: Arc::new(Blockchain::in_memory(Arc::clone(&config.spec))),
             syncing: Mutex::new(()),
+            heights: Heights::default(),
             limits: Limits {
                 connect: config.connect_timeout(),
                 secure: config.secure_timeout(),
@@ -139,7 +144,7 @@ impl Prober {
             .await
             .map_err(|_| Failure::too_slow("the chain proof"))?;
         visit.observed.proved_height = Some(proof?);
-        self.check_lag(visit)?;
+        self.check_lag(addr, visit)?;
         if want_addresses {
             visit.stage = Stage::Addresses;
             visit.told = talk
@@ -244,11 +249,11 @@ impl Prober {
     }
 
     /// On our chain, but so far behind that it helps nobody?
-    fn check_lag(&self, visit: &Visit) -> Result<(), Failure> {
+    fn check_lag(&self, addr: SocketAddr, visit: &Visit) -> Result<(), Failure> {
         let proved = visit.observed.proved_height.unwrap_or(0);
-        let best = self.height();
-        if proved.saturating_add(self.max_lag) < best {
-            let detail = format!("at height {proved}, the network is at {best}");
+        let usual = self.heights.note(addr, proved);
+        if proved.saturating_add(self.max_lag) < usual {
+            let detail = format!("at height {proved}, most peers are at {usual}");
             return Err(Failure::new(Outcome::Behind, detail));
         }
         Ok(())

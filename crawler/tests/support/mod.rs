@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitcoin::ScriptBuf;
 use bitcoin::p2p::message::NetworkMessage;
@@ -54,6 +55,12 @@ pub(crate) enum Behaviour {
     AnnouncesOnly { chain: Arc<Blockchain> },
     /// Claims this height whatever it has.
     Claims { chain: Arc<Blockchain>, height: i32 },
+    /// Lets the crawler wait for its headers: so long for the first message, so long for each further one.
+    Paced {
+        chain: Arc<Blockchain>,
+        first: Duration,
+        then: Duration,
+    },
     /// Speaks this protocol version.
     Old {
         chain: Arc<Blockchain>,
@@ -170,6 +177,7 @@ where
     R: tokio::io::AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
 {
+    let (mut pause, mut then) = (Duration::ZERO, Duration::ZERO);
     let (chain, tells, height, agent, version) = match behaviour {
         Behaviour::Mirror => {
             let theirs = reader.read().await?;
@@ -189,6 +197,14 @@ where
         Behaviour::Named { chain, agent } => (chain, Some(Vec::new()), None, Some(agent), None),
         Behaviour::AnnouncesOnly { chain } => (chain, None, None, None, None),
         Behaviour::Claims { chain, height } => (chain, None, Some(height), None, None),
+        Behaviour::Paced {
+            chain,
+            first,
+            then: later,
+        } => {
+            (pause, then) = (first, later);
+            (chain, Some(Vec::new()), None, None, None)
+        }
         Behaviour::Old { chain, version } => (chain, None, None, None, Some(version)),
         _ => unreachable!("served before"),
     };
@@ -232,6 +248,7 @@ where
         match reader.read().await? {
             NetworkMessage::Ping(n) => writer.write(&NetworkMessage::Pong(n)).await?,
             NetworkMessage::GetHeaders(ask) => {
+                tokio::time::sleep(std::mem::replace(&mut pause, then)).await;
                 let headers = chain.headers_after(&ask.locator_hashes, ask.stop_hash, 2_000);
                 writer.write(&NetworkMessage::Headers(headers)).await?
             }

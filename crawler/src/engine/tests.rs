@@ -1,0 +1,114 @@
+use std::path::Path;
+
+use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::service::health::Health;
+use quantumcoin::store::StoreOptions;
+use quantumcoin::transport::Identity;
+use tempfile::TempDir;
+
+use super::*;
+
+async fn engine(dir: &Path) -> Engine {
+    let spec = Arc::new(ChainSpec::devnet());
+    let config = CrawlerConfig::new(Arc::clone(&spec), dir);
+    let options = StoreOptions {
+        network: spec.network.clone(),
+        genesis: spec.genesis_hash().to_string(),
+        policy: config.good_policy(),
+    };
+    let store = Store::open(&config.store_path(), options).await.unwrap();
+    let identity = Arc::new(Identity::generate().unwrap());
+    let parts = Parts {
+        reader: StoreReader::open(&config.store_path()).await.unwrap(),
+        store: Arc::new(store),
+        prober: Arc::new(Prober::new(&config, identity, 1)),
+        metrics: CrawlMetrics::new().unwrap(),
+        check: Health::new().check("crawl"),
+        config,
+    };
+    Engine::new(parts, Mode::Run)
+}
+
+fn addr(n: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 9, n], 8333))
+}
+
+fn finished(outcome: Outcome) -> Finished {
+    Finished {
+        addr: addr(1),
+        entry: Entry::new(0),
+        probe: Probe {
+            outcome,
+            stage: quantumcoin::reachability::Stage::Done,
+            duration: Duration::ZERO,
+            observed: quantumcoin::store::Observation::default(),
+            told: Vec::new(),
+            detail: String::new(),
+        },
+        at: unix_now(),
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_be_read_does_not_end_the_crawl() {
+    let dir = TempDir::new().unwrap();
+    let mut engine = engine(dir.path()).await;
+    engine.reader.close().await;
+    assert!(engine.reader.visit_requests(1).await.is_err());
+    engine.tick().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_the_disk_keeps_is_taken_once() {
+    let dir = TempDir::new().unwrap();
+    let mut engine = engine(dir.path()).await;
+    let request = Write::RequestVisit(addr(1), 1);
+    engine.store.write(request).await.unwrap();
+    engine.store.flush().await.unwrap();
+    engine.tick().await.unwrap();
+    let (visited, entry) = engine.frontier.pop_due(unix_now()).unwrap();
+    assert_eq!(visited, addr(1));
+    let later = Entry {
+        due: NEVER,
+        ..entry
+    };
+    engine.frontier.finish(visited, later);
+    // The writer commits within a second; until then the request is still there.
+    if !engine.reader.visit_requests(1).await.unwrap().is_empty() {
+        engine.tick().await.unwrap();
+        assert_eq!(engine.frontier.pop_due(unix_now()), None);
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_runs_outage_ends_with_the_first_answer() {
+    let dir = TempDir::new().unwrap();
+    let mut engine = engine(dir.path()).await;
+    engine.store.write(Write::Frozen(Some(1))).await.unwrap();
+    engine
+        .finished(finished(Outcome::TimeoutConnect))
+        .await
+        .unwrap();
+    engine.store.flush().await.unwrap();
+    assert!(engine.reader.good_peers(unix_now()).await.unwrap().stale);
+    engine.finished(finished(Outcome::Ok)).await.unwrap();
+    engine.store.flush().await.unwrap();
+    assert!(!engine.reader.good_peers(unix_now()).await.unwrap().stale);
+}
+
+#[tokio::test]
+async fn a_visit_that_a_wrong_clock_put_off_for_years_comes_at_the_usual_time() {
+    let dir = TempDir::new().unwrap();
+    let engine = engine(dir.path()).await;
+    let stored = StoredAddress {
+        addr: addr(1),
+        next_due: unix_now() + 10 * 365 * 86_400,
+        failures: 0,
+        tried: true,
+        last_ok_at: Some(1),
+        last_ok: true,
+    };
+    let schedule = engine.config.settings.schedule;
+    let longest = schedule.backoff_cap_secs.max(schedule.good_max_secs);
+    assert!(engine.entry_of(&stored).due <= unix_now() + i64::from(longest));
+}
