@@ -28,6 +28,10 @@ const MAX_QUERY: usize = 4096;
 /// connections ask again within a few seconds.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 
+/// The same while half of all places are taken (RFC 7766, 6.2.3 lets a server close idle connections early
+/// when short of resources): clients that hold places without asking lose them soon.
+const IDLE_CROWDED: Duration = Duration::from_secs(2);
+
 /// How long a client may take to accept a response.
 const SEND: Duration = Duration::from_secs(5);
 
@@ -63,7 +67,7 @@ pub(super) async fn serve(
                 };
                 let (handler, stop) = (Arc::clone(&handler), stop.clone());
                 connections.spawn(async move {
-                    if let Err(error) = converse(stream, client, &handler, &stop).await {
+                    if let Err(error) = converse(stream, client, &handler, &place, &stop).await {
                         tracing::debug!(%error, "DNS connection ended early");
                     }
                     drop(place);
@@ -83,13 +87,14 @@ async fn converse(
     mut stream: TcpStream,
     client: SocketAddr,
     handler: &Handler,
+    place: &Place,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut query = Vec::new();
     loop {
         let read = tokio::select! {
-            read = timeout(IDLE, read_message(&mut stream, &mut query)) => read,
+            read = timeout(place.patience(), read_message(&mut stream, &mut query)) => read,
             () = stop.cancelled() => return Ok(()),
         };
         match read {
@@ -139,6 +144,18 @@ pub(super) struct Limits {
 pub(super) struct Place {
     network: Network,
     limits: Limits,
+}
+
+impl Place {
+    /// How long this connection may wait for its next query.
+    fn patience(&self) -> Duration {
+        let total: usize = self.limits.lock().values().sum();
+        if total > MAX_CONNECTIONS / 2 {
+            IDLE_CROWDED
+        } else {
+            IDLE
+        }
+    }
 }
 
 /// The network of a client: /24 or /56, the sizes that one customer gets.
@@ -223,6 +240,19 @@ mod tests {
             limits.lock().len() <= 1,
             "nothing is kept for clients that left"
         );
+    }
+
+    #[test]
+    fn a_crowd_shortens_the_wait() {
+        let limits = Limits::default();
+        let first = limits.take(IpAddr::from([10, 0, 0, 1])).unwrap();
+        assert_eq!(first.patience(), IDLE);
+        let mut crowd: Vec<Place> = (0..MAX_CONNECTIONS / 2)
+            .filter_map(|n| limits.take(IpAddr::from([10, 1, n as u8, 1])))
+            .collect();
+        assert_eq!(first.patience(), IDLE_CROWDED);
+        crowd.pop();
+        assert_eq!(first.patience(), IDLE);
     }
 
     #[test]
