@@ -96,12 +96,24 @@ impl Node {
         &self.chain
     }
 
+    /// Starts to talk to peers; [`Self::run`] does it too. For those who wait for the synchronisation while
+    /// the node runs: what they wait for must have begun.
+    ///
+    /// # Errors
+    /// When the network can't be started.
+    pub async fn start(&self) -> Result<(), NodeError> {
+        match self.network.start().await {
+            Ok(()) | Err(NetworkError::AlreadyStarted) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Runs until `stop` is cancelled, then closes everything within 5 s.
     ///
     /// # Errors
     /// When the network can't be started.
     pub async fn run(self, stop: CancellationToken) -> Result<(), NodeError> {
-        self.network.start().await?;
+        self.start().await?;
         let sync = self.health.check("sync");
         let storage = self.health.vital("storage");
         let watch = watch_health(Arc::clone(&self.network), sync, storage);

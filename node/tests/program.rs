@@ -314,3 +314,23 @@ fn wait_for_height(http: SocketAddr, height: u32) {
         assert!(start.elapsed() < PATIENCE, "stuck at {tip}");
     }
 }
+
+#[test]
+fn it_may_end_after_the_first_synchronisation() {
+    let miner_dir = tempfile::tempdir().unwrap();
+    let miner = Running::start(command(miner_dir.path()).args(["--mine-every", "0.01"]));
+    let (peer, http) = miner.addresses();
+    wait_for_height(http, 20);
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path())
+        .args(["--exit-when-synced", "--connect", &peer.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.starts_with("synced: block "), "{said}");
+}

@@ -121,6 +121,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         return Ok(node.run(stop).await?);
     }
     let network = std::sync::Arc::clone(node.network());
+    node.start().await?;
     let running = tokio::spawn(node.run(stop.clone()));
     let report = network.sync_from_zero().await;
     stop.cancel();
