@@ -232,12 +232,19 @@ async fn follow(
         if now.failed || (journey.synced.is_some() && !wants_peers) {
             return journey;
         }
-        let left = options.patience.saturating_sub(elapsed);
+        let end = if journey.synced.is_some() {
+            options.limits.four_peers
+        } else {
+            options.patience
+        };
+        let left = end.min(options.patience).saturating_sub(elapsed);
         if left.is_zero() || !matches!(timeout(left, progress.changed()).await, Ok(Ok(()))) {
-            journey.error = Some(format!(
-                "patience ended before a tip at block {} or above was verified",
-                options.min_height
-            ));
+            if journey.synced.is_none() {
+                journey.error = Some(format!(
+                    "patience ended before a tip at block {} or above was verified",
+                    options.min_height
+                ));
+            }
             return journey;
         }
     }
