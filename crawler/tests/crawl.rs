@@ -153,22 +153,8 @@ async fn real_nodes_are_found_and_good() {
 #[tokio::test]
 async fn a_running_crawler_visits_again_takes_requests_and_stops() {
     let chain = mined(&devnet(), 10, 1);
-    let known = peer(
-        1,
-        Behaviour::Honest {
-            chain: chain.clone(),
-            tells: Vec::new(),
-        },
-    )
-    .await;
-    let added = peer(
-        2,
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let known = peer(1, honest(chain.clone())).await;
+    let added = peer(2, honest(chain)).await;
     let dir = TempDir::new().unwrap();
     let mut config = config(&devnet(), dir.path(), &[known]);
     config.settings.schedule.good_min_secs = 1;
@@ -332,14 +318,7 @@ async fn a_hostile_user_agent_stays_text() {
 #[tokio::test]
 async fn live_updates_are_streamed() {
     let chain = mined(&devnet(), 3, 1);
-    let addr = peer(
-        1,
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let addr = peer(1, honest(chain)).await;
     let dir = TempDir::new().unwrap();
     let mut config = config(&devnet(), dir.path(), &[addr]);
     config.http = Some("127.0.0.1:0".parse().unwrap());

@@ -59,14 +59,7 @@ async fn ends(behaviour: Behaviour, expected: (Outcome, Stage)) {
 #[tokio::test]
 async fn an_honest_peer_is_good_after_one_visit() {
     let chain = mined(&devnet(), 30, 1);
-    ends(
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-        (Outcome::Ok, Stage::Done),
-    )
-    .await;
+    ends(honest(chain), (Outcome::Ok, Stage::Done)).await;
 }
 
 #[tokio::test]
@@ -82,14 +75,7 @@ async fn a_peer_without_addresses_is_no_failure() {
 #[tokio::test]
 async fn a_network_without_blocks_can_start() {
     let chain = mined(&devnet(), 0, 1);
-    ends(
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-        (Outcome::Ok, Stage::Done),
-    )
-    .await;
+    ends(honest(chain), (Outcome::Ok, Stage::Done)).await;
 }
 
 #[tokio::test]
@@ -193,28 +179,14 @@ fn foreign_chain(blocks: u32) -> Arc<Blockchain> {
 #[tokio::test]
 async fn another_chain_of_the_same_network() {
     let chain = foreign_chain(30);
-    ends(
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-        (Outcome::WrongChain, Stage::Chain),
-    )
-    .await;
+    ends(honest(chain), (Outcome::WrongChain, Stage::Chain)).await;
 }
 
 #[tokio::test]
 async fn behind_and_forked_peers_beside_good_ones() {
     let spec = devnet();
     let long = mined(&spec, 100, 1);
-    let good = peer(
-        1,
-        Behaviour::Honest {
-            chain: long,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let good = peer(1, honest(long)).await;
     let dir = TempDir::new().unwrap();
     let run = async |seeds: &[SocketAddr]| {
         let crawler = Crawler::bind(config(&spec, dir.path(), seeds))
@@ -226,23 +198,9 @@ async fn behind_and_forked_peers_beside_good_ones() {
     };
     // The crawler must know the height before it can tell who is behind: the good peer tells of the others.
     let late = mined(&spec, 20, 1);
-    let behind = peer(
-        2,
-        Behaviour::Honest {
-            chain: late,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let behind = peer(2, honest(late)).await;
     let fork = mined(&spec, 95, 2);
-    let forked = peer(
-        3,
-        Behaviour::Honest {
-            chain: fork,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let forked = peer(3, honest(fork)).await;
     let tells = vec![behind, forked];
     let guide = mined(&spec, 100, 1);
     let guide = peer(
@@ -264,14 +222,7 @@ async fn behind_and_forked_peers_beside_good_ones() {
 #[tokio::test]
 async fn a_chain_of_many_messages_is_downloaded_and_proved() {
     let chain = mined(&devnet(), 4_500, 1);
-    let addr = peer(
-        1,
-        Behaviour::Honest {
-            chain,
-            tells: Vec::new(),
-        },
-    )
-    .await;
+    let addr = peer(1, honest(chain)).await;
     let (_dir, reader) = crawl(&[addr]).await;
     assert_eq!(outcome(&reader, addr).await, (Outcome::Ok, Stage::Done));
     let detail = reader.peer(addr).await.unwrap().unwrap();

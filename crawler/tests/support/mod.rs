@@ -82,6 +82,14 @@ pub(crate) enum Behaviour {
     OtherNetwork,
 }
 
+/// An honest node that knows no other.
+pub(crate) fn honest(chain: Arc<Blockchain>) -> Behaviour {
+    Behaviour::Honest {
+        chain,
+        tells: Vec::new(),
+    }
+}
+
 /// Starts a peer on its own loopback address; it lives as long as the test's runtime.
 pub(crate) async fn peer(host: u8, behaviour: Behaviour) -> SocketAddr {
     let ip = IpAddr::V4(Ipv4Addr::new(127, 0, 7, host));

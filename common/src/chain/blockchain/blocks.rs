@@ -20,18 +20,11 @@ pub struct Branch {
 }
 
 impl Blockchain {
-    /// Blocks to fetch: those of the best header chain that are not verified yet, lowest first, at most
-    /// `limit`. None until that chain has the network's minimum work.
-    #[must_use]
-    pub fn missing_blocks(&self, limit: usize) -> Vec<BlockRef> {
-        self.missing_blocks_towards(&self.best_header().hash, limit)
-    }
-
     /// Blocks to fetch to get to the header `tip`: those that lead to it and are not verified yet, it
     /// included, lowest first, at most `limit`. None where the header is unknown or invalid, or its chain
     /// has not the network's minimum work.
     #[must_use]
-    pub fn missing_blocks_towards(&self, tip: &BlockHash, limit: usize) -> Vec<BlockRef> {
+    pub fn missing_blocks(&self, tip: &BlockHash, limit: usize) -> Vec<BlockRef> {
         let state = self.read();
         let Some(id) = self.plausible(&state, tip) else {
             return Vec::new();

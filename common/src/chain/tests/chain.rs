@@ -45,7 +45,7 @@ fn six_hundred_blocks_in_two_seconds() {
         );
     }
     assert_eq!(other.tip().height, 0);
-    let missing = other.missing_blocks(1_000);
+    let missing = other.missing_blocks(&other.best_header().hash, 1_000);
     assert_eq!(missing.len(), 600);
     for wanted in missing {
         let bytes = chain.block(&wanted.hash).unwrap().unwrap();
@@ -53,7 +53,11 @@ fn six_hundred_blocks_in_two_seconds() {
         assert_eq!(other.connect_block(&block).unwrap(), wanted);
     }
     assert_eq!(other.tip(), chain.tip());
-    assert!(other.missing_blocks(1).is_empty());
+    assert!(
+        other
+            .missing_blocks(&other.best_header().hash, 1)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn blocks_can_be_fetched_towards_any_header() {
         chain.accept_headers(&headers(part), NOW).unwrap();
     }
     let towards = |tip: &BlockHash| -> Vec<BlockHash> {
-        let missing = chain.missing_blocks_towards(tip, 100);
+        let missing = chain.missing_blocks(tip, 100);
         missing.iter().map(|b| b.hash).collect()
     };
     let hashes =
@@ -134,7 +138,7 @@ fn blocks_can_be_fetched_towards_any_header() {
         towards(&left_tip.hash),
         hashes(&[&common[..], &short[..]].concat())
     );
-    assert_eq!(chain.missing_blocks_towards(&left_tip.hash, 2).len(), 2);
+    assert_eq!(chain.missing_blocks(&left_tip.hash, 2).len(), 2);
     assert_eq!(towards(&common[1].block_hash()), hashes(&common[..2]));
     assert_eq!(chain.fork_height(&left_tip.hash, &right_tip.hash), Some(3));
     assert_eq!(chain.fork_height(&right_tip.hash, &left_tip.hash), Some(3));
@@ -159,7 +163,7 @@ fn blocks_can_be_fetched_towards_any_header() {
     assert_eq!(branch.first_missing.hash, long[0].block_hash());
     assert_eq!(Some(branch.work), chain.header_work(&right_tip.hash));
     assert_eq!(towards(&right_tip.hash), hashes(&long));
-    assert_eq!(chain.missing_blocks_towards(&BlockHash::all_zeros(), 1), []);
+    assert_eq!(chain.missing_blocks(&BlockHash::all_zeros(), 1), []);
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn headers_lead_and_blocks_follow() {
     chain.connect_block(&blocks[0]).unwrap();
     assert_eq!(
         chain
-            .missing_blocks(3)
+            .missing_blocks(&chain.best_header().hash, 3)
             .iter()
             .map(|b| b.height)
             .collect::<Vec<_>>(),
@@ -403,9 +407,13 @@ fn blocks_are_fetched_once_the_minimum_work_is_there() {
     let chain = Blockchain::in_memory(std::sync::Arc::new(spec));
     let blocks = grow(&devnet(), 9, 1);
     chain.accept_headers(&headers(&blocks[..8]), NOW).unwrap();
-    assert!(chain.missing_blocks(10).is_empty());
+    assert!(
+        chain
+            .missing_blocks(&chain.best_header().hash, 10)
+            .is_empty()
+    );
     chain.accept_headers(&headers(&blocks[8..]), NOW).unwrap();
-    assert_eq!(chain.missing_blocks(10).len(), 9);
+    assert_eq!(chain.missing_blocks(&chain.best_header().hash, 10).len(), 9);
 }
 
 #[test]

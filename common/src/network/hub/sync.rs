@@ -173,7 +173,7 @@ impl Hub {
         self.sync.retarget = false;
         let chain = &self.local.chain;
         let target = self.choose_target().map(|branch| branch.tip);
-        let wanted = target.map(|target| chain.missing_blocks_towards(&target.hash, WINDOW));
+        let wanted = target.map(|target| chain.missing_blocks(&target.hash, WINDOW));
         let wanted = wanted.unwrap_or_default();
         self.sync.beyond = wanted.last().is_some_and(|last| target != Some(*last));
         let peers = &self.peers;
