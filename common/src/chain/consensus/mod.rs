@@ -5,12 +5,13 @@
 
 mod asert;
 mod block;
+mod coin;
 mod header;
 mod merkle;
 mod outputs;
 mod subsidy;
 
-use bitcoin::CompactTarget;
+use bitcoin::{BlockHash, CompactTarget};
 use ruint::aliases::U256;
 
 use crate::chain_spec::{ChainSpec, compact};
@@ -20,6 +21,7 @@ pub use self::block::{
     MAX_COINBASE_SCRIPT_BYTES, MIN_COINBASE_SCRIPT_BYTES, check_block, check_block_at,
 };
 pub(crate) use self::block::{commitment_script, height_script};
+pub use self::coin::Coin;
 pub(crate) use self::header::check_hashed;
 pub use self::header::{HEIGHT_CAP_SLACK, MEDIAN_TIME_SPAN, ParentContext, check_header};
 pub use self::merkle::{MerkleRoot, merkle_root};
@@ -39,6 +41,10 @@ pub struct Rules {
     pub(crate) initial_subsidy: u64,
     pub(crate) halving_interval: u32,
     pub(crate) minimum_work: u128,
+    /// Blocks from a coinbase to the first that may spend it.
+    pub(crate) coinbase_maturity: u32,
+    /// Names the chain in what is signed.
+    pub(crate) genesis_hash: BlockHash,
 }
 
 impl Rules {
@@ -72,6 +78,8 @@ impl Rules {
                 .ok()
                 .and_then(|work| u128::try_from(work).ok())
                 .unwrap_or(u128::MAX),
+            coinbase_maturity: c.coinbase_maturity,
+            genesis_hash: spec.genesis_hash(),
         }
     }
 }
