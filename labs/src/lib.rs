@@ -1,6 +1,11 @@
-//! Laboratories: whole networks on one machine, made of the programs' real code.
+//! Laboratories: whole networks on one machine, made of the programs' real code, and measurements of them.
 //!
-//! [`private_network`] brings up nodes, a crawler and a seeder on loopback; the demonstration
-//! (`cargo run --release --example p2p_network`) shows it to people, and `tests/` breaks it on purpose.
+//! | part | what it is for |
+//! |---|---|
+//! | [`private_network`] | nodes, a crawler and a seeder on loopback; the demonstration shows it to people, `tests/` breaks it on purpose |
+//! | [`bench`] | what the programs cost: time, processor, memory |
+//! | [`cli`] | the program `labs` |
 
+pub mod bench;
+pub mod cli;
 pub mod private_network;

@@ -1,4 +1,5 @@
-//! A CPU miner for devnets: one block at a time, on top of the verified tip.
+//! A CPU miner for devnets: one block at a time, on top of the verified tip; and the parts that it shares
+//! with whoever makes blocks elsewhere, [`assemble`] and [`find_nonce`].
 
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
@@ -6,11 +7,13 @@ use bitcoin::hashes::Hash;
 use bitcoin::script::Builder;
 use bitcoin::{
     Amount, Block, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode,
-    TxOut, Witness, transaction,
+    TxOut, Txid, Witness, transaction,
 };
 use thiserror::Error;
 
-use super::consensus::{commitment_script, height_script, is_allowed_output, subsidy, work_of};
+use super::consensus::{
+    commitment_script, height_script, is_allowed_output, merkle_root, subsidy, work_of,
+};
 use super::{BlockError, Blockchain, HeaderError};
 use crate::chain_spec::compact;
 
@@ -83,15 +86,25 @@ pub fn mine_block(chain: &Blockchain, payout: ScriptBuf, now: u32) -> Result<Blo
         bits,
         nonce: 0,
     };
-    let mut block = assemble(header, height, payout);
+    let mut block = assemble(header, height, payout, Vec::new());
     find_nonce(&mut block.header)?;
     chain.accept_headers(&[block.header], now)?;
     chain.connect_block(&block)?;
     Ok(block)
 }
 
-/// A block with one coinbase: height and an extra push in its script, payout, witness commitment.
-pub(crate) fn assemble(header: Header, height: u32, payout: TxOut) -> Block {
+/// A block of `transactions` behind a coinbase that pays `payout`. `header` gives version, parent, time and
+/// bits; its merkle root is filled in, its nonce is left to [`find_nonce`].
+///
+/// The coinbase's script starts with `height` (BIP34), its last output commits to all witnesses (BIP141).
+/// Nothing is checked: neither the transactions nor whether the coinbase may pay so much.
+#[must_use]
+pub fn assemble(
+    header: Header,
+    height: u32,
+    payout: TxOut,
+    transactions: Vec<Transaction>,
+) -> Block {
     // The push after the height brings the script to the least length of two bytes at heights up to 16.
     let tag = Builder::new().push_slice(b"qtc").into_script();
     let script_sig =
@@ -109,7 +122,7 @@ pub(crate) fn assemble(header: Header, height: u32, payout: TxOut) -> Block {
     };
     let mut block = Block {
         header,
-        txdata: vec![coinbase],
+        txdata: std::iter::once(coinbase).chain(transactions).collect(),
     };
     let commitment = TxOut {
         value: Amount::ZERO,
@@ -117,13 +130,17 @@ pub(crate) fn assemble(header: Header, height: u32, payout: TxOut) -> Block {
     };
     if let Some(coinbase) = block.txdata.first_mut() {
         coinbase.output.push(commitment);
-        block.header.merkle_root = coinbase.compute_txid().to_raw_hash().into();
     }
+    let ids = block.txdata.iter().map(Transaction::compute_txid);
+    block.header.merkle_root = merkle_root(ids.map(Txid::to_raw_hash)).root;
     block
 }
 
 /// Tries nonces from 0 until the header meets its own bits.
-pub(crate) fn find_nonce(header: &mut Header) -> Result<(), MineError> {
+///
+/// # Errors
+/// [`MineError::TooHard`] where the bits are no target, [`MineError::Exhausted`] where no nonce does.
+pub fn find_nonce(header: &mut Header) -> Result<(), MineError> {
     let target = compact::target_of(header.bits).ok_or(MineError::TooHard { bits: header.bits })?;
     for nonce in 0..=u32::MAX {
         header.nonce = nonce;

@@ -4,7 +4,6 @@ mod chain;
 mod crash;
 mod damage;
 mod files;
-mod scale;
 
 use std::sync::Arc;
 

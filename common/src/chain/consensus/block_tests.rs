@@ -25,7 +25,7 @@ fn block_at(height: u32, value: u64) -> Block {
         value: Amount::from_sat(value),
         script_pubkey: p2mldsa_script([5; 32]),
     };
-    let mut block = assemble(header, height, payout);
+    let mut block = assemble(header, height, payout, Vec::new());
     find_nonce(&mut block.header).unwrap();
     block
 }

@@ -1,0 +1,56 @@
+//! Benchmarks. All follow one contract: a full run makes at least five rounds and interleaves what it
+//! compares, so that a busy machine disturbs all sides alike; a figure is a median, shown with its extremes;
+//! what needs clean memory and processor figures runs in a process of its own ([`worker`]).
+//!
+//! | benchmark | what it measures |
+//! |---|---|
+//! | [`headers`] | checking, loading and holding a million headers |
+
+pub mod headers;
+mod machine;
+pub mod report;
+pub mod worker;
+
+use clap::{Args, Subcommand};
+
+use self::report::Report;
+
+/// The benchmarks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bench {
+    /// A million headers: time to check, time to load, memory.
+    Headers,
+}
+
+/// What every benchmark takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct BenchOptions {
+    /// Print one JSON object as the last line instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Less data or fewer rounds: at most 50 seconds.
+    #[arg(long, global = true)]
+    pub quick: bool,
+}
+
+/// Runs one benchmark. What it is doing goes to standard error.
+///
+/// # Errors
+/// Where a part of it fails; figures are never made up.
+pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
+    if cfg!(debug_assertions) {
+        eprintln!("this program was built without --release: the figures mean nothing");
+    }
+    match bench {
+        Bench::Headers => headers::run(options.quick),
+    }
+}
+
+/// Rounds to make.
+fn rounds(quick: bool, quick_rounds: usize) -> usize {
+    if quick {
+        quick_rounds
+    } else {
+        report::FULL_ROUNDS
+    }
+}

@@ -1,0 +1,108 @@
+//! Parts of benchmarks in processes of their own, so that their memory and processor time are theirs alone.
+//!
+//! The benchmark runs its own program again with the hidden command `worker`; the worker prints one JSON
+//! object on one line.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::headers;
+
+/// The parts.
+#[derive(Debug, Subcommand)]
+pub enum Worker {
+    /// Part of `bench headers`.
+    #[command(subcommand)]
+    Headers(headers::Part),
+}
+
+impl Worker {
+    /// Does one part and prints what it found.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Headers(part) => tell(&part.run()?),
+        }
+    }
+}
+
+/// Prints a worker's result for the benchmark that started it.
+pub(super) fn tell(result: &Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{result}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Runs `labs worker` with these arguments to its end and gives what it found.
+pub(super) fn run(arguments: &[&str]) -> anyhow::Result<Value> {
+    let mut running = Running::start(arguments)?;
+    let result = running.result()?;
+    running.wait()?;
+    Ok(result)
+}
+
+/// A worker that goes on after it has told its result, until its standard input ends.
+pub(super) struct Running {
+    child: Child,
+    what: String,
+}
+
+impl Running {
+    pub(super) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        let what = arguments.join(" ");
+        let child = Command::new(std::env::current_exe()?)
+            .arg("worker")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("can't start the worker {what}"))?;
+        Ok(Self { child, what })
+    }
+
+    /// Waits for the line with the result.
+    pub(super) fn result(&mut self) -> anyhow::Result<Value> {
+        let stdout = self
+            .child
+            .stdout
+            .as_mut()
+            .context("a worker's output is read by its starter")?;
+        let mut line = String::new();
+        BufReader::new(stdout.take(MAX_RESULT)).read_line(&mut line)?;
+        serde_json::from_str(&line).with_context(|| format!("the worker {} failed", self.what))
+    }
+
+    /// Ends its standard input and waits for its end.
+    pub(super) fn wait(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the worker {}: {status}", self.what);
+        Ok(())
+    }
+}
+
+/// Longest result, in bytes: a line of a few figures or addresses.
+const MAX_RESULT: u64 = 64 << 10;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A number of a worker's result.
+pub(super) fn number(result: &Value, key: &str) -> anyhow::Result<f64> {
+    result
+        .get(key)
+        .and_then(Value::as_f64)
+        .with_context(|| format!("a worker told no {key}; this benchmark needs Linux"))
+}
