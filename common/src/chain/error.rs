@@ -3,11 +3,15 @@
 //! Each error knows whether the peer that sent the data is to blame ([`HeaderError::is_peer_fault`] and its
 //! kin): our own disk, our clock and our missing data are nobody else's fault.
 
+mod transaction;
+
 use std::io;
 use std::path::PathBuf;
 
-use bitcoin::{BlockHash, CompactTarget, TxMerkleNode};
+use bitcoin::{BlockHash, CompactTarget, TxMerkleNode, Txid};
 use thiserror::Error;
+
+pub use self::transaction::TransactionError;
 
 /// Why headers were refused.
 #[derive(Debug, Error)]
@@ -231,6 +235,16 @@ pub enum BlockError {
         paid: u64,
         /// What it may pay, base units.
         allowed: u64,
+    },
+    /// A transaction besides the coinbase breaks a rule.
+    #[error("transaction {index} ({txid}): {source}")]
+    Transaction {
+        /// Its index in the block.
+        index: usize,
+        /// Its id.
+        txid: Txid,
+        /// The rule.
+        source: TransactionError,
     },
     /// The block holds transactions besides its coinbase, which this release does not know how to check.
     #[error("the block has {count} transactions besides its coinbase; this release accepts none")]

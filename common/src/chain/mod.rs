@@ -3,6 +3,8 @@
 //! | part | what it is for |
 //! |---|---|
 //! | [`consensus`] | the rules, pure: work, difficulty, time, merkle root, coinbase, subsidy |
+//! | [`p2mldsa`] | what an output pays to and what unlocks it: program, address, signature hash, keys |
+//! | [`policy`] | which transactions are relayed: narrower than consensus |
 //! | [`Blockchain`] | headers, verified blocks, fork choice; the one owner of both |
 //! | `tree` | the headers in memory, about 130 bytes each, side chains included |
 //! | `store` | append-only files that survive `kill -9`, and say so when they are damaged |
@@ -16,6 +18,8 @@ pub mod consensus;
 mod error;
 pub mod genesis;
 pub mod miner;
+pub mod p2mldsa;
+pub mod policy;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -26,7 +30,7 @@ use bitcoin::BlockHash;
 pub use self::blockchain::{
     Blockchain, Branch, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
 };
-pub use self::error::{BlockError, HeaderError, StoreError};
+pub use self::error::{BlockError, HeaderError, StoreError, TransactionError};
 
 /// A block or header by height and hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

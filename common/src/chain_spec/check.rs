@@ -8,7 +8,10 @@ use std::str::FromStr;
 use bitcoin::{BlockHash, CompactTarget, TxMerkleNode};
 use ruint::aliases::U256;
 
-use super::{ChainSpec, ConsensusSpec, GenesisSpec, NetworkProtocol, compact, genesis};
+use super::{
+    ChainSpec, ConsensusSpec, GenesisSpec, MAX_ADDRESS_PREFIX_BYTES, NetworkProtocol, compact,
+    genesis,
+};
 
 /// A value that breaks a rule.
 #[derive(Debug)]
@@ -61,7 +64,25 @@ fn identity(spec: &ChainSpec) -> Check {
         "decimals",
         || format!("{} decimal places", spec.decimals),
         "use at most 18",
+    )?;
+    ensure(
+        is_address_prefix(&spec.address_prefix),
+        "address_prefix",
+        || format!("{:?} can't start an address", spec.address_prefix),
+        &format!(
+            "use 1 to {MAX_ADDRESS_PREFIX_BYTES} of a-z and 0-9, a letter first; mainnet's is \"qtc\""
+        ),
     )
+}
+
+/// Whether addresses may start with this: letters and digits, lower-case, a letter first. BIP173 allows more,
+/// all of it a source of confusion.
+pub(crate) fn is_address_prefix(prefix: &str) -> bool {
+    (1..=MAX_ADDRESS_PREFIX_BYTES).contains(&prefix.len())
+        && prefix.starts_with(|first: char| first.is_ascii_lowercase())
+        && prefix
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 fn protocol(p: &NetworkProtocol) -> Check {

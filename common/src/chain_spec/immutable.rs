@@ -45,6 +45,10 @@ fn immutable(spec: &ChainSpec, mainnet: &ChainSpec) -> Check {
         ),
         ("decimals", spec.decimals != mainnet.decimals),
         (
+            "address_prefix",
+            spec.address_prefix != mainnet.address_prefix,
+        ),
+        (
             "consensus.target_spacing",
             a.target_spacing != b.target_spacing,
         ),

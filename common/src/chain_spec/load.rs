@@ -20,6 +20,7 @@ impl ChainSpec {
         let text = read_text(path).await?;
         let spec = Self::from_toml(&text, &path.display().to_string())?;
         tracing::info!(path = %path.display(), network = %spec.network, genesis = %spec.genesis_hash(), "chain spec loaded");
+        warn_of_shared_prefix(&spec);
         Ok(spec)
     }
 
@@ -42,6 +43,19 @@ impl ChainSpec {
             }
             other => other,
         }
+    }
+}
+
+/// A spec without `address_prefix` has mainnet's, as with every key that may be left out. On another network
+/// that invites payments to the wrong one.
+fn warn_of_shared_prefix(spec: &ChainSpec) {
+    let mainnet = ChainSpec::mainnet();
+    if spec.network != mainnet.network && spec.address_prefix == mainnet.address_prefix {
+        tracing::warn!(
+            network = %spec.network,
+            address_prefix = %spec.address_prefix,
+            "addresses of this network look like mainnet's: give its chain spec an address_prefix of its own"
+        );
     }
 }
 

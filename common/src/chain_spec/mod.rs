@@ -28,6 +28,7 @@ use bitcoin::p2p::Magic;
 use bitcoin::{Block, BlockHash};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::check::is_address_prefix;
 pub use self::error::{ChainSpecError, SpecFault};
 pub use self::load::MAX_SPEC_BYTES;
 
@@ -47,6 +48,9 @@ pub struct ChainSpec {
     /// Decimal places of one coin.
     #[serde(default = "defaults::decimals")]
     pub decimals: u8,
+    /// What addresses start with, before the digit 1 (BIP350's human-readable part).
+    #[serde(default = "defaults::address_prefix")]
+    pub address_prefix: String,
     /// Peer-to-peer parameters.
     #[serde(default = "defaults::network_protocol")]
     pub network_protocol: NetworkProtocol,
@@ -154,6 +158,9 @@ pub struct GenesisSpec {
     /// Expected block hash, 64 hex digits as displayed (reversed).
     pub hash: String,
 }
+
+/// Most characters of an address prefix: an address has 60 characters besides and at most 90 in all (BIP173).
+pub const MAX_ADDRESS_PREFIX_BYTES: usize = 30;
 
 /// The text of mainnet's specification: the file at the root of the repository.
 const MAINNET_TOML: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../chain_spec.toml"));
@@ -263,6 +270,9 @@ mod defaults {
     }
     pub(super) fn decimals() -> u8 {
         MAINNET.decimals
+    }
+    pub(super) fn address_prefix() -> String {
+        MAINNET.address_prefix.clone()
     }
     pub(super) fn network_protocol() -> NetworkProtocol {
         MAINNET.network_protocol.clone()

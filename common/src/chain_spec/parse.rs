@@ -27,6 +27,7 @@ const TOP: Shape = Shape {
         "name",
         "symbol",
         "decimals",
+        "address_prefix",
         "network_protocol",
         "discovery",
         "consensus",
@@ -304,6 +305,7 @@ fn remedy_for_type(key: &str) -> String {
         "network"
         | "name"
         | "symbol"
+        | "address_prefix"
         | "consensus.minimum_chain_work"
         | "genesis.message"
         | "genesis.merkle_root"

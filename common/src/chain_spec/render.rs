@@ -15,6 +15,7 @@ pub(super) fn to_toml(spec: &ChainSpec) -> String {
     out.text("name", &spec.name);
     out.text("symbol", &spec.symbol);
     out.key("decimals", spec.decimals);
+    out.text("address_prefix", &spec.address_prefix);
 
     out.table("network_protocol");
     let [a, b, c, d] = protocol.magic_bytes;

@@ -193,6 +193,10 @@ fn each_value_rule_bites() {
         ("network = \"devnet\"", "network = \"Dev Net\"", "network"),
         ("symbol = \"dQTC\"", "symbol = \"\"", "symbol"),
         ("decimals = 8", "decimals = 19", "decimals"),
+        ("= \"dqtc\"", "= \"dQTC\"", "address_prefix"),
+        ("= \"dqtc\"", "= \"\"", "address_prefix"),
+        ("= \"dqtc\"", "= \"1dqtc\"", "address_prefix"),
+        ("= \"dqtc\"", "= \"d-qtc\"", "address_prefix"),
         (
             "[0x51, 0x54, 0x43, 0x44]",
             "[0, 0, 0, 0]",
@@ -398,6 +402,7 @@ fn mainnet_is_immutable() {
             "0x51, 0x54, 0x43, 0x4E",
             "network_protocol.magic_bytes",
         ),
+        ("= \"qtc\"", "= \"qts\"", "address_prefix"),
     ] {
         let fault = fault(&changed(MAINNET_TOML, from, to));
         assert_eq!(fault.key, key);
@@ -426,6 +431,17 @@ fn another_network_needs_its_own_numbers() {
         ChainSpec::from_toml(&mine, "mine").unwrap().network,
         "mynet"
     );
+}
+
+#[test]
+fn each_network_has_its_own_addresses() {
+    let prefix = |spec: ChainSpec| spec.address_prefix;
+    assert_eq!(prefix(ChainSpec::mainnet()), "qtc");
+    assert_eq!(prefix(ChainSpec::testnet()), "tqtc");
+    assert_eq!(prefix(ChainSpec::devnet()), "dqtc");
+    // Left out, it is mainnet's, as with the other keys.
+    let without = changed(DEVNET_TOML, "address_prefix = \"dqtc\"\n", "");
+    assert_eq!(prefix(ChainSpec::from_toml(&without, "w").unwrap()), "qtc");
 }
 
 #[tokio::test]

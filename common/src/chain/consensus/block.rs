@@ -9,7 +9,7 @@ use bitcoin::hashes::{Hash, HashEngine, sha256d};
 use bitcoin::script::Builder;
 use bitcoin::{Amount, Block, ScriptBuf, Transaction};
 
-use super::{Rules, is_allowed_output, merkle_root, subsidy};
+use super::{Rules, check_transaction, is_allowed_output, merkle_root, subsidy};
 use crate::chain::error::BlockError;
 use crate::chain_spec::compact;
 
@@ -55,6 +55,7 @@ pub fn check_block(rules: &Rules, block: &Block) -> Result<(), BlockError> {
     let coinbase = check_coinbase_place(block)?;
     check_witness_commitment(block, coinbase)?;
     check_coinbase(rules, coinbase)?;
+    check_transactions(rules, block)?;
     // This release's rule: a block holds its coinbase only.
     if block.txdata.len() > 1 {
         return Err(BlockError::TransactionsNotSupported {
@@ -196,6 +197,18 @@ fn check_coinbase(rules: &Rules, coinbase: &Transaction) -> Result<(), BlockErro
         return Err(BlockError::Output { index });
     }
     total(rules, coinbase).map(|_| ())
+}
+
+/// Each transaction besides the coinbase, by itself.
+fn check_transactions(rules: &Rules, block: &Block) -> Result<(), BlockError> {
+    for (index, tx) in block.txdata.iter().enumerate().skip(1) {
+        check_transaction(rules, tx).map_err(|source| BlockError::Transaction {
+            index,
+            txid: tx.compute_txid(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// The sum of a transaction's outputs, each and all within the cap.

@@ -1,7 +1,7 @@
 //! The consensus rules, as pure functions of a [`Rules`] value, blocks and a time that the caller gives.
 //!
 //! `asert` computes the difficulty, `header` checks headers against their parents, `merkle` and `block`
-//! check bodies, `subsidy` is the money supply. Nothing here does I/O or reads a clock.
+//! check bodies, `transaction` and `outputs` check what is spent and by whom, `subsidy` is the money supply. Nothing here does I/O or reads a clock.
 
 mod asert;
 mod block;
@@ -10,6 +10,7 @@ mod header;
 mod merkle;
 mod outputs;
 mod subsidy;
+mod transaction;
 
 use bitcoin::{BlockHash, CompactTarget};
 use ruint::aliases::U256;
@@ -25,8 +26,11 @@ pub use self::coin::Coin;
 pub(crate) use self::header::check_hashed;
 pub use self::header::{HEIGHT_CAP_SLACK, MEDIAN_TIME_SPAN, ParentContext, check_header};
 pub use self::merkle::{MerkleRoot, merkle_root};
-pub use self::outputs::{MAX_OP_RETURN_BYTES, is_allowed_output, p2mldsa_script};
+pub use self::outputs::{
+    MAX_OP_RETURN_BYTES, OutputKind, is_allowed_output, output_kind, p2mldsa_script,
+};
 pub use self::subsidy::{subsidy, subsidy_sum};
+pub use self::transaction::{check_signatures, check_spends, check_transaction, is_final};
 
 /// A network's rules in the form that checks need: parsed once, copied freely.
 #[derive(Debug, Clone)]

@@ -1,35 +1,50 @@
 //! Which output scripts a block may create.
 
-use bitcoin::opcodes::all::{
-    OP_PUSHBYTES_32, OP_PUSHNUM_3, OP_PUSHNUM_4, OP_PUSHNUM_16, OP_RETURN,
-};
+use bitcoin::opcodes::all::{OP_PUSHNUM_4, OP_PUSHNUM_16, OP_RETURN};
 use bitcoin::{Amount, Script, ScriptBuf, TxOut};
+
+use crate::chain::p2mldsa::{self, PROGRAM_BYTES};
 
 /// Most bytes of an `OP_RETURN` script, the opcode included.
 pub const MAX_OP_RETURN_BYTES: usize = 83;
 
-/// Whether consensus allows this output: pay-to-ML-DSA (`OP_3` and a 32-byte program), `OP_RETURN` of value
-/// zero, or a witness version from 4 to 16 (2 to 40 bytes), which later rules may give a meaning.
+/// What an output script is, as far as consensus knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// Pay-to-ML-DSA: `OP_3` and the 32-byte program given here.
+    P2mldsa([u8; PROGRAM_BYTES]),
+    /// `OP_RETURN` and at most 82 bytes more: data. Nobody can spend it.
+    OpReturn,
+    /// A witness version from 4 to 16 with 2 to 40 bytes. Anyone can spend it, until later rules give the
+    /// version a meaning.
+    FutureWitness,
+}
+
+/// What kind of output this script makes; `None` if consensus allows no such output.
+#[must_use]
+pub fn output_kind(script: &Script) -> Option<OutputKind> {
+    if let Some(program) = p2mldsa::program_of(script) {
+        return Some(OutputKind::P2mldsa(program));
+    }
+    if script.as_bytes().first() == Some(&OP_RETURN.to_u8()) {
+        return (script.len() <= MAX_OP_RETURN_BYTES).then_some(OutputKind::OpReturn);
+    }
+    is_future_witness(script).then_some(OutputKind::FutureWitness)
+}
+
+/// Whether consensus allows this output: any [`OutputKind`], `OP_RETURN` with value zero only.
 #[must_use]
 pub fn is_allowed_output(output: &TxOut) -> bool {
-    let script = &output.script_pubkey;
-    if script.as_bytes().first() == Some(&OP_RETURN.to_u8()) {
-        return output.value == Amount::ZERO && script.len() <= MAX_OP_RETURN_BYTES;
+    match output_kind(&output.script_pubkey) {
+        Some(OutputKind::OpReturn) => output.value == Amount::ZERO,
+        kind => kind.is_some(),
     }
-    is_p2mldsa(script) || is_future_witness(script)
 }
 
-/// The script that pays to an ML-DSA-44 public key, given the 32-byte tagged hash of the key.
+/// The script that pays to an ML-DSA-44 public key, given its [`p2mldsa::program`].
 #[must_use]
-pub fn p2mldsa_script(program: [u8; 32]) -> ScriptBuf {
-    let mut bytes = vec![OP_PUSHNUM_3.to_u8(), OP_PUSHBYTES_32.to_u8()];
-    bytes.extend_from_slice(&program);
-    ScriptBuf::from_bytes(bytes)
-}
-
-fn is_p2mldsa(script: &Script) -> bool {
-    matches!(script.as_bytes(), [version, push, program @ ..]
-        if *version == OP_PUSHNUM_3.to_u8() && *push == OP_PUSHBYTES_32.to_u8() && program.len() == 32)
+pub fn p2mldsa_script(program: [u8; PROGRAM_BYTES]) -> ScriptBuf {
+    p2mldsa::script(program)
 }
 
 fn is_future_witness(script: &Script) -> bool {
