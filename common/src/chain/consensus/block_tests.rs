@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chain::consensus::p2mldsa_script;
+use crate::chain::error::TransactionError;
 use crate::chain::miner::{assemble, find_nonce};
 use crate::chain_spec::ChainSpec;
 
@@ -223,6 +224,53 @@ fn this_release_accepts_coinbases_only() {
         condemned(&block),
         BlockError::TransactionsNotSupported { count: 1 }
     ));
+}
+
+#[test]
+fn every_transaction_is_checked_by_itself() {
+    for bad in [1, 2] {
+        let block = changed(|block| {
+            let mut other = spend();
+            other.output[0].value = Amount::from_sat(4);
+            block.txdata.extend([spend(), other]);
+            block.txdata[bad].output[0].script_pubkey = ScriptBuf::from_bytes(vec![0x51]);
+            recommit(block);
+        });
+        let error = condemned(&block);
+        let BlockError::Transaction {
+            index,
+            txid,
+            source,
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(*index, bad);
+        assert_eq!(*txid, block.txdata[bad].compute_txid());
+        assert_eq!(*source, TransactionError::Output { index: 0 });
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("transaction {bad} ({txid}): output 0")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_transactions_fault_does_not_condemn_under_a_broken_commitment() {
+    // The witnesses are checked first, so that what follows is a fact about the header's block.
+    let mut block = changed(|block| {
+        let mut bad = spend();
+        bad.output.clear();
+        block.txdata.push(bad);
+        recommit(block);
+    });
+    assert!(matches!(
+        condemned(&block),
+        BlockError::Transaction { index: 1, .. }
+    ));
+    block.txdata[1].input[0].witness = Witness::from_slice(&[[9_u8; 4]]);
+    assert!(matches!(mutated(&block), BlockError::WitnessCommitment));
 }
 
 #[test]

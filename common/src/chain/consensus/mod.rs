@@ -4,6 +4,8 @@
 //! check bodies, `transaction` and `outputs` check what is spent and by whom, `subsidy` is the money supply. Nothing here does I/O or reads a clock.
 
 mod asert;
+#[cfg(test)]
+mod bitcoin_tests;
 mod block;
 mod coin;
 mod header;
