@@ -10,8 +10,9 @@ mod headers;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bitcoin::Block;
 use bitcoin::block::Header;
+use bitcoin::{Block, BlockHash, CompactTarget};
+use ruint::aliases::U256;
 use tokio::sync::watch;
 
 pub use self::blocks::Branch;
@@ -80,6 +81,7 @@ impl Blockchain {
             state: State::new(&genesis),
             missing: Vec::new(),
             last: Id::GENESIS,
+            bits: None,
         };
         let mut store = Store::open(&spec, dir, limits, &mut loader)?;
         store.append_headers(&loader.missing)?;
@@ -256,29 +258,54 @@ struct Loader {
     missing: Vec<Header>,
     /// The header that was inserted last.
     last: Id,
+    /// What the bits of that header mean; nearly always those of the next as well.
+    bits: Option<Difficulty>,
+}
+
+/// What bits mean.
+#[derive(Debug, Clone, Copy)]
+struct Difficulty {
+    bits: CompactTarget,
+    target: U256,
+    work: u128,
 }
 
 impl Loader {
-    fn insert(&mut self, header: &Header) -> Result<Id, String> {
-        let hash = header.block_hash();
+    fn insert(&mut self, header: &Header, hash: BlockHash) -> Result<Id, String> {
+        // Nearly always the header follows the one before. That one is the newest of all and has no child
+        // yet, so the header can't be there already.
+        let parent = if self.state.tree.hash(self.last) == header.prev_blockhash {
+            self.last
+        } else {
+            let tree = &self.state.tree;
+            if let Some(id) = tree.find(&hash) {
+                return Ok(id);
+            }
+            tree.find(&header.prev_blockhash)
+                .ok_or_else(|| format!("header {hash} has no parent"))?
+        };
+        let difficulty = self
+            .difficulty(header.bits)
+            .filter(|difficulty| compact::hash_number(&hash) <= difficulty.target)
+            .ok_or_else(|| format!("header {hash} has no proof of work"))?;
         let tree = &mut self.state.tree;
-        if let Some(id) = tree.find(&hash) {
-            return Ok(id);
-        }
-        // Nearly always the header before.
-        let parent = Some(self.last)
-            .filter(|last| tree.hash(*last) == header.prev_blockhash)
-            .or_else(|| tree.find(&header.prev_blockhash))
-            .ok_or_else(|| format!("header {hash} has no parent"))?;
-        match compact::target_of(header.bits) {
-            Some(target) if compact::hash_number(&hash) <= target => {}
-            _ => return Err(format!("header {hash} has no proof of work")),
-        }
-        let work = tree.work(parent).saturating_add(work_of(header.bits));
+        let work = tree.work(parent).saturating_add(difficulty.work);
         self.last = tree
             .insert(parent, header, hash, work)
             .ok_or("too many headers")?;
         Ok(self.last)
+    }
+
+    fn difficulty(&mut self, bits: CompactTarget) -> Option<Difficulty> {
+        if let Some(known) = self.bits.filter(|known| known.bits == bits) {
+            return Some(known);
+        }
+        self.bits = compact::target_of(bits).map(|target| Difficulty {
+            bits,
+            target,
+            work: work_of(bits),
+        });
+        self.bits
     }
 }
 
@@ -287,19 +314,24 @@ impl Load for Loader {
         self.state.tree.reserve(count);
     }
 
-    fn header(&mut self, header: &Header) -> Result<(), String> {
-        self.insert(header).map(|_| ())
+    fn expect_hashes<'a>(&mut self, hashes: impl Iterator<Item = &'a BlockHash>) {
+        self.state.tree.warm(hashes);
+    }
+
+    fn header(&mut self, header: &Header, hash: BlockHash) -> Result<(), String> {
+        self.insert(header, hash).map(|_| ())
     }
 
     fn block(&mut self, header: &Header, location: Location) -> Result<(), String> {
         let known = self.state.tree.len();
-        let id = self.insert(header)?;
+        let hash = header.block_hash();
+        let id = self.insert(header, hash)?;
         if self.state.tree.len() > known {
             self.missing.push(*header);
         }
         let tree = &self.state.tree;
         if !tree.has_block(tree.parent(id)) {
-            return Err(format!("block {} has no parent", header.block_hash()));
+            return Err(format!("block {hash} has no parent"));
         }
         self.state.set_block(id, location);
         Ok(())
