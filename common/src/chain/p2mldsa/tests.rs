@@ -5,6 +5,8 @@ mod oracle;
 mod sighash;
 mod vectors;
 
+use data_encoding::HEXLOWER;
+
 use super::*;
 
 #[test]
@@ -14,6 +16,26 @@ fn the_program_is_the_tagged_hash_of_the_key() {
     let bytes = [tag.as_byte_array().as_slice(), tag.as_byte_array(), &key].concat();
     assert_eq!(program(&key), sha256::Hash::hash(&bytes).to_byte_array());
     assert_ne!(program(&key), program(&[8; PUBLIC_KEY_BYTES]));
+}
+
+/// The seed of NIST's first key generation vector for ML-DSA-44.
+fn golden_seed() -> [u8; SEED_BYTES] {
+    let seed = b"93ef2e6ef1fb08999d142abe0295482370d3f43bdb254a78e2b0d5168eca065f";
+    HEXLOWER.decode(seed).unwrap().try_into().unwrap()
+}
+
+/// The figures of docs/spending.md, computed by another program.
+#[test]
+fn golden_key_program_and_address() {
+    let key = SpendingKey::from_seed(&golden_seed()).unwrap();
+    assert_eq!(
+        HEXLOWER.encode(&key.program()),
+        "8752ede55d7de0fc3bb2f06941da67738f710d3d217a14108c3316ebbd4ec825"
+    );
+    assert_eq!(
+        Address::new("qtc", key.program()).unwrap().to_string(),
+        "qtc1rsafwme2a0hs0cwaj7p55rkn8ww8hzrfay9apgyyvxvtwh02weqjs09n33w"
+    );
 }
 
 #[test]
@@ -43,7 +65,7 @@ fn verify_takes_raw_keys_and_signatures_of_exact_length_only() {
     let signature = key.sign(&[2; 32]).unwrap();
     assert!(verify(key.public_key(), &[2; 32], &signature));
     // The library by itself reads this form of the same key.
-    let header = data_encoding::HEXLOWER
+    let header = HEXLOWER
         .decode(b"30820532300b06096086480165030403110382052100")
         .unwrap();
     let der = [&header, key.public_key()].concat();

@@ -4,9 +4,11 @@ use bitcoin::hashes::sha256::Hash as Sha256;
 use bitcoin::{
     Amount, BlockHash, OutPoint, Sequence, Transaction, TxIn, TxOut, Witness, absolute, transaction,
 };
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chain_spec::ChainSpec;
 
 /// BIP341, "Common signature message", for hash type 0x00, written from its text with nothing but SHA-256.
 fn by_hand(genesis: [u8; 32], tx: &Transaction, spent: &[TxOut], index: u32) -> [u8; 32] {
@@ -114,6 +116,45 @@ proptest! {
         let before = signature_hash(genesis, &tx, &spent, 0);
         tx.input[0].witness.push(&item);
         prop_assert_eq!(signature_hash(genesis, &tx, &spent, 0), before);
+    }
+}
+
+/// The figures of docs/spending.md, computed by another program.
+#[test]
+fn golden_signature_hashes() {
+    let key = SpendingKey::from_seed(&golden_seed()).unwrap();
+    let input = |tag: u8, vout, sequence| TxIn {
+        previous_output: OutPoint {
+            txid: bitcoin::Txid::from_byte_array([tag; 32]),
+            vout,
+        },
+        sequence: Sequence(sequence),
+        ..TxIn::default()
+    };
+    let paying = |value, script_pubkey| TxOut {
+        value: Amount::from_sat(value),
+        script_pubkey,
+    };
+    let tx = Transaction {
+        version: transaction::Version::TWO,
+        lock_time: absolute::LockTime::from_consensus(123_456),
+        input: vec![input(0x11, 0, 0xffff_fffd), input(0x22, 7, 0xffff_ffff)],
+        output: vec![
+            paying(9_000, script([0x33; 32])),
+            paying(0, ScriptBuf::from_bytes(vec![0x6a, 2, b'h', b'i'])),
+        ],
+    };
+    let spent = [paying(5_000, key.script()), paying(6_000, key.script())];
+    let genesis = ChainSpec::mainnet().genesis_hash();
+    for (index, expected) in [
+        "92b1a06bc608107636a010a3ab0be2af58ef2487582c6422883ed0268114b92f",
+        "8b7af44cdf7f630da0cf4d6c8b50874aa21e1b7710070c6a5026c9dace67555c",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let hash = signature_hash(genesis, &tx, &spent, index).unwrap();
+        assert_eq!(HEXLOWER.encode(&hash), *expected);
     }
 }
 
