@@ -31,14 +31,15 @@ const node = new FullNode({
   host: '127.0.0.1',
   httpHost: '127.0.0.1',
   httpPort: 0,
-  maxOutbound: 1,
   seeds: [],
   workers: false,
   logLevel: 'none',
   coinbaseFlags: 'quantumcoin lab'
 });
-// Any free port; bcoin's options take none for this.
+// What bcoin's options can't say: any free port; ask no name server for our address; dial nobody.
 node.pool.options.port = 0;
+node.pool.discoverExternal = async () => {};
+node.pool.fillOutbound = () => {};
 
 main().catch((error) => {
   process.stderr.write(`peer.js: ${error.stack}\n`);

