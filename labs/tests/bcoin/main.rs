@@ -8,6 +8,7 @@
 
 mod bridge;
 mod candidates;
+mod cases;
 mod foreign;
 mod verdicts;
 
