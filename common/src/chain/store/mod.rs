@@ -16,11 +16,12 @@ mod state;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{deserialize, serialize};
-use rayon::prelude::*;
+use bitcoin::hashes::Hash;
 
 use self::records::{Framing, HEAD, RecordFile};
 use self::state::State;
@@ -33,8 +34,8 @@ const HEADERS_MAGIC: [u8; 4] = *b"QHDR";
 /// Most headers of one group: what one message carries.
 const GROUP: usize = 2_000;
 
-/// Fewest headers that are worth a thread's attention: about 60 microseconds of hashing.
-const HASHED_TOGETHER: usize = 250;
+/// Groups of headers that may wait between the two threads that load them: about 250 kB each.
+const WAITING_GROUPS: usize = 8;
 
 /// When files are closed and flushed. Tests use small numbers.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +92,7 @@ impl Store {
         spec: &ChainSpec,
         dir: &Path,
         limits: Limits,
-        load: &mut impl Load,
+        load: &mut (impl Load + Send),
     ) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
         let lock = lock(dir)?;
@@ -337,39 +338,61 @@ fn create(dir: &Path, chain: &str) -> Result<State, StoreError> {
     Ok(state)
 }
 
-fn load_headers(dir: &Path, state: &State, load: &mut impl Load) -> Result<RecordFile, StoreError> {
+/// Loads all headers: one thread reads, checks and hashes them, another one takes them in.
+fn load_headers(
+    dir: &Path,
+    state: &State,
+    load: &mut (impl Load + Send),
+) -> Result<RecordFile, StoreError> {
     let path = dir.join("headers.dat");
     let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
     load.expect_headers(usize::try_from(bytes).unwrap_or(0) / Header::SIZE);
-    RecordFile::open(
-        path.clone(),
-        headers_framing(),
-        state.headers_bytes,
-        false,
-        |offset, data| {
-            if data.len() % Header::SIZE != 0 {
-                return Err(damaged(
-                    &path,
-                    offset,
-                    "a group is not whole headers".into(),
-                ));
+    let (sender, groups) = mpsc::sync_channel::<(u64, Vec<Hashed>)>(WAITING_GROUPS);
+    let path = path.as_path();
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(move || {
+            for (offset, group) in groups {
+                load.expect_hashes(group.iter().map(|(_, hash)| hash));
+                group
+                    .iter()
+                    .try_for_each(|(header, hash)| load.header(header, *hash))
+                    .map_err(|what| damaged(path, offset, what))?;
             }
-            // Hashing is most of the work: on all cores.
-            let group: Vec<_> = data
-                .par_chunks(Header::SIZE)
-                .with_min_len(HASHED_TOGETHER)
-                .map(|bytes| decode_header(bytes).map(|header| (header, header.block_hash())))
-                .collect();
-            load.expect_hashes(group.iter().flatten().map(|(_, hash)| hash));
-            group
-                .into_iter()
-                .try_for_each(|entry| {
-                    let (header, hash) = entry?;
-                    load.header(&header, hash)
-                })
-                .map_err(|what| damaged(&path, offset, what))
-        },
-    )
+            Ok(())
+        });
+        let file = RecordFile::open(
+            path.to_owned(),
+            headers_framing(),
+            state.headers_bytes,
+            false,
+            |offset, data| {
+                let group = hash_group(data).map_err(|what| damaged(path, offset, what))?;
+                // The other thread ends early only with an error, which is the one that counts below.
+                let gone = |_| damaged(path, offset, "a header before this was refused".into());
+                sender.send((offset, group)).map_err(gone)
+            },
+        );
+        drop(sender);
+        match taking.join() {
+            Ok(taken) => taken.and(file),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// A header and its hash.
+type Hashed = (Header, BlockHash);
+
+fn hash_group(data: &[u8]) -> Result<Vec<Hashed>, String> {
+    if !data.len().is_multiple_of(Header::SIZE) {
+        return Err("a group is not whole headers".into());
+    }
+    data.chunks(Header::SIZE)
+        .map(|bytes| {
+            let hash = BlockHash::hash(bytes);
+            decode_header(bytes).map(|header| (header, hash))
+        })
+        .collect()
 }
 
 /// Loads all blocks files; gives the number of the last and the file, open for appending.
