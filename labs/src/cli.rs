@@ -3,11 +3,16 @@
 //! Results go to standard output, what is being done goes to standard error. With `--json` the last line of
 //! standard output is one object.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
 
 use crate::bench::{self, Bench, BenchOptions, worker::Worker};
+use crate::chain_generator::{ChainOptions, files};
 
 /// Benchmarks of QuantumCoin's programs, and the data that they are made on.
 #[derive(Debug, Parser)]
@@ -17,7 +22,8 @@ use crate::bench::{self, Bench, BenchOptions, worker::Worker};
     max_term_width = 110,
     after_help = "Examples:\n  \
         cargo run --release -p labs -- bench headers\n  \
-        cargo run --release -p labs -- bench headers --quick --json | jq .load_s"
+        cargo run --release -p labs -- bench sync --quick --json | jq .blocks_per_s\n  \
+        cargo run --release -p labs -- chain generate --blocks 10000 --out chain"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -33,6 +39,11 @@ enum Command {
         #[command(flatten)]
         options: BenchOptions,
     },
+    /// Block chains to measure on.
+    Chain {
+        #[command(subcommand)]
+        command: ChainCommand,
+    },
     /// One part of a benchmark, in a process of its own.
     #[command(hide = true)]
     Worker {
@@ -41,12 +52,33 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ChainCommand {
+    /// Make a devnet chain with signed transactions: the same numbers give the same bytes.
+    Generate(GenerateArgs),
+}
+
+#[derive(Debug, Args)]
+struct GenerateArgs {
+    #[command(flatten)]
+    chain: ChainOptions,
+    /// Keep the chain in this new directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Cli {
     /// Does what the command line says, and gives the process's exit code: 0 done, 1 failed.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Bench { bench, options } => run_bench(&bench, options),
+            Command::Chain {
+                command: ChainCommand::Generate(args),
+            } => generate(&args),
             Command::Worker { worker } => worker.run(),
         };
         match done {
@@ -65,6 +97,25 @@ fn run_bench(bench: &Bench, options: BenchOptions) -> anyhow::Result<()> {
         print(&report.to_json().to_string())
     } else {
         print(&report.to_table())
+    }
+}
+
+fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let summary = match &args.out {
+        Some(dir) => files::write(&args.chain, dir)
+            .with_context(|| format!("can't keep the chain in {}", dir.display()))?,
+        None => files::summarize(&args.chain)?,
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    if args.json {
+        let mut object = summary.to_json();
+        if let Value::Object(map) = &mut object {
+            map.insert("seconds".to_owned(), json!(seconds));
+        }
+        print(&object.to_string())
+    } else {
+        print(&format!("{summary}\nmade in {seconds:.1} s"))
     }
 }
 

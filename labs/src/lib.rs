@@ -3,9 +3,11 @@
 //! | part | what it is for |
 //! |---|---|
 //! | [`private_network`] | nodes, a crawler and a seeder on loopback; the demonstration shows it to people, `tests/` breaks it on purpose |
+//! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
 //! | [`bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
 
 pub mod bench;
+pub mod chain_generator;
 pub mod cli;
 pub mod private_network;

@@ -5,11 +5,18 @@
 //! | benchmark | what it measures |
 //! |---|---|
 //! | [`headers`] | checking, loading and holding a million headers |
+//! | [`verify`] | signature checks on all cores against the bare library |
+//! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod headers;
 mod machine;
 pub mod report;
+pub mod sync;
+pub mod verify;
 pub mod worker;
+
+use std::env;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -20,6 +27,10 @@ use self::report::Report;
 pub enum Bench {
     /// A million headers: time to check, time to load, memory.
     Headers,
+    /// Signature checks of transactions on all cores, against a bare loop over the library.
+    Verify,
+    /// A fresh node syncs a generated chain from four peers over encrypted loopback.
+    Sync(sync::SyncArgs),
 }
 
 /// What every benchmark takes.
@@ -43,6 +54,8 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
     }
     match bench {
         Bench::Headers => headers::run(options.quick),
+        Bench::Verify => verify::run(options.quick),
+        Bench::Sync(args) => sync::run(args, options.quick),
     }
 }
 
@@ -53,4 +66,14 @@ fn rounds(quick: bool, quick_rounds: usize) -> usize {
     } else {
         report::FULL_ROUNDS
     }
+}
+
+/// Where large inputs are kept between runs: in the build's own directory, which nobody backs up, or else
+/// with the temporary files.
+fn cache_dir() -> PathBuf {
+    let program = env::current_exe().unwrap_or_default();
+    let build = program
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    build.map_or_else(env::temp_dir, PathBuf::from).join("labs")
 }

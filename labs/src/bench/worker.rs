@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::headers;
+use super::{headers, sync};
 
 /// The parts.
 #[derive(Debug, Subcommand)]
@@ -18,6 +18,9 @@ pub enum Worker {
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
+    /// Part of `bench sync`.
+    #[command(subcommand)]
+    Sync(sync::Part),
 }
 
 impl Worker {
@@ -28,6 +31,7 @@ impl Worker {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Headers(part) => tell(&part.run()?),
+            Self::Sync(part) => part.run(),
         }
     }
 }
