@@ -61,30 +61,46 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
     drop(stored);
 
     let rounds = rounds(quick, QUICK_ROUNDS);
-    let (mut check_cpu, mut load, mut rss) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measured = Measured::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         let checked = worker::run(&["headers", "check", path(&file)?])?;
         let loaded = worker::run(&["headers", "load", path(&chain)?])?;
-        check_cpu.push(number(&checked, "cpu_s")?);
-        load.push(number(&loaded, "wall_s")?);
-        rss.push(number(&checked, "rss_mb")?.max(number(&loaded, "rss_mb")?));
+        measured.check_cpu.push(number(&checked, "cpu_s")?);
+        measured.load.push(number(&loaded, "wall_s")?);
+        measured
+            .rss
+            .push(number(&checked, "rss_mb")?.max(number(&loaded, "rss_mb")?));
     }
-    let figures = vec![
-        Figure::count("headers", "headers", u64::from(HEADERS)),
-        Figure::measured(
-            "check_cpu_s",
-            "processor time to check all, s",
-            3,
-            check_cpu,
-        )
-        .with_goal(Goal::AtMost(1.0)),
-        Figure::measured("load_s", "time to load from disk, s", 3, load)
-            .with_goal(Goal::AtMost(0.5)),
-        Figure::measured("rss_mb", "peak memory of the process, MB", 1, rss)
-            .with_goal(Goal::AtMost(150.0)),
-    ];
-    Ok(Report::new("headers", quick, rounds, figures))
+    Ok(measured.report(quick, rounds))
+}
+
+/// Figures of all rounds.
+#[derive(Default)]
+pub(super) struct Measured {
+    check_cpu: Vec<f64>,
+    load: Vec<f64>,
+    rss: Vec<f64>,
+}
+
+impl Measured {
+    pub(super) fn report(self, quick: bool, rounds: usize) -> Report {
+        let figures = vec![
+            Figure::count("headers", "headers", u64::from(HEADERS)),
+            Figure::measured(
+                "check_cpu_s",
+                "processor time to check all, s",
+                3,
+                self.check_cpu,
+            )
+            .with_goal(Goal::AtMost(1.0)),
+            Figure::measured("load_s", "time to load from disk, s", 3, self.load)
+                .with_goal(Goal::AtMost(0.5)),
+            Figure::measured("rss_mb", "peak memory of the process, MB", 1, self.rss)
+                .with_goal(Goal::AtMost(150.0)),
+        ];
+        Report::new("headers", quick, rounds, figures)
+    }
 }
 
 impl Part {

@@ -12,6 +12,8 @@ pub mod headers;
 mod machine;
 pub mod report;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod worker;
 

@@ -40,7 +40,7 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
     data.check_bare()?;
 
     let rounds = rounds(quick, super::report::FULL_ROUNDS);
-    let (mut ours, mut bare, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    let mut measured = Measured::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         let (mut our_time, mut bare_time) = (Duration::ZERO, Duration::ZERO);
@@ -49,22 +49,39 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
             bare_time += timed(|| data.check_bare())?;
         }
         let checks = (RUNS * signatures) as f64;
-        ours.push(checks / our_time.as_secs_f64());
-        bare.push(checks / bare_time.as_secs_f64());
-        ratio.push(bare_time.as_secs_f64() / our_time.as_secs_f64());
+        measured.ours.push(checks / our_time.as_secs_f64());
+        measured.bare.push(checks / bare_time.as_secs_f64());
+        measured
+            .ratio
+            .push(bare_time.as_secs_f64() / our_time.as_secs_f64());
     }
-    let figures = vec![
-        Figure::count("signatures", "signatures in each run", signatures as u64),
-        Figure::measured("verify_per_s", "checks of the chain, 1/s", 0, ours),
-        Figure::measured(
-            "bare_verify_per_s",
-            "checks of the bare library, 1/s",
-            0,
-            bare,
-        ),
-        Figure::measured("ratio", "chain to bare library", 3, ratio).with_goal(Goal::AtLeast(0.9)),
-    ];
-    Ok(Report::new("verify", quick, rounds, figures))
+    Ok(measured.report(quick, rounds, signatures as u64))
+}
+
+/// Figures of all rounds.
+#[derive(Default)]
+pub(super) struct Measured {
+    ours: Vec<f64>,
+    bare: Vec<f64>,
+    ratio: Vec<f64>,
+}
+
+impl Measured {
+    pub(super) fn report(self, quick: bool, rounds: usize, signatures: u64) -> Report {
+        let figures = vec![
+            Figure::count("signatures", "signatures in each run", signatures),
+            Figure::measured("verify_per_s", "checks of the chain, 1/s", 0, self.ours),
+            Figure::measured(
+                "bare_verify_per_s",
+                "checks of the bare library, 1/s",
+                0,
+                self.bare,
+            ),
+            Figure::measured("ratio", "chain to bare library", 3, self.ratio)
+                .with_goal(Goal::AtLeast(0.9)),
+        ];
+        Report::new("verify", quick, rounds, figures)
+    }
 }
 
 fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Duration> {

@@ -24,6 +24,7 @@ pub use self::parts::Part;
 use super::report::{Figure, Goal, Report};
 use super::worker::{self, Running, number};
 use super::{cache_dir, rounds};
+use crate::chain_generator::files::Summary;
 use crate::chain_generator::{ChainOptions, files};
 
 /// Blocks of a quick run, when the command line does not say.
@@ -45,7 +46,7 @@ pub struct SyncArgs {
 
 /// Figures of all rounds.
 #[derive(Default)]
-struct Figures {
+pub(super) struct Measurements {
     wall: Vec<f64>,
     cpu: Vec<f64>,
     blocks_per_s: Vec<f64>,
@@ -78,71 +79,65 @@ pub fn run(args: &SyncArgs, quick: bool) -> anyhow::Result<Report> {
     let directory = tempfile::tempdir_in(cache_dir())?;
     let stage = Stage::prepare(&chain, directory.path(), options.blocks)?;
 
-    let mut figures = Figures::default();
+    let mut figures = Measurements::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         stage.round(&mut figures)?;
     }
-    let Figures {
-        wall,
-        cpu,
-        blocks_per_s,
-        rss,
-        local_wall,
-        local_cpu,
-        bad_wall,
-        to_local,
-        bad_to_local,
-        bad_to_good,
-    } = figures;
-    let figures = vec![
-        Figure::count("blocks", "blocks", summary.blocks),
-        Figure::count(
-            "transactions",
-            "transactions besides coinbases",
-            summary.transactions,
-        ),
-        Figure::count("signatures", "signatures", summary.signatures),
-        Figure::measured("wall_s", "sync, s", 2, wall),
-        Figure::measured("cpu_s", "processor time of the node, s", 2, cpu),
-        Figure::measured("blocks_per_s", "sync, blocks/s", 0, blocks_per_s),
-        Figure::measured("peak_rss_mb", "peak memory of the node, MB", 1, rss)
-            .with_goal(Goal::AtMost(512.0)),
-        Figure::measured(
-            "local_wall_s",
-            "validation from local files, s",
-            2,
-            local_wall,
-        ),
-        Figure::measured("local_cpu_s", "its processor time, s", 2, local_cpu),
-        Figure::measured(
-            "ratio_to_local_validation",
-            "sync to local validation",
-            3,
-            to_local,
-        )
-        .with_goal(Goal::AtMost(1.3)),
-        Figure::measured(
-            "bad_peers_wall_s",
-            "sync, one peer hangs and one is slow, s",
-            2,
-            bad_wall,
-        ),
-        Figure::measured(
-            "ratio_with_bad_peers",
-            "that to local validation",
-            3,
-            bad_to_local,
-        )
-        .with_goal(Goal::AtMost(1.7)),
-        Figure::measured(
-            "ratio_bad_to_good_peers",
-            "that to sync from good peers",
-            3,
-            bad_to_good,
-        ),
-    ];
-    Ok(Report::new("sync", quick, rounds, figures))
+    Ok(figures.report(quick, rounds, &summary))
+}
+
+impl Measurements {
+    pub(super) fn report(self, quick: bool, rounds: usize, summary: &Summary) -> Report {
+        let figures = vec![
+            Figure::count("blocks", "blocks", summary.blocks),
+            Figure::count(
+                "transactions",
+                "transactions besides coinbases",
+                summary.transactions,
+            ),
+            Figure::count("signatures", "signatures", summary.signatures),
+            Figure::measured("wall_s", "sync, s", 2, self.wall),
+            Figure::measured("cpu_s", "processor time of the node, s", 2, self.cpu),
+            Figure::measured("blocks_per_s", "sync, blocks/s", 0, self.blocks_per_s),
+            Figure::measured("peak_rss_mb", "peak memory of the node, MB", 1, self.rss)
+                .with_goal(Goal::AtMost(512.0)),
+            Figure::measured(
+                "local_wall_s",
+                "validation from local files, s",
+                2,
+                self.local_wall,
+            ),
+            Figure::measured("local_cpu_s", "its processor time, s", 2, self.local_cpu),
+            Figure::measured(
+                "ratio_to_local_validation",
+                "sync to local validation",
+                3,
+                self.to_local,
+            )
+            .with_goal(Goal::AtMost(1.3)),
+            Figure::measured(
+                "bad_peers_wall_s",
+                "sync, one peer hangs and one is slow, s",
+                2,
+                self.bad_wall,
+            ),
+            Figure::measured(
+                "ratio_with_bad_peers",
+                "that to local validation",
+                3,
+                self.bad_to_local,
+            )
+            .with_goal(Goal::AtMost(1.7)),
+            Figure::measured(
+                "ratio_bad_to_good_peers",
+                "that to sync from good peers",
+                3,
+                self.bad_to_good,
+            ),
+        ];
+        Report::new("sync", quick, rounds, figures)
+    }
 }
 
 /// What stays the same over the rounds.
@@ -180,7 +175,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Each of the three once. Their directories are removed before the next.
-    fn round(&self, figures: &mut Figures) -> anyhow::Result<()> {
+    fn round(&self, figures: &mut Measurements) -> anyhow::Result<()> {
         let local = self.measure(&["local", self.chain])?;
         let synced = self.measure(&["fresh", &self.good])?;
         let bad = self.measure(&["fresh", &self.bad])?;

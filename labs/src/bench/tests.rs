@@ -1,0 +1,50 @@
+//! The contract: which keys each benchmark's JSON has at least.
+
+use super::report::Report;
+use super::{headers, sync, verify};
+use crate::chain_generator::files::Summary;
+
+fn assert_keys(report: &Report, expected: &[&str]) {
+    let json = report.to_json();
+    let object = json.as_object().unwrap();
+    for key in expected {
+        assert!(object.contains_key(*key), "{key} in {json}");
+    }
+    let (quick, others): (Vec<_>, Vec<_>) = object.iter().partition(|(key, _)| *key == "quick");
+    assert!(quick.len() == 1 && quick[0].1.is_boolean(), "{json}");
+    // Without a round all that is measured is missing, and says so.
+    assert!(
+        others
+            .iter()
+            .all(|(_, value)| value.is_number() || value.is_null())
+    );
+}
+
+#[test]
+fn every_benchmark_has_its_keys() {
+    let headers = headers::Measured::default().report(false, 0);
+    assert_keys(&headers, &["headers", "check_cpu_s", "load_s", "rss_mb"]);
+    let verify = verify::Measured::default().report(false, 0, 1);
+    assert_keys(&verify, &["verify_per_s", "bare_verify_per_s", "ratio"]);
+    let summary = Summary {
+        blocks: 1,
+        transactions: 2,
+        signatures: 3,
+        bytes: 4,
+        digest: String::new(),
+    };
+    let sync = sync::Measurements::default().report(true, 0, &summary);
+    assert_keys(
+        &sync,
+        &[
+            "blocks",
+            "transactions",
+            "wall_s",
+            "cpu_s",
+            "blocks_per_s",
+            "peak_rss_mb",
+            "ratio_to_local_validation",
+            "ratio_with_bad_peers",
+        ],
+    );
+}
