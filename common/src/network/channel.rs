@@ -1,5 +1,8 @@
 //! A secured connection as a stream of messages: records below, the Bitcoin envelope above.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use bitcoin::p2p::message::NetworkMessage;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,6 +47,11 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     /// Takes messages of at most `max` bytes, envelope included, from now on.
     pub fn limit_messages(&mut self, max: usize) {
         self.records.limit_messages(max);
+    }
+
+    /// Bytes that have arrived of the message under way: [`RecordReader::arriving`].
+    pub fn arriving(&self) -> Arc<AtomicU64> {
+        self.records.arriving()
     }
 
     /// The next message.

@@ -21,6 +21,7 @@ pub struct NetworkMetrics {
     block_height: IntGauge,
     synced: IntGauge,
     headers: IntCounter,
+    dropped_headers: IntCounter,
     blocks: IntCounter,
     stalls: IntCounter,
     addresses: IntCounterVec,
@@ -60,6 +61,10 @@ impl NetworkMetrics {
                 .gauge("block_height_blocks", "Height of the best verified block")?,
             synced: metrics.gauge("synced", "1 when all peers' headers are known and verified")?,
             headers: metrics.counter("headers_accepted_total", "New headers accepted")?,
+            dropped_headers: metrics.counter(
+                "headers_dropped_total",
+                "Headers dropped unread since too many waited to be checked",
+            )?,
             blocks: metrics.counter("blocks_verified_total", "Blocks verified and stored")?,
             stalls: metrics.counter("block_stalls_total", "Peers that stalled a block download")?,
             addresses: metrics.counter_vec(
@@ -99,6 +104,10 @@ impl NetworkMetrics {
 
     pub(crate) fn headers_accepted(&self, count: usize) {
         self.headers.inc_by(count as u64);
+    }
+
+    pub(crate) fn headers_dropped(&self, count: usize) {
+        self.dropped_headers.inc_by(count as u64);
     }
 
     pub(crate) fn block_connected(&self) {

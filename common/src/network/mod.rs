@@ -47,6 +47,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -66,6 +67,7 @@ pub use config::NetworkConfig;
 pub use metrics::NetworkMetrics;
 pub use status::{NetworkStatus, SyncProgress};
 
+use hub::checker::HeaderChecker;
 use hub::event::HubEvent;
 use hub::writer::ChainWriter;
 use hub::{Hub, HubParts};
@@ -109,7 +111,7 @@ pub enum NetworkError {
     #[error("metrics can't be registered: {0}")]
     Metrics(#[from] MetricsError),
     /// The operating system gave no thread.
-    #[error("no thread for the chain writer: {0}")]
+    #[error("no thread for the chain: {0}")]
     Thread(#[source] std::io::Error),
     /// `start` was called before, or after `shutdown`.
     #[error("the network was started before")]
@@ -157,7 +159,7 @@ pub struct NetworkManager {
     tasks: TaskTracker,
     stop: CancellationToken,
     ready: Mutex<Option<Ready>>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What waits for `start`.
@@ -255,7 +257,7 @@ impl NetworkManager {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             ready: Mutex::new(Some(ready)),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         })
     }
 
@@ -269,7 +271,10 @@ impl NetworkManager {
             .ok_or(NetworkError::AlreadyStarted)?;
         let (writer, verified, thread) =
             ChainWriter::spawn(Arc::clone(&self.local.chain)).map_err(NetworkError::Thread)?;
-        *lock(&self.thread) = Some(thread);
+        lock(&self.threads).push(thread);
+        let (checker, checked, thread) =
+            HeaderChecker::spawn(Arc::clone(&self.local.chain)).map_err(NetworkError::Thread)?;
+        lock(&self.threads).push(thread);
         let protocol = &self.local.spec.network_protocol;
         let outbound = ready.config.outbound_target + ready.config.manual_peers.len();
         let admission = Admission::new(Limits {
@@ -288,6 +293,7 @@ impl NetworkManager {
             progress: ready.progress,
             events: self.events.clone(),
             writer,
+            checker,
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         });
@@ -302,7 +308,7 @@ impl NetworkManager {
             stop: self.stop.clone(),
         };
         self.tasks.spawn(listener.run(ready.socket));
-        self.tasks.spawn(hub.run(ready.events, verified));
+        self.tasks.spawn(hub.run(ready.events, verified, checked));
         tracing::info!(
             network = self.local.spec.network, listen = %self.local.listen_addr,
             node_id = %self.node_id(), "node started"
@@ -400,15 +406,18 @@ impl NetworkManager {
         {
             tracing::warn!("some tasks did not end in time");
         }
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            // The hub's end of the queue is dropped, so the thread writes what it has and ends.
-            let joined = tokio::task::spawn_blocking(move || thread.join());
-            if tokio::time::timeout_at(deadline, joined).await.is_err() {
-                tracing::warn!(
-                    "the chain writer did not end in time; it goes on while the program lives"
-                );
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        // The hub's ends of their queues are dropped: they finish what they have begun, and end.
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A panic in it was reported.
+                let _ = thread.join();
             }
+        });
+        if tokio::time::timeout_at(deadline, joined).await.is_err() {
+            tracing::warn!(
+                "the chain's threads did not end in time; they go on while the program lives"
+            );
         }
         drop(lock(&self.ready).take());
     }

@@ -1,5 +1,8 @@
 //! The receiving half of a connection.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::cipher::DirectionCipher;
@@ -25,6 +28,7 @@ pub struct RecordReader<R> {
     /// have arrived.
     buffer: Vec<u8>,
     start: usize,
+    arriving: Arc<AtomicU64>,
     failed: bool,
 }
 
@@ -36,6 +40,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             records: Assembler::before_identity(DirectionCipher::new(key), identity_len),
             buffer: Vec::with_capacity(INITIAL_BUFFER),
             start: 0,
+            arriving: Arc::default(),
             failed: false,
         }
     }
@@ -51,9 +56,19 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         if self.failed {
             return Err(RecordError::Failed);
         }
+        self.note_arrived();
         let result = self.next().await;
         self.failed = result.is_err();
         result
+    }
+
+    /// How many bytes have arrived of the message under way; shared, so that others can see whether a long
+    /// message makes headway.
+    ///
+    /// Bytes of a record that is not complete count as they came, since what they are is not known yet. The
+    /// number stands from the end of a message to the next call of [`Self::read_message`].
+    pub fn arriving(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.arriving)
     }
 
     /// Takes messages of at most `max` bytes from now on, and never more than
@@ -87,12 +102,18 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
     async fn receive(&mut self) -> Result<(), RecordError> {
         self.make_room();
         if self.io.read_buf(&mut self.buffer).await? > 0 {
+            self.note_arrived();
             return Ok(());
         }
         if self.start < self.buffer.len() || self.records.is_inside_message() {
             return Err(RecordError::Truncated);
         }
         Err(RecordError::Closed)
+    }
+
+    fn note_arrived(&self) {
+        let bytes = self.records.assembled() + self.buffer.len().saturating_sub(self.start);
+        self.arriving.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Moves what is left to the front and grows a buffer that is full of it.

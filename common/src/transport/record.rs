@@ -218,6 +218,11 @@ impl Assembler {
         self.total.is_some()
     }
 
+    /// Bytes of the message under way whose records were taken.
+    pub(crate) fn assembled(&self) -> usize {
+        self.message.len()
+    }
+
     /// Takes one record from the start of `buffer` (decrypting in place) if it is there as a whole.
     ///
     /// After an error the direction is out of step for good; do not call it again.

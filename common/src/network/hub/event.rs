@@ -52,7 +52,8 @@ pub(crate) enum HubEvent {
 
 /// What a peer said that concerns more than itself.
 pub(crate) enum FromPeer {
-    Headers(Vec<Header>),
+    /// Headers, and the connection's turn to have some checked ([`super::checker`]).
+    Headers(Vec<Header>, OwnedSemaphorePermit),
     /// A block whose body is the one that its header commits to, and its share of [`BLOCK_ROOM_KIB`].
     Block(Box<Block>, OwnedSemaphorePermit),
     NotFound(Vec<BlockHash>),

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! listener ─┐                       ┌─> peers (queues; never waited for)
-//! dials ────┤                       ├─> chain writer (a thread; blocks in order)
+//! dials ────┤                       ├─> chain writer, header checker (a thread each)
 //! peers ────┼─> events ─> [hub] ────┼─> dials
 //! DNS ──────┤                       └─> progress, status
 //! chain ────┘
 //! ```
-//! Peers wait for the hub (back-pressure); the hub waits for no task, so there is no circle of waiting. It
-//! reads and extends the chain itself, and so may wait for the chain's lock as long as the chain writer
-//! holds it for one block. Files are saved beside it.
+//! Peers wait for the hub (back-pressure); the hub waits for nobody, so there is no circle of waiting. Of
+//! the chain it reads only what is in memory, behind a lock that is held for moments; what may take longer
+//! is done by the two threads, which tell it the results. Files are saved beside it.
 //! [`dialing`] keeps connections, [`sync`] keeps the chain, [`event`] is what it hears.
 
+pub(crate) mod checker;
 mod dialing;
 pub(crate) mod event;
 mod gossip;
@@ -25,8 +26,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
-use bitcoin::{Block, BlockHash};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ use crate::network::metrics::NetworkMetrics;
 use crate::network::peer::actor::{self, Actor, Gone};
 use crate::network::peer::claims::Claim;
 use crate::network::peer::session::Local;
-use crate::network::peer::{PeerHandle, PeerId, PeerStats};
+use crate::network::peer::{Origin, PeerHandle, PeerId, PeerStats};
 use crate::network::protocol::addresses::AddressBucket;
 use crate::network::protocol::blocks::BlockDownload;
 use crate::network::protocol::headers::HeaderSync;
@@ -51,8 +52,9 @@ use crate::network::session::Session;
 use crate::network::status::SyncProgress;
 use crate::transport::NodeId;
 
+use checker::{Checked, HeaderChecker};
 use event::{FromPeer, HubEvent};
-use writer::{ChainWriter, Verified};
+use writer::{ChainWriter, Received, Verified};
 
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -75,6 +77,8 @@ struct Peer {
     /// Wants new blocks announced by `headers` (BIP130).
     send_headers: bool,
     told_addresses: bool,
+    /// It was dropped for an offence.
+    punished: bool,
 }
 
 /// All that the hub owns.
@@ -92,10 +96,11 @@ pub(crate) struct Hub {
     dials: dialing::DialState,
     headers: HeaderSync<PeerId>,
     blocks: BlockDownload<PeerId>,
-    /// Received blocks that wait for their parents, with who sent them.
-    waiting: HashMap<BlockHash, (PeerId, Block)>,
+    /// Received blocks that wait for their parents.
+    waiting: HashMap<BlockHash, Received>,
     submitted: HashSet<BlockHash>,
     writer: ChainWriter,
+    checker: HeaderChecker,
     failed: bool,
     announced: BlockHash,
     block_room: Arc<Semaphore>,
@@ -124,6 +129,7 @@ pub(crate) struct HubParts {
     pub(crate) progress: watch::Sender<SyncProgress>,
     pub(crate) events: mpsc::Sender<HubEvent>,
     pub(crate) writer: ChainWriter,
+    pub(crate) checker: HeaderChecker,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -168,6 +174,7 @@ impl Hub {
             waiting: HashMap::new(),
             submitted: HashSet::new(),
             writer: parts.writer,
+            checker: parts.checker,
             failed: false,
             announced,
             block_room: Arc::new(Semaphore::new(event::BLOCK_ROOM_KIB)),
@@ -190,6 +197,7 @@ impl Hub {
         mut self,
         mut events: mpsc::Receiver<HubEvent>,
         mut verified: mpsc::Receiver<Verified>,
+        mut checked: mpsc::Receiver<Checked>,
     ) {
         let mut tip = self.local.chain.subscribe();
         let mut tick = tokio::time::interval(TICK);
@@ -198,16 +206,17 @@ impl Hub {
         self.refresh_wanted();
         loop {
             tokio::select! {
-                        biased;
-                        () = self.stop.cancelled() => break,
-                        Some(result) = verified.recv() => self.on_verified(result),
-            // Before the events: a flood of those must not hold up what is rare. Whatever moved the
-            // tip, `drive_sync` announces it.
-            Ok(()) = tip.changed() => {}
-                        _ = tick.tick() => self.dial_more(),
-                        _ = save.tick() => self.save_book(),
-                        Some(event) = events.recv() => self.on_event(event),
-                    }
+                biased;
+                () = self.stop.cancelled() => break,
+                Some(batch) = verified.recv() => self.on_verified(batch),
+                Some(headers) = checked.recv() => self.on_headers_checked(headers),
+                // Before the events: a flood of those must not hold up what is rare. Whatever moved the
+                // tip, `drive_sync` announces it.
+                Ok(()) = tip.changed() => {}
+                _ = tick.tick() => self.dial_more(),
+                _ = save.tick() => self.save_book(),
+                Some(event) = events.recv() => self.on_event(event),
+            }
             self.drive_sync();
             self.publish();
         }
@@ -272,7 +281,7 @@ impl Hub {
             return;
         }
         match event {
-            FromPeer::Headers(headers) => self.on_headers(id, &headers),
+            FromPeer::Headers(headers, turn) => self.on_headers(id, headers, turn),
             FromPeer::Block(block, _room) => self.on_block(id, *block),
             FromPeer::NotFound(hashes) => {
                 for hash in hashes {
@@ -314,6 +323,7 @@ impl Hub {
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
             block_room: Arc::clone(&self.block_room),
+            headers_turn: Arc::new(Semaphore::new(1)),
             stats: Arc::clone(&stats),
             outbox: outbox.clone(),
             stop: stop.clone(),
@@ -327,6 +337,7 @@ impl Hub {
                 version: session.version.clone(),
                 since: now,
                 stats,
+                arriving: session.reader.arriving(),
                 outbox,
                 stop,
             },
@@ -337,6 +348,7 @@ impl Hub {
             best: None,
             send_headers: false,
             told_addresses: false,
+            punished: false,
         };
         self.tasks.spawn(actor.run(session, inbox));
         self.first_peer_at.get_or_insert(now);
@@ -387,7 +399,9 @@ impl Hub {
         self.blocks.peer_left(id);
         self.sync.retarget = true;
         self.metrics.peer_gone(peer.handle.direction);
-        if let Some(offence) = gone.offence {
+        if let Some(offence) = gone.offence
+            && !peer.punished
+        {
             self.note_offence(peer.handle.addr, offence);
         }
         if peer.handle.direction == Direction::Outbound {
@@ -395,17 +409,22 @@ impl Hub {
         }
     }
 
-    /// Ends a connection because of what the peer did.
-    fn punish(&mut self, id: PeerId, offence: Offence, reason: &str) {
-        let Some(peer) = self.peers.get(&id) else {
+    /// Ends a connection because of what the peer did. Once a connection; one that was closed before the
+    /// offence was found out is not forgiven for that.
+    fn punish(&mut self, from: Origin, offence: Offence, reason: &str) {
+        let Origin { id, addr } = from;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.handle.stop.cancel();
+            if std::mem::replace(&mut peer.punished, true) {
+                return;
+            }
+        } else if self.is_banned(addr) {
             return;
-        };
-        let addr = peer.handle.addr;
+        }
         warn!(
             target: "security", peer = id, %addr, offence = offence.as_str(), reason,
             "peer dropped for an offence"
         );
-        peer.handle.stop.cancel();
         self.note_offence(addr, offence);
     }
 

@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bitcoin::block::Header;
@@ -14,14 +15,18 @@ use bitcoin::hashes::Hash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use bitcoin::{Block, BlockHash};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, error, info};
 
-use super::writer::Verified;
+use super::checker::{Checked, Told};
+use super::writer::{Received, Verified};
 use super::{Hub, PeerId};
-use crate::chain::{BlockError, Branch, HeaderError, MAX_LOCATOR_ENTRIES};
-use crate::network::peer::session::unix_now;
+use crate::chain::{
+    BlockError, BlockRef, Branch, HeaderError, HeadersAccepted, MAX_LOCATOR_ENTRIES,
+};
+use crate::network::peer::Origin;
 use crate::network::protocol::blocks::{BlockAction, WINDOW};
-use crate::network::protocol::headers::HeaderAction;
+use crate::network::protocol::headers::{HEADERS_PER_MESSAGE, HeaderAction};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::Offence;
 use crate::network::status::SyncProgress;
@@ -53,36 +58,76 @@ pub(super) struct SyncState {
 }
 
 impl Hub {
-    pub(super) fn on_headers(&mut self, id: PeerId, headers: &[Header]) {
+    /// Passes headers on to be checked; [`Self::on_headers_checked`] hears what became of them.
+    pub(super) fn on_headers(
+        &mut self,
+        id: PeerId,
+        headers: Vec<Header>,
+        turn: OwnedSemaphorePermit,
+    ) {
         if headers.is_empty() {
             self.headers.on_answer(id, 0, None);
             return;
         }
-        match self.local.chain.accept_headers(headers, unix_now() as u32) {
-            Ok(accepted) => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.height = peer.height.max(accepted.last.height);
-                }
-                self.peer_showed(id, accepted.last.hash);
-                let answered = self
-                    .headers
-                    .on_answer(id, headers.len(), Some(accepted.last));
-                if accepted.new > 0 {
-                    self.metrics.headers_accepted(accepted.new);
-                    if !answered {
-                        self.refund_announcement(id, headers.len());
-                    }
+        let Some(from) = self.peers.get(&id).map(|peer| peer.handle.origin()) else {
+            return;
+        };
+        let count = headers.len();
+        let told = Told {
+            from,
+            headers,
+            turn,
+        };
+        let now = Instant::now();
+        if self.checker.submit(told) {
+            self.headers.check_began(id, now);
+        } else {
+            self.metrics.headers_dropped(count);
+            self.headers.on_dropped(id, now);
+        }
+    }
+
+    /// The peer may be gone by now.
+    pub(super) fn on_headers_checked(&mut self, checked: Checked) {
+        let Checked {
+            from,
+            count,
+            result,
+            _turn,
+        } = checked;
+        let now = Instant::now();
+        self.headers.check_ended(from.id, now);
+        match result {
+            Ok(accepted) => self.on_headers_accepted(from.id, count, accepted),
+            // An announcement. If an answer is under way as well, this has overtaken it.
+            Err(HeaderError::UnknownParent { .. }) => self.headers.peer_has_news(from.id),
+            Err(HeaderError::Store(error)) => {
+                error!(%error, "headers could not be stored; synchronisation stops");
+                self.failed = true;
+            }
+            Err(error) => {
+                self.headers.on_unusable(from.id, now);
+                if error.is_peer_fault() {
+                    self.punish(from, Offence::InvalidHeader, &error.to_string());
+                } else {
+                    debug!(peer = from.id, %error, "headers not taken");
                 }
             }
-            // An announcement. If an answer is under way as well, this has overtaken it.
-            Err(HeaderError::UnknownParent { .. }) => self.headers.peer_has_news(id),
-            Err(error) => {
-                self.headers.on_unusable(id, Instant::now());
-                if error.is_peer_fault() {
-                    self.punish(id, Offence::InvalidHeader, &error.to_string());
-                } else {
-                    debug!(peer = id, %error, "headers not taken");
-                }
+        }
+    }
+
+    fn on_headers_accepted(&mut self, id: PeerId, count: usize, accepted: HeadersAccepted) {
+        self.metrics.headers_accepted(accepted.new);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.height = peer.height.max(accepted.last.height);
+        }
+        self.peer_showed(id, accepted.last.hash);
+        let answered = self.headers.on_answer(id, count, Some(accepted.last));
+        if accepted.new > 0 && !answered {
+            self.refund_announcement(id, count);
+            if count >= HEADERS_PER_MESSAGE {
+                // The answer to a question that something else seemed to answer: there is more.
+                self.headers.peer_has_news(id);
             }
         }
     }
@@ -128,18 +173,38 @@ impl Hub {
             }
             return;
         }
-        if self.blocks.on_block(id, hash, block.total_size(), now) {
-            self.waiting.insert(hash, (id, block));
+        let Some(from) = self.peers.get(&id).map(|peer| peer.handle.origin()) else {
+            return;
+        };
+        let bytes = block.total_size();
+        if self.blocks.on_block(id, hash, bytes, now) {
+            let received = Received {
+                from,
+                hash,
+                bytes,
+                block,
+            };
+            self.waiting.insert(hash, received);
         }
     }
 
     pub(super) fn on_verified(&mut self, verified: Verified) {
-        let Verified {
-            from,
-            hash,
-            result,
-            storage,
-        } = verified;
+        for (from, hash, result) in verified.blocks {
+            self.on_block_verified(from, hash, result);
+        }
+        if let Some(error) = verified.storage {
+            error!(%error, "blocks could not be made durable; synchronisation stops");
+            self.failed = true;
+        }
+    }
+
+    /// The peer may be gone by now.
+    fn on_block_verified(
+        &mut self,
+        from: Origin,
+        hash: BlockHash,
+        result: Result<BlockRef, BlockError>,
+    ) {
         self.submitted.remove(&hash);
         match result {
             Ok(_) => {
@@ -149,7 +214,7 @@ impl Hub {
             }
             Err(error) if error.is_peer_fault() => {
                 self.blocks.on_discarded(hash);
-                self.blocks.peer_left(from);
+                self.blocks.peer_left(from.id);
                 self.punish(from, Offence::InvalidBlock, &error.to_string());
                 self.sync.retarget = true;
             }
@@ -161,10 +226,6 @@ impl Hub {
                 error!(%hash, %error, "a block could not be stored; synchronisation stops");
                 self.failed = true;
             }
-        }
-        if let Some(error) = storage {
-            error!(%error, "blocks could not be made durable; synchronisation stops");
-            self.failed = true;
         }
     }
 
@@ -222,6 +283,10 @@ impl Hub {
                 HeaderAction::Silent(id) => self.drop_silent(id),
             }
         }
+        for (id, peer) in &self.peers {
+            let arrived = peer.handle.arriving.load(Ordering::Relaxed);
+            self.blocks.on_arriving(*id, arrived);
+        }
         for action in self.blocks.poll(now) {
             match action {
                 BlockAction::Request(id, hashes) => {
@@ -251,11 +316,11 @@ impl Hub {
             .take_while(|hash| self.waiting.contains_key(hash))
             .collect();
         for hash in next {
-            let Some((from, block)) = self.waiting.remove(&hash) else {
+            let Some(received) = self.waiting.remove(&hash) else {
                 break;
             };
-            if let Err(block) = self.writer.submit(from, block) {
-                self.waiting.insert(hash, (from, block));
+            if let Err(received) = self.writer.submit(received) {
+                self.waiting.insert(hash, received);
                 break;
             }
             self.submitted.insert(hash);
@@ -286,9 +351,8 @@ impl Hub {
         };
         if peer.handle.direction == Direction::Outbound {
             info!(peer = id, addr = %peer.handle.addr, "peer does not answer getheaders; dropped");
+            // The address book hears of it when the connection has ended, like of every other end.
             peer.handle.stop.cancel();
-            self.book
-                .failed(peer.handle.addr, unix_now(), &mut rand::rng());
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Actor {
     pub(crate) hub: mpsc::Sender<HubEvent>,
     /// In KiB, what blocks on their way to the hub may take; shared by all peers.
     pub(crate) block_room: Arc<Semaphore>,
+    /// One permit: headers are checked a message at a time, and the next is held back here.
+    pub(crate) headers_turn: Arc<Semaphore>,
     pub(crate) stats: Arc<PeerStats>,
     pub(crate) outbox: Outbox,
     pub(crate) stop: CancellationToken,
@@ -184,7 +186,10 @@ impl Actor {
             NetworkMessage::Ping(nonce) => return self.reply(NetworkMessage::Pong(nonce)),
             NetworkMessage::GetHeaders(request) => return self.serve_headers(&request).await,
             NetworkMessage::GetData(items) => return self.serve_data(items).await,
-            NetworkMessage::Headers(headers) => FromPeer::Headers(headers),
+            NetworkMessage::Headers(headers) => {
+                let turn = Arc::clone(&self.headers_turn).acquire_owned().await;
+                FromPeer::Headers(headers, turn.map_err(|_| Gone::because("the node stops"))?)
+            }
             NetworkMessage::Block(block) => self.take_block(block).await?,
             NetworkMessage::NotFound(items) => {
                 FromPeer::NotFound(items.iter().filter_map(block_hash).collect())

@@ -24,6 +24,13 @@ use crate::transport::RemoteIdentity;
 /// Names a connection for as long as the process runs; never used twice.
 pub(crate) type PeerId = u64;
 
+/// Who sent something: enough to hold it against its sender when the connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) id: PeerId,
+    pub(crate) addr: SocketAddr,
+}
+
 /// Small messages that may wait for a peer. A peer that lets so many pile up does not read and is dropped.
 pub(crate) const CONTROL_QUEUE: usize = 512;
 
@@ -56,8 +63,19 @@ pub(crate) struct PeerHandle {
     pub(crate) version: PeerVersion,
     pub(crate) since: Instant,
     pub(crate) stats: Arc<PeerStats>,
+    /// Bytes that have arrived of the message under way.
+    pub(crate) arriving: Arc<AtomicU64>,
     pub(crate) outbox: Outbox,
     pub(crate) stop: CancellationToken,
+}
+
+impl PeerHandle {
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            id: self.id,
+            addr: self.addr,
+        }
+    }
 }
 
 /// Where messages for a peer are put; knows the ledger, so that no question goes out without its credit.

@@ -5,13 +5,14 @@
 //! [`BlockDownload::failures`] how often the first missing block of a target was not delivered, so that
 //! headers without blocks do not hold it for ever.
 //!
-//! A peer that sends nothing for the stall time-out loses its blocks to the others and gets no new ones
+//! A peer that delivers nothing for the stall time-out loses its blocks to the others and gets no new ones
 //! until it delivers again; each stall doubles the time-out (to 64 s) and each block shrinks it back, so
 //! that a slow link of ours does not churn through peers (bitcoin#25880). Slow is replaced, not punished;
-//! only a peer that stalls again and again is given up.
+//! only a peer that stalls again and again is given up. A message that is arriving is no stall: its bytes
+//! extend the time-out, as long as they come fast enough (`BYTES_PER_TIMEOUT`).
 //!
 //! The *head*, the first block that is wanted, holds up all others. When it is overdue although its peer
-//! sends other blocks, a peer that has nothing else to do is asked for it as well.
+//! sends other blocks, or sends slowly, a peer that has nothing else to do is asked for it as well.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -38,6 +39,14 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time-out doubles up to this.
 const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(64);
+
+/// Bytes of the message under way that extend the time-out by one more: 16 kB/s at the first time-out, the
+/// slowest link that we care for, and less when our own link is so slow that the time-out has grown. A
+/// largest message extends it by 128, so one that drips holds its blocks for four minutes at most.
+const BYTES_PER_TIMEOUT: u64 = 32 * 1024;
+
+/// Time-outs after which the head is overdue however it arrives, because all others wait for it.
+const MAX_HEAD_TIMEOUTS: u32 = 4;
 
 /// Each delivered block takes the time-out this share of the way back.
 const STALL_SHRINK: f64 = 0.85;
@@ -75,6 +84,8 @@ struct Peer {
     serves: u32,
     in_flight: usize,
     last_progress: Instant,
+    /// Bytes that have arrived of the message under way.
+    arriving: u64,
     stalls: u32,
     stalled: bool,
     /// Blocks that it said it does not have, and when.
@@ -133,6 +144,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
             serves: 0,
             in_flight: 0,
             last_progress: now,
+            arriving: 0,
             stalls: 0,
             stalled: false,
             lacks: HashMap::new(),
@@ -263,6 +275,14 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         }
     }
 
+    /// How many bytes have arrived of the message that the peer is sending; 0 between messages. Call before
+    /// [`Self::poll`].
+    pub fn on_arriving(&mut self, peer: P, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.arriving = bytes;
+        }
+    }
+
     /// What to do now. Call after each event and several times a second.
     pub fn poll(&mut self, now: Instant) -> Vec<BlockAction<P>> {
         let mut actions = self.find_stalls(now);
@@ -279,7 +299,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
             .peers
             .iter()
             .filter(|(_, p)| p.in_flight > 0 && !p.stalled)
-            .filter(|(_, p)| now.saturating_duration_since(p.last_progress) >= timeout)
+            .filter(|(_, p)| now.saturating_duration_since(p.last_progress) >= p.extended(timeout))
             .map(|(id, _)| *id)
             .collect();
         stalled.sort_unstable();
@@ -314,7 +334,12 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         let mut patience = self.stall_timeout;
         let mut failed = 0;
         for owner in self.in_flight.get_mut(&head).into_iter().flatten() {
-            if !owner.overdue && now.saturating_duration_since(owner.since) >= patience {
+            let extended = self
+                .peers
+                .get(&owner.peer)
+                .map_or(patience, |peer| peer.extended(patience))
+                .min(patience * MAX_HEAD_TIMEOUTS);
+            if !owner.overdue && now.saturating_duration_since(owner.since) >= extended {
                 owner.overdue = true;
                 failed += 1;
             }
@@ -449,6 +474,13 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
 }
 
 impl Peer {
+    /// The time-out with what has arrived of the message under way.
+    fn extended(&self, timeout: Duration) -> Duration {
+        // A message has 4 MiB at most: no overflow.
+        let more = self.arriving as f64 / BYTES_PER_TIMEOUT as f64;
+        timeout + timeout.mul_f64(more)
+    }
+
     fn can_serve(&self, block: &BlockRef, now: Instant) -> bool {
         let lacks = |at: &Instant| now.saturating_duration_since(*at) < LACK_REST;
         self.serves >= block.height

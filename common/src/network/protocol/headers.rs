@@ -8,7 +8,13 @@
 //!
 //! A *round* is all that one peer tells, message by message. Each question after the first begins at the
 //! last header of the answer before it, not at our best header: so a chain that leaves ours further back
-//! than one message can tell is read to its end, whatever work its first headers have.
+//! than one message can tell is read to its end, whatever work its first headers have. It goes on only
+//! while each answer follows the one before it, so it ends at the height that a chain may have; and one
+//! that takes long makes room for another peer. So nobody who feeds us headers without work keeps us from
+//! hearing of those with work.
+//!
+//! Headers are checked beside the driver: [`HeaderSync::check_began`]. The next question to that peer waits
+//! for the result, and the time is not held against the peer.
 //!
 //! A peer that does not answer in time is passed over, never punished: slow is not hostile. One that is
 //! passed over twice without an answer in between is useless, and the driver is told so.
@@ -30,6 +36,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer that did not answer is left alone while there are others. Long enough that a busy peer
 /// has caught its breath, short enough that a silent one is found out within minutes.
 const REST: Duration = Duration::from_secs(60);
+
+/// How long a round may take before another peer is asked beside it. A million headers come in about 80 s
+/// at 1 MB/s; the second peer tells only what is still missing then.
+const ROUND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Unanswered questions in a row after which a peer counts as silent.
 const MISSES_TO_BE_SILENT: u32 = 2;
@@ -68,6 +78,12 @@ struct Peer {
     news: bool,
     /// Unanswered questions in a row.
     misses: u32,
+    /// Since when headers of this peer are being checked.
+    checking: Option<Instant>,
+    /// When the round under way began, …
+    round: Option<Instant>,
+    /// … and whether it takes longer than [`ROUND_PATIENCE`].
+    slow: bool,
 }
 
 /// The state machine; `P` names a peer.
@@ -98,6 +114,9 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
             told: None,
             news: false,
             misses: 0,
+            checking: None,
+            round: None,
+            slow: false,
         };
         if self.peers.insert(peer, joined).is_none() {
             self.order.push(peer);
@@ -121,11 +140,46 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
         }
     }
 
+    /// Headers of this peer are being checked from now on: one message at a time.
+    pub fn check_began(&mut self, peer: P, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.checking = Some(now);
+        }
+    }
+
+    /// The check is over. Call before what became of the headers is told; the time that it took is ours.
+    pub fn check_ended(&mut self, peer: P, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(began) = peer.checking.take() else {
+            return;
+        };
+        let took = now.saturating_duration_since(began);
+        if let State::Asked(since) = &mut peer.state {
+            *since += took;
+        }
+        if let Some(since) = &mut peer.round {
+            *since += took;
+        }
+    }
+
+    /// Headers of this peer were thrown away unread: an answer is asked for again after a rest, an
+    /// announcement soon.
+    pub fn on_dropped(&mut self, peer: P, now: Instant) {
+        let asked = self.peers.get(&peer).map(|p| p.state);
+        if matches!(asked, Some(State::Asked(_))) {
+            self.on_unusable(peer, now);
+        } else {
+            self.peer_has_news(peer);
+        }
+    }
+
     /// A peer sent `count` headers, all of them valid; `last` is the last of them, `None` for an empty
     /// message. What was not asked for changes nothing here. True when it answers our question.
     ///
-    /// A full message continues the round as long as it ends higher than the one before it; else a peer
-    /// could feed us the same headers for ever.
+    /// A full message continues the round if all of it is above the one before it; else a peer could feed
+    /// us headers for ever.
     pub fn on_answer(&mut self, peer: P, count: usize, last: Option<BlockRef>) -> bool {
         let Some(peer) = self.peers.get_mut(&peer) else {
             return false;
@@ -134,18 +188,18 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
             return false;
         }
         peer.misses = 0;
-        let further = last.filter(|last| peer.told.is_none_or(|told| last.height > told.height));
+        let least = |told: BlockRef| told.height as usize + HEADERS_PER_MESSAGE;
+        let further = last.filter(|last| {
+            peer.told
+                .is_none_or(|told| last.height as usize >= least(told))
+        });
         if count >= HEADERS_PER_MESSAGE && further.is_some() {
             peer.told = further;
             peer.state = State::Waiting;
             return true;
         }
-        peer.told = None;
-        peer.state = if std::mem::take(&mut peer.news) {
-            State::Waiting
-        } else {
-            State::Done
-        };
+        let news = peer.news;
+        peer.end_round(if news { State::Waiting } else { State::Done });
         self.first_pass_done |= peer.outbound;
         true
     }
@@ -171,8 +225,13 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
     fn find_overdue(&mut self, now: Instant) -> Vec<HeaderAction<P>> {
         let mut actions = Vec::new();
         for id in &self.order {
-            if let Some(peer) = self.peers.get_mut(id)
-                && let State::Asked(since) = peer.state
+            let Some(peer) = self.peers.get_mut(id) else {
+                continue;
+            };
+            let long = |since| now.saturating_duration_since(since) >= ROUND_PATIENCE;
+            peer.slow = peer.round.is_some_and(long);
+            if let State::Asked(since) = peer.state
+                && peer.checking.is_none()
                 && now.saturating_duration_since(since) >= ANSWER_TIMEOUT
             {
                 peer.rest(now);
@@ -194,11 +253,11 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
             .filter(|p| matches!(p.state, State::Asked(_)))
             .count();
         let waiting = these().any(|p| p.state == State::Waiting);
-        let unanswered = these().filter(|p| p.misses > 0).count();
+        let unhelpful = these().filter(|p| p.misses > 0 || p.slow).count();
         let most = if self.first_pass_done {
             usize::MAX
         } else {
-            1 + unanswered
+            1 + unhelpful
         };
         // Nobody else is there to be asked: no reason to let anybody rest.
         let no_rest = !self.first_pass_done && asking == 0 && !waiting;
@@ -218,21 +277,25 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
             if let Some(peer) = self.peers.get_mut(id)
                 && peer.outbound == outbound
                 && peer.state == State::Waiting
+                && peer.checking.is_none()
             {
                 peer.state = State::Asked(now);
+                peer.round.get_or_insert(now);
                 actions.push(HeaderAction::Ask(*id, peer.told.map(|told| told.hash)));
                 room -= 1;
             }
         }
     }
 
-    /// Whether each of `peers` has told all that it knows or was passed over, and at least one has told.
+    /// Whether each of `peers` has told all that it knows, was passed over or takes too long, and at least
+    /// one has told.
     pub fn all_told(&self, peers: impl Iterator<Item = P>) -> bool {
         let mut told = 0;
         for peer in peers.filter_map(|p| self.peers.get(&p)) {
             match peer.state {
                 State::Done => told += 1,
                 State::Resting(_) => {}
+                State::Waiting | State::Asked(_) if peer.slow => {}
                 State::Waiting | State::Asked(_) => return false,
             }
         }
@@ -243,9 +306,15 @@ impl<P: Copy + Eq + Hash> HeaderSync<P> {
 impl Peer {
     /// Ends the round without an answer.
     fn rest(&mut self, now: Instant) {
-        self.state = State::Resting(now);
+        self.end_round(State::Resting(now));
+    }
+
+    fn end_round(&mut self, state: State) {
+        self.state = state;
         self.told = None;
         self.news = false;
+        self.round = None;
+        self.slow = false;
     }
 }
 
@@ -411,6 +480,95 @@ mod tests {
         assert_eq!(sync.poll(now), [], "the same headers again end the round");
         sync.peer_has_news(1);
         assert_eq!(sync.poll(now), [Ask(1, None)], "a new round starts anew");
+    }
+
+    #[test]
+    fn a_round_that_makes_no_headway_ends() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(now);
+        sync.on_answer(1, HEADERS_PER_MESSAGE, header(2_000));
+        assert_eq!(sync.poll(now), [Ask(1, hash(2_000))]);
+        // Another chain, one header higher: that could go on for ever.
+        sync.on_answer(1, HEADERS_PER_MESSAGE, header(2_001));
+        assert_eq!(sync.poll(now), []);
+        assert!(sync.all_told([1].into_iter()));
+    }
+
+    #[test]
+    fn a_peer_that_feeds_us_slowly_does_not_keep_the_others_from_being_heard() {
+        let start = Instant::now();
+        let mut sync = outbound(&[1, 2, 3]);
+        let mut asked = None;
+        let mut height = 0;
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            for action in sync.poll(now) {
+                match action {
+                    Ask(1, _) => {
+                        height += 2_000;
+                        sync.on_answer(1, HEADERS_PER_MESSAGE, header(height));
+                    }
+                    Ask(2, _) => {
+                        asked.get_or_insert(second);
+                        sync.on_answer(2, 0, None);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(asked, Some(ROUND_PATIENCE.as_secs()));
+        sync.on_answer(3, 0, None);
+        assert!(
+            sync.all_told([2, 1].into_iter()),
+            "its round is not waited for"
+        );
+    }
+
+    #[test]
+    fn the_time_of_a_check_is_not_the_peers() {
+        let start = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(start);
+        let arrived = start + ANSWER_TIMEOUT - Duration::from_secs(1);
+        sync.check_began(1, arrived);
+        let late = arrived + 10 * ANSWER_TIMEOUT;
+        assert_eq!(sync.poll(late), [], "our disk is slow, not the peer");
+        // What arrived was an announcement; the answer is still to come.
+        sync.check_ended(1, late);
+        sync.peer_has_news(1);
+        assert_eq!(sync.poll(late), []);
+        let overdue = late + Duration::from_secs(1);
+        assert_eq!(sync.poll(overdue)[0], PassedOver(1));
+    }
+
+    #[test]
+    fn the_next_question_waits_for_the_check() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1]);
+        sync.poll(now);
+        sync.on_answer(1, 0, None);
+        // An announcement is being checked when it tells of something unknown as well.
+        sync.check_began(1, now);
+        sync.peer_has_news(1);
+        assert_eq!(sync.poll(now), []);
+        sync.check_ended(1, now);
+        assert!(!sync.on_answer(1, 1, header(1)), "nobody had asked");
+        assert_eq!(sync.poll(now), [Ask(1, None)]);
+    }
+
+    #[test]
+    fn what_was_dropped_unread_is_asked_for_again() {
+        let now = Instant::now();
+        let mut sync = outbound(&[1, 2]);
+        sync.poll(now);
+        sync.on_dropped(1, now);
+        assert_eq!(sync.poll(now), [Ask(2, None)], "an answer after a rest");
+        sync.on_answer(2, 0, None);
+        sync.on_dropped(2, now);
+        assert_eq!(sync.poll(now), [Ask(2, None)], "an announcement at once");
+        sync.on_answer(2, 0, None);
+        assert_eq!(sync.poll(now + REST), [Ask(1, None)]);
     }
 
     #[test]

@@ -321,3 +321,91 @@ fn a_head_that_is_not_delivered_counts_against_its_chain_until_it_comes() {
     download.on_verified(&head);
     assert_eq!(download.failures(&head), 0);
 }
+
+/// Polls each quarter of a second while one block of `size` bytes arrives from peer 1 at `rate` bytes a
+/// second, as the only one; gives how long it took, or when the peer stalled.
+fn arrives(size: u64, rate: u64) -> Result<Duration, Duration> {
+    let start = Instant::now();
+    let mut download = download(&[1], 1, start);
+    download.poll(start);
+    for quarter in 1_u32.. {
+        let passed = Duration::from_millis(250) * quarter;
+        let bytes = (rate as f64 * passed.as_secs_f64()) as u64;
+        if bytes >= size {
+            return Ok(passed);
+        }
+        download.on_arriving(1, bytes);
+        if !download.poll(start + passed).is_empty() {
+            return Err(passed);
+        }
+    }
+    unreachable!("it ends")
+}
+
+#[test]
+fn a_large_block_over_a_slow_link_is_no_stall() {
+    assert_eq!(arrives(4_000_000, 100_000), Ok(Duration::from_secs(40)));
+    assert_eq!(arrives(4_000_000, 20_000), Ok(Duration::from_secs(200)));
+}
+
+#[test]
+fn a_block_that_drips_is_a_stall_at_once() {
+    assert_eq!(arrives(4_000_000, 1), Err(Duration::from_millis(2_250)));
+    assert!(arrives(4_000_000, 10_000).is_err_and(|at| at < Duration::from_secs(6)));
+}
+
+#[test]
+fn no_message_holds_blocks_for_ever() {
+    let start = Instant::now();
+    let mut download = download(&[1], 1, start);
+    download.poll(start);
+    // All of the largest message but its last byte.
+    download.on_arriving(1, 4 * 1024 * 1024 - 1);
+    let end = start + STALL_TIMEOUT * 129;
+    assert!(download.poll(end - Duration::from_secs(1)).is_empty());
+    assert_eq!(download.poll(end)[0], BlockAction::Stalled(1));
+}
+
+#[test]
+fn many_small_messages_are_no_progress() {
+    let start = Instant::now();
+    let mut download = download(&[1], 4, start);
+    download.poll(start);
+    let mut stalled_at = None;
+    for tenth in 0..100_u32 {
+        let passed = Duration::from_millis(100) * tenth;
+        // Addresses, inventories, pings: each arrives, none is a block.
+        download.on_arriving(1, u64::from(tenth % 5) * 1_000);
+        if download
+            .poll(start + passed)
+            .contains(&BlockAction::Stalled(1))
+        {
+            stalled_at.get_or_insert(passed);
+        }
+    }
+    assert!(
+        stalled_at.is_some_and(|at| at < STALL_TIMEOUT * 2),
+        "{stalled_at:?}"
+    );
+}
+
+#[test]
+fn a_slowly_arriving_head_is_asked_of_an_idle_peer_within_bounds() {
+    let start = Instant::now();
+    let mut download = download(&[1, 2], 1, start);
+    assert_eq!(requests(&download.poll(start)), HashMap::from([(1, 1)]));
+    let mut rescued = None;
+    for tenth in 1..200_u32 {
+        let passed = Duration::from_millis(100) * tenth;
+        // 40 kB/s: not a stall.
+        download.on_arriving(1, u64::from(tenth) * 4_000);
+        for action in download.poll(start + passed) {
+            match action {
+                BlockAction::Request(2, _) => rescued = Some(passed),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(rescued, Some(STALL_TIMEOUT * MAX_HEAD_TIMEOUTS));
+    assert_eq!(download.failures(&block(1).hash), 1);
+}
