@@ -41,6 +41,8 @@ mod tests;
 #[cfg(test)]
 mod tests_peers;
 #[cfg(test)]
+mod tests_stall;
+#[cfg(test)]
 mod tests_sync;
 
 use std::collections::BTreeMap;
@@ -366,7 +368,8 @@ impl NetworkManager {
         }
     }
 
-    /// Progress of synchronisation, as it changes.
+    /// Progress of synchronisation, as it changes. The node waits while somebody holds what `borrow` or
+    /// `wait_for` gives: copy it.
     pub fn progress(&self) -> watch::Receiver<SyncProgress> {
         self.progress.clone()
     }

@@ -26,7 +26,7 @@ async fn ended(session: &mut Session) {
 }
 
 /// Waits until the node's status is as `wanted` says.
-async fn status_where(
+pub(super) async fn status_where(
     node: &NetworkManager,
     wanted: impl Fn(&NetworkStatus) -> bool,
 ) -> NetworkStatus {
@@ -39,9 +39,10 @@ async fn status_where(
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, look)
-        .await
-        .expect("the status comes about")
+    match timeout(PATIENCE, look).await {
+        Ok(status) => status,
+        Err(_) => panic!("it does not come about: {:?}", node.status().await),
+    }
 }
 
 fn failures(status: &NetworkStatus, kind: &str) -> u64 {

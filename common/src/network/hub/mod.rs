@@ -59,6 +59,10 @@ use writer::{ChainWriter, Received, Verified};
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Events after which the machines act, at the latest, when many are waiting: what they cost is shared by
+/// all blocks that arrived meanwhile, and 64 events are over in a millisecond or two.
+const EVENTS_AT_ONCE: usize = 64;
+
 /// How often the address book is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -215,7 +219,13 @@ impl Hub {
                 Ok(()) = tip.changed() => {}
                 _ = tick.tick() => self.dial_more(),
                 _ = save.tick() => self.save_book(),
-                Some(event) = events.recv() => self.on_event(event),
+                Some(event) = events.recv() => {
+                    self.on_event(event);
+                    for _ in 1..EVENTS_AT_ONCE {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.on_event(event);
+                    }
+                }
             }
             self.drive_sync();
             self.publish();

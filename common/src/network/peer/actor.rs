@@ -100,17 +100,20 @@ pub(crate) fn outbox(local: &Local) -> (Outbox, Inbox) {
 impl Actor {
     /// Runs until the connection ends; tells the hub why. The hub has been told of the peer before.
     pub(crate) async fn run(self, session: Session, inbox: Inbox) {
+        // Not `stop` itself: that says that we hung up, and the hub then listens no more. What a peer said
+        // before it hung up counts.
+        let ended = self.stop.child_token();
         let writer = tokio::spawn(write_loop(
             session.writer,
             inbox,
             Arc::clone(&self.stats),
-            self.stop.clone(),
+            ended.clone(),
         ));
         let gone = tokio::select! {
             gone = self.read_loop(session.reader) => gone,
-            () = self.stop.cancelled() => Gone::because("closed by us"),
+            () = ended.cancelled() => Gone::because("closed by us, or it does not read"),
         };
-        self.stop.cancel();
+        ended.cancel();
         // A panic in the writer would have been reported by the runtime; there is nothing left to do for it.
         let _ = writer.await;
         let _ = self.hub.send(HubEvent::Gone { id: self.id, gone }).await;
@@ -327,12 +330,12 @@ async fn write_loop(
     mut writer: MessageWriter<OwnedWriteHalf>,
     mut inbox: Inbox,
     stats: Arc<PeerStats>,
-    stop: CancellationToken,
+    ended: CancellationToken,
 ) {
     loop {
         let message = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = ended.cancelled() => return,
             Some(message) = inbox.control.recv() => message,
             Some(message) = inbox.bulk.recv() => message,
             else => return,
@@ -340,19 +343,19 @@ async fn write_loop(
         let written = tokio::select! {
             biased;
             // The connection is over: a peer that does not read must not hold us up.
-            () = stop.cancelled() => return,
+            () = ended.cancelled() => return,
             written = tokio::time::timeout(WRITE_TIMEOUT, writer.write(&message)) => written,
         };
         match written {
             Ok(Ok(bytes)) => PeerStats::add(&stats.bytes_out, bytes),
             Ok(Err(error)) => {
                 debug!(%error, "write failed");
-                stop.cancel();
+                ended.cancel();
                 return;
             }
             Err(_) => {
                 debug!("peer reads too slowly");
-                stop.cancel();
+                ended.cancel();
                 return;
             }
         }
