@@ -319,7 +319,7 @@ impl Hub {
             let Some(received) = self.waiting.remove(&hash) else {
                 break;
             };
-            if let Err(received) = self.writer.submit(received) {
+            if let Some(received) = self.writer.submit(received) {
                 self.waiting.insert(hash, received);
                 break;
             }

@@ -75,10 +75,11 @@ impl ChainWriter {
     }
 
     /// Hands a block over without waiting; gives it back when the queue is full or the thread has ended.
-    pub(crate) fn submit(&self, block: Received) -> Result<(), Received> {
-        self.queue.try_send(block).map_err(|error| match error {
-            TrySendError::Full(block) | TrySendError::Disconnected(block) => block,
-        })
+    pub(crate) fn submit(&self, block: Received) -> Option<Received> {
+        match self.queue.try_send(block) {
+            Ok(()) => None,
+            Err(TrySendError::Full(block) | TrySendError::Disconnected(block)) => Some(block),
+        }
     }
 }
 
@@ -221,7 +222,7 @@ mod tests {
         let mut heard = 0;
         let mut next = 0;
         while heard < blocks.len() {
-            while next < blocks.len() && writer.submit(received(&blocks[next], 1_000)).is_ok() {
+            while next < blocks.len() && writer.submit(received(&blocks[next], 1_000)).is_none() {
                 next += 1;
             }
             let batch = results.blocking_recv().unwrap();
@@ -302,7 +303,7 @@ mod tests {
         let (chain, blocks) = mined(3);
         let (writer, results, thread) = ChainWriter::spawn(chain).unwrap();
         for block in &blocks {
-            assert!(writer.submit(received(block, 1_000)).is_ok());
+            assert!(writer.submit(received(block, 1_000)).is_none());
         }
         drop(results);
         drop(writer);
