@@ -168,8 +168,8 @@ impl<'a> Stage<'a> {
             chain,
             directory,
             blocks,
-            good: good.join(","),
-            bad: bad.join(","),
+            good: format!("--peers={}", good.join(",")),
+            bad: format!("--peers={}", bad.join(",")),
             _peers: peers,
         })
     }

@@ -46,7 +46,7 @@ pub enum Part {
     /// A fresh node syncs from peers.
     Fresh {
         /// The peers.
-        #[arg(value_delimiter = ',')]
+        #[arg(long, value_delimiter = ',')]
         peers: Vec<SocketAddr>,
         /// The node's data directory, empty.
         dir: PathBuf,
