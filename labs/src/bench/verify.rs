@@ -19,9 +19,9 @@ use super::report::{Figure, Goal, Report};
 use super::rounds;
 use crate::chain_generator::{ChainOptions, Generator};
 
-/// Blocks that the transactions come from, and for a quick run: 8,400 and 1,500 signatures.
+/// Blocks that the transactions come from, and for a quick run: 8,000 and 3,700 signatures.
 const BLOCKS: u32 = 1_600;
-const QUICK_BLOCKS: u32 = 300;
+const QUICK_BLOCKS: u32 = 800;
 
 /// Pairs of runs in each round, whose times are added: a run takes a fraction of a second.
 const RUNS: usize = 3;
