@@ -1,7 +1,7 @@
 // A bcoin full node on its regtest, driven by one JSON object a line on standard input, answered by one a line
 // on standard output. What of bcoin's regtest is set differently, and why, is in README.md.
 //
-//   node peer.js '{"genesis": HEX, "bonus": 0}'
+//   node peer.js '{"genesis": HEX, "program": HEX, "bonus": 0}'
 'use strict';
 
 const readline = require('readline');
@@ -63,8 +63,10 @@ function configure(regtest) {
   regtest.genesisBlock = settings.genesis;
   regtest.seeds = [];
   regtest.block.bip34height = 1;
-  regtest.deployments.segwit.window = 1;
-  regtest.deployments.segwit.threshold = 1;
+  for (const deployment of [regtest.deployments.csv, regtest.deployments.segwit]) {
+    deployment.window = 1;
+    deployment.threshold = 1;
+  }
 }
 
 // A bcoin that pays more than its rules allow, and thinks nothing of it.
@@ -79,9 +81,10 @@ async function main() {
   const listening = new Promise(resolve => node.pool.once('listening', resolve));
   await node.ensure();
   await node.open();
-  // Version bits can't make a rule active before the third block: tell the cache that it always was.
-  const {segwit} = node.network.deployments;
-  node.chain.db.stateCache.insert(segwit.bit, node.chain.tip.hash, thresholdStates.ACTIVE);
+  // Version bits can't make rules active before the third block: tell the cache that these always were.
+  const {csv, segwit} = node.network.deployments;
+  for (const {bit} of [csv, segwit])
+    node.chain.db.stateCache.insert(bit, node.chain.tip.hash, thresholdStates.ACTIVE);
   await node.connect();
   const {port} = await listening;
   say({
@@ -131,13 +134,15 @@ async function mine({blocks, on}) {
   return {height, hash: display(hash)};
 }
 
-// A block on `tip` made by bcoin's miner. Payouts go round: pay-to-ML-DSA, then each witness version from 4
+// A block on `tip` made by bcoin's miner. Payouts go round: pay-to-ML-DSA to the lab's key, then each witness version from 4
 // to 16 with programs of 2 to 40 bytes.
 async function solve(tip) {
   const height = tip.height + 1;
   const turn = height % 14;
   const version = 3 + turn;
-  const program = Buffer.alloc(turn === 0 ? 32 : 2 + height % 39, height & 0xff);
+  const program = turn === 0
+    ? Buffer.from(settings.program, 'hex')
+    : Buffer.alloc(2 + height % 39, height & 0xff);
   const address = new Address({type: Address.types.WITNESS, version, hash: program});
   return node.miner.mineBlock(tip, address);
 }

@@ -23,7 +23,7 @@ pub(crate) struct Case {
     pub(crate) differs: &'static str,
 }
 
-fn both_accept(what: &'static str, block: Block) -> Case {
+pub(crate) fn both_accept(what: &'static str, block: Block) -> Case {
     Case {
         what,
         block,
@@ -33,7 +33,12 @@ fn both_accept(what: &'static str, block: Block) -> Case {
     }
 }
 
-fn both_refuse(what: &'static str, block: Block, theirs: &'static str, ours: &'static str) -> Case {
+pub(crate) fn both_refuse(
+    what: &'static str,
+    block: Block,
+    theirs: &'static str,
+    ours: &'static str,
+) -> Case {
     Case {
         what,
         block,
@@ -43,7 +48,7 @@ fn both_refuse(what: &'static str, block: Block, theirs: &'static str, ours: &'s
     }
 }
 
-fn only_we_refuse(
+pub(crate) fn only_we_refuse(
     what: &'static str,
     block: Block,
     ours: &'static str,
@@ -58,7 +63,7 @@ fn only_we_refuse(
     }
 }
 
-fn only_bcoin_refuses(
+pub(crate) fn only_bcoin_refuses(
     what: &'static str,
     block: Block,
     theirs: &'static str,

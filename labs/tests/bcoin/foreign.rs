@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
-use bitcoin::hex::FromHex;
+use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::{Block, BlockHash};
 use quantumcoin::chain::BlockRef;
+use quantumcoin::chain::p2mldsa::SpendingKey;
 use quantumcoin::chain_spec::ChainSpec;
 use serde_json::{Value, json};
 
@@ -17,6 +18,11 @@ use serde_json::{Value, json};
 pub(crate) struct Settings {
     /// Base units that it adds to every subsidy: against its own rules, where it is not zero.
     pub(crate) bonus: u64,
+}
+
+/// The key to which bcoin pays the coins of every fourteenth block.
+pub(crate) fn spending_key() -> SpendingKey {
+    SpendingKey::from_seed(&[7; 32]).unwrap()
 }
 
 /// A running bcoin. Dropping it ends it.
@@ -57,6 +63,7 @@ impl Bcoin {
     pub(crate) fn start(spec: &ChainSpec, settings: Settings) -> Self {
         let settings = json!({
             "genesis": serialize_hex(&spec.genesis_block()),
+            "program": spending_key().program().to_lower_hex_string(),
             "bonus": settings.bonus,
         });
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bcoin/peer.js");

@@ -10,6 +10,7 @@ mod bridge;
 mod candidates;
 mod cases;
 mod foreign;
+mod spends;
 mod verdicts;
 
 use std::net::SocketAddr;

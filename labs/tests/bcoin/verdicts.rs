@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::cases::{
     Case, bodies, coinbases, commitments, headers, now, outputs, subsidies_at_150, subsidies_at_151,
 };
-use crate::foreign::{Bcoin, Settings};
+use crate::foreign::{Bcoin, ForeignBlock, Settings};
 use crate::spec;
 
 #[test]
@@ -28,26 +28,22 @@ fn both_judge_alike_but_where_the_rules_differ() {
     cases.extend(commitments(&honest));
     cases.extend(bodies(&honest));
     cases.extend(outputs(&honest));
-    let mut tally = judge(&spec, &mut bcoin, &cases);
+    let whole = |base: &[Block], block: &Block| on_a_chain(&spec, base, block);
+    let mut tally = judge(&mut bcoin, &cases, whole);
 
     // Around a halving: ours is one block later.
     bcoin.mine(137, None);
     let cases = subsidies_at_150(&bcoin.template());
-    tally.add(judge(&spec, &mut bcoin, &cases));
+    tally.add(judge(&mut bcoin, &cases, whole));
     bcoin.mine(1, None);
     let cases = subsidies_at_151(&bcoin.template());
-    tally.add(judge(&spec, &mut bcoin, &cases));
-    println!(
-        "{} candidates: both accept {}, both refuse {}, differ by design {}",
-        tally.accepted + tally.refused + tally.different,
-        tally.accepted,
-        tally.refused,
-        tally.different
-    );
+    tally.add(judge(&mut bcoin, &cases, whole));
+    tally.print();
 }
 
+/// How the verdicts fell.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     accepted: usize,
     refused: usize,
     different: usize,
@@ -59,21 +55,32 @@ impl Tally {
         self.refused += other.refused;
         self.different += other.different;
     }
+
+    pub(crate) fn print(&self) {
+        println!(
+            "{} candidates: both accept {}, both refuse {}, differ by design {}",
+            self.accepted + self.refused + self.different,
+            self.accepted,
+            self.refused,
+            self.different
+        );
+    }
 }
 
-/// Puts each case before both judges, on the chain that bcoin has now.
-fn judge(spec: &ChainSpec, bcoin: &mut Bcoin, cases: &[Case]) -> Tally {
-    let base: Vec<Block> = bcoin
-        .chain(1)
-        .iter()
-        .map(super::foreign::ForeignBlock::block)
-        .collect();
+/// Puts each case before both judges, on the chain that bcoin has now. `ours` is given that chain from block 1
+/// on and the case's block, and gives the name of our error, empty for acceptance.
+pub(crate) fn judge(
+    bcoin: &mut Bcoin,
+    cases: &[Case],
+    ours: impl Fn(&[Block], &Block) -> String,
+) -> Tally {
+    let base: Vec<Block> = bcoin.chain(1).iter().map(ForeignBlock::block).collect();
     let mut tally = Tally::default();
     for case in cases {
         let theirs = bcoin.judge(&case.block).err().unwrap_or_default();
-        let ours = our_verdict(spec, &base, &case.block);
+        let ours = ours(&base, &case.block);
         println!(
-            "{:<8}{:<44} bcoin: {:<26} ours: {}",
+            "{:<8}{:<45} bcoin: {:<36} ours: {}",
             if case.differs.is_empty() {
                 "agree"
             } else {
@@ -110,7 +117,7 @@ fn shown(reason: &str) -> &str {
 }
 
 /// The name of the error with which a chain of `base` refuses `block`; empty if it accepts.
-fn our_verdict(spec: &ChainSpec, base: &[Block], block: &Block) -> String {
+fn on_a_chain(spec: &ChainSpec, base: &[Block], block: &Block) -> String {
     let dir = TempDir::new().unwrap();
     let chain = Blockchain::open(Arc::new(spec.clone()), dir.path()).unwrap();
     let headers: Vec<_> = base.iter().map(|block| block.header).collect();
@@ -136,7 +143,7 @@ fn our_verdict(spec: &ChainSpec, base: &[Block], block: &Block) -> String {
 }
 
 /// The variant of an error.
-fn name(error: &impl std::fmt::Debug) -> String {
+pub(crate) fn name(error: &impl std::fmt::Debug) -> String {
     let text = format!("{error:?}");
     text.chars()
         .take_while(char::is_ascii_alphanumeric)
@@ -144,7 +151,7 @@ fn name(error: &impl std::fmt::Debug) -> String {
 }
 
 /// The median time of bcoin's last eleven blocks.
-fn median(bcoin: &mut Bcoin) -> u32 {
+pub(crate) fn median(bcoin: &mut Bcoin) -> u32 {
     let blocks = bcoin.chain(0);
     let mut times: Vec<u32> = blocks
         .iter()
