@@ -1,29 +1,48 @@
-//! [`Blockchain`]: the one owner of headers, verified blocks and their files.
+//! [`Blockchain`]: the one owner of headers, blocks, coins and their files.
 //!
-//! Two locks: `writer` is held through a whole change (checks, append, update), `state` only for moments,
-//! so readers never wait for a disk. Writers take `writer` first. Nothing awaits; a call that flushes
-//! blocks its thread for as long as the disk takes.
+//! | part | what it is for |
+//! |---|---|
+//! | `opening` | from the files to a [`Blockchain`] |
+//! | `headers` | taking headers in, finding them, offering them to peers |
+//! | `connect` | verifying blocks: batches that extend the tip |
+//! | `reorganise` | side chains: keeping their blocks, changing over to one that has more work |
+//! | `blocks` | which blocks to fetch, reading them back, coins |
+//! | `writer` | what a connected block changes, and flushing it |
+//! | `check` | the integrity check |
+//! | `transfer` | export and import |
+//!
+//! Three locks, taken in this order: `writer` (blocks, coins, undo data) is held through a batch of blocks,
+//! `headers` (the headers file) through a list of headers, `state` for moments, so that readers never wait
+//! for a disk. Nothing awaits; a call that flushes blocks its thread for as long as the disk takes.
 
 mod blocks;
+mod check;
+mod connect;
 mod headers;
+mod opening;
+mod reorganise;
+mod transfer;
+mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, CompactTarget};
-use ruint::aliases::U256;
+use bitcoin::Block;
 use tokio::sync::watch;
 
 pub use self::blocks::Branch;
+pub use self::check::CheckReport;
 pub use self::headers::{HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES};
-use super::consensus::{ParentContext, Rules, work_of};
-use super::store::{BlockReader, Limits, Load, Store};
-use super::tree::{HeaderTree, Id, Location};
+pub use self::transfer::TransferError;
+use self::writer::Writer;
+use super::consensus::{ParentContext, Rules};
+use super::store::{BlockReader, HeadersFile, Limits};
+use super::tree::{HeaderTree, Id};
 use super::{BlockRef, StoreError};
-use crate::chain_spec::{ChainSpec, compact};
+use crate::chain_spec::ChainSpec;
 
-/// A block chain: every header with valid work, and the verified blocks of the chain of most work.
+/// A block chain: every header with valid work, the verified blocks of the chain of most work, and the coins
+/// that they leave unspent.
 ///
 /// Shared as `Arc<Blockchain>`. The *best header* is the end of the header chain of most work; the *tip* is
 /// the end of the chain of verified blocks of most work, and follows the best header as blocks come in.
@@ -32,8 +51,9 @@ pub struct Blockchain {
     spec: Arc<ChainSpec>,
     rules: Rules,
     genesis: Block,
+    writer: Mutex<Writer>,
+    headers: Mutex<Option<HeadersFile>>,
     state: RwLock<State>,
-    writer: Mutex<Backend>,
     reader: Option<BlockReader>,
     tip: watch::Sender<BlockRef>,
     max_side_headers: usize,
@@ -48,21 +68,15 @@ struct State {
     tree: HeaderTree,
     /// By height: the chain of verified blocks of most work; of equals, the first.
     verified: Vec<Id>,
-    /// Serialized blocks of a chain without files; `Location::offset` is the index.
+    /// Serialized blocks of a chain without files; the offset of a location is the index.
     blocks: Vec<Vec<u8>>,
-}
-
-/// Where accepted data goes.
-#[derive(Debug)]
-enum Backend {
-    Memory,
-    Disk(Box<Store>),
 }
 
 impl Blockchain {
     /// Opens the chain in `dir`, creating the directory where there is none, and locks it.
     ///
-    /// Reads and checks all files: about a second per million headers and per gigabyte of blocks.
+    /// Reads all headers, the places of all blocks, and the blocks since the last flush, which are verified
+    /// again: about a second per million headers.
     ///
     /// # Errors
     /// Where the directory can't be written, is in use, holds another network's chain or a newer format, or
@@ -71,50 +85,31 @@ impl Blockchain {
         Self::open_with(spec, dir, Limits::default())
     }
 
-    pub(super) fn open_with(
-        spec: Arc<ChainSpec>,
-        dir: &Path,
-        limits: Limits,
-    ) -> Result<Self, StoreError> {
-        let genesis = spec.genesis_block();
-        let mut loader = Loader {
-            state: State::new(&genesis),
-            missing: Vec::new(),
-            last: Id::GENESIS,
-            bits: None,
-        };
-        let mut store = Store::open(&spec, dir, limits, &mut loader)?;
-        store.append_headers(&loader.missing)?;
-        let chain = Self::assemble(spec, genesis, loader.state, Backend::Disk(Box::new(store)));
-        let (tip, best) = (chain.tip(), chain.best_header());
-        tracing::info!(
-            dir = %dir.display(), height = tip.height, tip = %tip.hash, headers = best.height, "chain opened"
-        );
-        Ok(chain)
-    }
-
     /// A chain without files: for programs that follow headers only, and for tests. Blocks that are
     /// connected stay in memory.
     #[must_use]
     pub fn in_memory(spec: Arc<ChainSpec>) -> Self {
         let genesis = spec.genesis_block();
         let state = State::new(&genesis);
-        Self::assemble(spec, genesis, state, Backend::Memory)
+        Self::assemble(spec, genesis, state, Writer::in_memory(), None)
     }
 
-    fn assemble(spec: Arc<ChainSpec>, genesis: Block, state: State, backend: Backend) -> Self {
-        let reader = match &backend {
-            Backend::Memory => None,
-            Backend::Disk(store) => Some(store.reader()),
-        };
+    fn assemble(
+        spec: Arc<ChainSpec>,
+        genesis: Block,
+        state: State,
+        writer: Writer,
+        headers: Option<HeadersFile>,
+    ) -> Self {
         Self {
             rules: Rules::new(&spec),
             spec,
             genesis,
             tip: watch::Sender::new(state.tip()),
             state: RwLock::new(state),
-            writer: Mutex::new(backend),
-            reader,
+            reader: writer.reader(),
+            writer: Mutex::new(writer),
+            headers: Mutex::new(headers),
             max_side_headers: MAX_SIDE_HEADERS,
         }
     }
@@ -162,10 +157,7 @@ impl Blockchain {
     /// # Errors
     /// Where the disk refuses; from then on nothing more can be stored until the chain is opened again.
     pub fn flush(&self) -> Result<(), StoreError> {
-        match &mut *self.lock_writer() {
-            Backend::Memory => Ok(()),
-            Backend::Disk(store) => store.flush(),
-        }
+        self.flush_writer(&mut self.lock_writer())
     }
 
     // A panic can't leave a half-made change behind these locks: changes are made by code without panics,
@@ -179,8 +171,12 @@ impl Blockchain {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_writer(&self) -> MutexGuard<'_, Backend> {
+    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_headers(&self) -> MutexGuard<'_, Option<HeadersFile>> {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -193,17 +189,34 @@ impl Blockchain {
         self.read().tree.len()
     }
 
+    /// All coins, as the verified tip leaves them.
+    #[cfg(test)]
+    pub(super) fn coins(&self) -> std::collections::BTreeMap<Vec<u8>, super::consensus::Coin> {
+        self.flush().unwrap();
+        let writer = self.lock_writer();
+        let mut all = std::collections::BTreeMap::new();
+        if let Some(files) = writer.files() {
+            let read = files.database().coins(|key, _, coin| {
+                all.insert(key.to_vec(), coin);
+            });
+            read.unwrap();
+        }
+        for (outpoint, change) in writer.coins.changes() {
+            let key = super::coins::encode_outpoint(outpoint).to_vec();
+            all.extend(change.coin.clone().map(|coin| (key, coin)));
+        }
+        all
+    }
+
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn replace_blocks_file(&self, file: std::fs::File) {
-        if let Backend::Disk(store) = &mut *self.lock_writer() {
-            store.replace_blocks_file(file);
-        }
+        self.lock_writer().replace_blocks_file(file);
     }
 }
 
 impl Drop for Blockchain {
     fn drop(&mut self) {
-        let dirty = matches!(&*self.lock_writer(), Backend::Disk(store) if store.is_dirty());
+        let dirty = self.lock_writer().is_dirty();
         if dirty && let Err(error) = self.flush() {
             tracing::error!(%error, "the last blocks could not be flushed");
         }
@@ -228,14 +241,9 @@ impl State {
         self.tree.reference(self.tip_id())
     }
 
-    /// Notes that a verified block is kept at `location`; true if it is the new tip.
-    fn set_block(&mut self, id: Id, location: Location) -> bool {
-        self.tree.set_location(id, location);
-        let better = self.tree.work(id) > self.tree.work(self.tip_id());
-        if better {
-            self.tree.lead(&mut self.verified, id);
-        }
-        better
+    /// Whether the header is that of a block of the verified chain.
+    fn is_verified(&self, id: Id) -> bool {
+        self.verified.get(self.tree.height(id) as usize) == Some(&id)
     }
 }
 
@@ -245,95 +253,5 @@ impl std::fmt::Debug for State {
             .field("tip", &self.tip())
             .field("headers", &self.tree.len())
             .finish()
-    }
-}
-
-/// Builds the state from the files.
-///
-/// What is there was checked before it was written, and its checksum holds; proof of work and the links
-/// between records are checked again, the rest is not.
-struct Loader {
-    state: State,
-    /// Headers that only a block brought: their own record was lost unflushed.
-    missing: Vec<Header>,
-    /// The header that was inserted last.
-    last: Id,
-    /// What the bits of that header mean; nearly always those of the next as well.
-    bits: Option<Difficulty>,
-}
-
-/// What bits mean.
-#[derive(Debug, Clone, Copy)]
-struct Difficulty {
-    bits: CompactTarget,
-    target: U256,
-    work: u128,
-}
-
-impl Loader {
-    fn insert(&mut self, header: &Header, hash: BlockHash) -> Result<Id, String> {
-        // Nearly always the header follows the one before. That one is the newest of all and has no child
-        // yet, so the header can't be there already.
-        let parent = if self.state.tree.hash(self.last) == header.prev_blockhash {
-            self.last
-        } else {
-            let tree = &self.state.tree;
-            if let Some(id) = tree.find(&hash) {
-                return Ok(id);
-            }
-            tree.find(&header.prev_blockhash)
-                .ok_or_else(|| format!("header {hash} has no parent"))?
-        };
-        let difficulty = self
-            .difficulty(header.bits)
-            .filter(|difficulty| compact::hash_number(&hash) <= difficulty.target)
-            .ok_or_else(|| format!("header {hash} has no proof of work"))?;
-        let tree = &mut self.state.tree;
-        let work = tree.work(parent).saturating_add(difficulty.work);
-        self.last = tree
-            .insert(parent, header, hash, work)
-            .ok_or("too many headers")?;
-        Ok(self.last)
-    }
-
-    fn difficulty(&mut self, bits: CompactTarget) -> Option<Difficulty> {
-        if let Some(known) = self.bits.filter(|known| known.bits == bits) {
-            return Some(known);
-        }
-        self.bits = compact::target_of(bits).map(|target| Difficulty {
-            bits,
-            target,
-            work: work_of(bits),
-        });
-        self.bits
-    }
-}
-
-impl Load for Loader {
-    fn expect_headers(&mut self, count: usize) {
-        self.state.tree.reserve(count);
-    }
-
-    fn expect_hashes<'a>(&mut self, hashes: impl Iterator<Item = &'a BlockHash>) {
-        self.state.tree.warm(hashes);
-    }
-
-    fn header(&mut self, header: &Header, hash: BlockHash) -> Result<(), String> {
-        self.insert(header, hash).map(|_| ())
-    }
-
-    fn block(&mut self, header: &Header, location: Location) -> Result<(), String> {
-        let known = self.state.tree.len();
-        let hash = header.block_hash();
-        let id = self.insert(header, hash)?;
-        if self.state.tree.len() > known {
-            self.missing.push(*header);
-        }
-        let tree = &self.state.tree;
-        if !tree.has_block(tree.parent(id)) {
-            return Err(format!("block {hash} has no parent"));
-        }
-        self.state.set_block(id, location);
-        Ok(())
     }
 }

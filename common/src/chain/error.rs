@@ -8,7 +8,7 @@ mod transaction;
 use std::io;
 use std::path::PathBuf;
 
-use bitcoin::{BlockHash, CompactTarget, TxMerkleNode, Txid};
+use bitcoin::{BlockHash, CompactTarget, Transaction, TxMerkleNode, Txid};
 use thiserror::Error;
 
 pub use self::transaction::TransactionError;
@@ -246,18 +246,21 @@ pub enum BlockError {
         /// The rule.
         source: TransactionError,
     },
-    /// The block holds transactions besides its coinbase, which this release does not know how to check.
-    #[error("the block has {count} transactions besides its coinbase; this release accepts none")]
-    TransactionsNotSupported {
-        /// How many.
-        count: usize,
-    },
     /// The block could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl BlockError {
+    /// The fault of the block's transaction at `index`.
+    pub(crate) fn transaction(index: usize, tx: &Transaction, source: TransactionError) -> Self {
+        Self::Transaction {
+            index,
+            txid: tx.compute_txid(),
+            source,
+        }
+    }
+
     /// Whether a correct peer would not have sent this block.
     #[must_use]
     pub fn is_peer_fault(&self) -> bool {
@@ -334,6 +337,14 @@ pub enum StoreError {
         /// Where in the file.
         offset: u64,
         /// What is wrong there.
+        what: String,
+    },
+    /// The database of coins is damaged.
+    #[error("{}: the database of coins is damaged: {what}\n  help: check the disk; remove this folder and start again: it is made anew from the block files", path.display())]
+    Database {
+        /// The database's folder.
+        path: PathBuf,
+        /// What is wrong with it.
         what: String,
     },
     /// The directory holds another network's chain.

@@ -14,6 +14,7 @@
 //! In this release a block holds its coinbase and nothing else: transactions between users come later.
 
 mod blockchain;
+mod coins;
 pub mod consensus;
 mod error;
 pub mod genesis;
@@ -28,7 +29,8 @@ mod tree;
 use bitcoin::BlockHash;
 
 pub use self::blockchain::{
-    Blockchain, Branch, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
+    Blockchain, Branch, CheckReport, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
+    TransferError,
 };
 pub use self::error::{BlockError, HeaderError, StoreError, TransactionError};
 

@@ -4,6 +4,9 @@ mod chain;
 mod crash;
 mod damage;
 mod files;
+mod reorganise;
+mod spending;
+mod wallet;
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ impl Id {
     }
 }
 
-/// Where a verified block is kept.
+/// Where a record is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Location {
     /// Number of the file.
@@ -204,7 +204,7 @@ impl HeaderTree {
         (location.file != NO_FILE).then_some(location)
     }
 
-    /// Whether the block is verified.
+    /// Whether the block is kept.
     pub(super) fn has_block(&self, id: Id) -> bool {
         id == Id::GENESIS || self.location(id).is_some()
     }
@@ -274,11 +274,16 @@ impl HeaderTree {
         chain.extend(branch.into_iter().rev());
     }
 
-    /// Marks a header and all that follow it invalid, and chooses the best chain anew.
-    pub(super) fn mark_invalid(&mut self, id: Id) {
-        self.entry_mut(id).invalid = true;
+    /// Marks headers and all that follow them invalid, and chooses the best chain anew.
+    pub(super) fn mark_invalid(&mut self, ids: &[Id]) {
+        let Some(first) = ids.iter().min() else {
+            return;
+        };
+        for id in ids {
+            self.entry_mut(*id).invalid = true;
+        }
         // Children come after their parents, so one pass reaches all.
-        for child in (id.0 + 1..self.len).map(Id) {
+        for child in (first.0 + 1..self.len).map(Id) {
             if self.is_invalid(self.parent(child)) {
                 self.entry_mut(child).invalid = true;
             }

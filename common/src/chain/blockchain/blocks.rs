@@ -1,12 +1,12 @@
-//! Blocks: which to fetch, checking and connecting them, reading them back.
+//! Blocks: which to fetch, reading them back; coins.
 
 use bitcoin::consensus::encode::serialize;
-use bitcoin::{Block, BlockHash};
+use bitcoin::{BlockHash, OutPoint};
 
-use super::{Backend, Blockchain, State};
-use crate::chain::consensus::{check_block, check_block_at};
+use super::{Blockchain, State};
+use crate::chain::consensus::Coin;
 use crate::chain::tree::{Id, Location};
-use crate::chain::{BlockError, BlockRef, StoreError};
+use crate::chain::{BlockRef, StoreError};
 
 /// A header chain with more work than the verified chain: [`Blockchain::branch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Blockchain {
         (enough && !state.tree.is_invalid(id)).then_some(id)
     }
 
-    /// Whether the block is verified and kept, on any chain.
+    /// Whether the block is kept, on any chain; on a side chain it need not be verified.
     #[must_use]
     pub fn has_block(&self, hash: &BlockHash) -> bool {
         let state = self.read();
@@ -68,53 +68,7 @@ impl Blockchain {
             .is_some_and(|id| state.tree.has_block(id))
     }
 
-    /// Checks all of a block that needs no other block; may run on many threads at once.
-    ///
-    /// # Errors
-    /// The first rule that it breaks.
-    pub fn check_block(&self, block: &Block) -> Result<(), BlockError> {
-        check_block(&self.rules, block)
-    }
-
-    /// Verifies a block whose header was accepted and whose parent is connected, stores it, and moves the
-    /// tip to it if its chain now has the most work. A block that is connected already is a success.
-    ///
-    /// Flushes when a thousand blocks or 16 MiB have gathered. A block that breaks a rule condemns its
-    /// header and all that follow it, unless the fault may lie in a body that was changed on the way
-    /// ([`BlockError::is_mutation`]).
-    ///
-    /// # Errors
-    /// What the block lacks, breaks, or what the disk refuses.
-    pub fn connect_block(&self, block: &Block) -> Result<BlockRef, BlockError> {
-        let mut writer = self.lock_writer();
-        let hash = block.block_hash();
-        let (id, reference, done) = self.connectable(block, hash)?;
-        if done {
-            return Ok(reference);
-        }
-        let checked = check_block(&self.rules, block)
-            .and_then(|()| check_block_at(&self.rules, block, reference.height));
-        if let Err(error) = checked {
-            if error.condemns_header() {
-                tracing::warn!(%hash, height = reference.height, %error, "invalid block");
-                self.write().tree.mark_invalid(id);
-            }
-            return Err(error);
-        }
-        self.keep(&mut writer, id, serialize(block))?;
-        Ok(reference)
-    }
-
-    /// Does [`Blockchain::connect_block`] for each block, and gives each one's result: faster than one by one
-    /// where they follow each other.
-    pub fn connect_blocks(&self, blocks: &[Block]) -> Vec<Result<BlockRef, BlockError>> {
-        blocks
-            .iter()
-            .map(|block| self.connect_block(block))
-            .collect()
-    }
-
-    /// The serialized block, or `None` where it is not kept.
+    /// The serialized block, or `None` where it is not on the verified chain.
     ///
     /// # Errors
     /// Where the disk can't be read, or holds what was not written.
@@ -124,19 +78,26 @@ impl Blockchain {
         }
         let location = {
             let state = self.read();
-            let Some(location) = state.tree.find(hash).and_then(|id| state.tree.location(id))
-            else {
-                return Ok(None);
-            };
-            if self.reader.is_none() {
-                return Ok(state.blocks.get(location.offset as usize).cloned());
-            }
-            location
+            // A block of a side chain may turn out to be invalid: it is nobody's business yet.
+            let id = state.tree.find(hash).filter(|id| state.is_verified(*id));
+            id.and_then(|id| state.tree.location(id))
         };
-        self.reader
-            .as_ref()
-            .map(|reader| reader.read(location))
+        location
+            .map(|location| self.kept_bytes(location))
             .transpose()
+    }
+
+    /// Reads a kept block, whether it is verified or not.
+    pub(super) fn kept_bytes(&self, location: Location) -> Result<Vec<u8>, StoreError> {
+        match &self.reader {
+            Some(reader) => reader.block(location),
+            None => {
+                let state = self.read();
+                // The index was given by `keep_block`, and blocks are never removed.
+                let block = state.blocks.get(location.offset as usize);
+                Ok(block.cloned().unwrap_or_default())
+            }
+        }
     }
 
     /// The block at `height` on the verified chain.
@@ -149,58 +110,14 @@ impl Blockchain {
             .map(|id| state.tree.hash(*id))
     }
 
-    /// Finds the block's place; true if it is connected already.
-    fn connectable(
-        &self,
-        block: &Block,
-        hash: BlockHash,
-    ) -> Result<(Id, BlockRef, bool), BlockError> {
-        let state = self.read();
-        let id = state
-            .tree
-            .find(&hash)
-            .ok_or(BlockError::UnknownHeader { hash })?;
-        if state.tree.is_invalid(id) {
-            return Err(BlockError::KnownInvalid { hash });
-        }
-        let reference = state.tree.reference(id);
-        if state.tree.has_block(id) {
-            return Ok((id, reference, true));
-        }
-        if !state.tree.has_block(state.tree.parent(id)) {
-            return Err(BlockError::ParentNotConnected {
-                hash,
-                parent: block.header.prev_blockhash,
-            });
-        }
-        Ok((id, reference, false))
-    }
-
-    /// Stores a verified block and moves the tip.
-    fn keep(&self, writer: &mut Backend, id: Id, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let location = match writer {
-            Backend::Disk(store) => store.append_block(&bytes)?,
-            Backend::Memory => {
-                let mut state = self.write();
-                state.blocks.push(bytes);
-                // Fewer than 2^32 blocks: there are not so many headers.
-                Location {
-                    file: 0,
-                    offset: (state.blocks.len() - 1) as u32,
-                }
-            }
-        };
-        let tip = {
-            let mut state = self.write();
-            state.set_block(id, location).then(|| state.tip())
-        };
-        if let Some(tip) = tip {
-            self.tip.send_replace(tip);
-        }
-        match writer {
-            Backend::Disk(store) if store.wants_flush() => store.flush(),
-            _ => Ok(()),
-        }
+    /// The unspent output as the verified tip leaves it. Waits while blocks are being connected.
+    ///
+    /// # Errors
+    /// Where the database can't be read.
+    pub fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
+        let writer = self.lock_writer();
+        writer.check_running()?;
+        writer.coins.coin(outpoint)
     }
 }
 
@@ -216,7 +133,7 @@ impl State {
             side.push(id);
             id = tree.parent(id);
         }
-        // On one chain, verified blocks come first, since parents are verified before children.
+        // On one chain, kept blocks come first, since parents are kept before children.
         let on_best = if tree.has_block(id) {
             &[]
         } else {

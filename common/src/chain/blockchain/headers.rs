@@ -3,8 +3,10 @@
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
-use super::{Backend, Blockchain, State};
+use super::writer::Writer;
+use super::{Blockchain, State};
 use crate::chain::consensus::check_hashed;
+use crate::chain::store::HeadersFile;
 use crate::chain::tree::Id;
 use crate::chain::{BlockRef, HeaderError};
 
@@ -46,12 +48,32 @@ impl Blockchain {
         if let Some(index) = first_break(headers, &hashes) {
             return Err(HeaderError::NotContinuous { index });
         }
-        let mut writer = self.lock_writer();
-        let (parent, known) = self.known_part(headers, &hashes)?;
+        match self.take_in(headers, &hashes, now, None)? {
+            Some(accepted) => Ok(accepted),
+            // Room must be made in the tree: not while blocks of it are being connected.
+            None => {
+                let mut writer = self.lock_writer();
+                let accepted = self.take_in(headers, &hashes, now, Some(&mut writer))?;
+                let limit = self.max_side_headers;
+                accepted.ok_or(HeaderError::TooManySideHeaders { limit })
+            }
+        }
+    }
+
+    /// Checks and adds headers. `None` where there is no room for them and no `writer` to make it with.
+    fn take_in(
+        &self,
+        headers: &[Header],
+        hashes: &[BlockHash],
+        now: u32,
+        writer: Option<&mut Writer>,
+    ) -> Result<Option<HeadersAccepted>, HeaderError> {
+        let mut file = self.lock_headers();
+        let (mut parent, known) = self.known_part(headers, hashes)?;
         let fresh = headers.get(known..).unwrap_or_default();
         if fresh.is_empty() {
             let last = self.read().tree.reference(parent);
-            return Ok(HeadersAccepted { new: 0, last });
+            return Ok(Some(HeadersAccepted { new: 0, last }));
         }
         let mut context = self.read().tree.context(parent);
         let mut checked = Vec::with_capacity(fresh.len());
@@ -65,16 +87,29 @@ impl Blockchain {
             checked.push((*hash, context.work()));
         }
         let valid = fresh.get(..checked.len()).unwrap_or_default();
-        let parent = self.make_room(&mut writer, parent, valid.len(), context.work(), now)?;
-        if let Backend::Disk(store) = &mut *writer {
-            store.append_headers(valid)?;
+        let room = Room {
+            more: valid.len(),
+            work: context.work(),
+            // A plausible chain's length is below 2^32.
+            limit: self
+                .max_side_headers
+                .min(self.rules.height_cap(now) as usize),
+        };
+        if !room.is_there(&self.read()) {
+            let Some(writer) = writer else {
+                return Ok(None);
+            };
+            parent = self.make_room(writer, &mut file, parent, &room)?;
+        }
+        if let Some(file) = &mut *file {
+            file.append(valid)?;
         }
         let last = self.insert(parent, valid, &checked);
         match fault {
-            None => Ok(HeadersAccepted {
+            None => Ok(Some(HeadersAccepted {
                 new: valid.len(),
                 last,
-            }),
+            })),
             Some(error) => Err(error),
         }
     }
@@ -197,32 +232,22 @@ impl Blockchain {
         Ok((parent, known))
     }
 
-    /// Sees that side chains stay within their bound, and gives the parent's id in the tree as it is then.
+    /// Drops headers to keep side chains within their bound, and gives the parent's id in the tree as it is
+    /// then.
     ///
-    /// When the bound is reached, all side chains are dropped but the one that is being extended and those
-    /// with verified blocks. So spam can't crowd out a chain that will win: a whole chain of plausible
-    /// length fits the bound. What was dropped can be fetched again.
+    /// All side chains are dropped but the one that is being extended and those with blocks. So spam can't
+    /// crowd out a chain that will win: a whole chain of plausible length fits the bound. What was dropped
+    /// can be fetched again.
     fn make_room(
         &self,
-        writer: &mut Backend,
+        writer: &mut Writer,
+        file: &mut Option<HeadersFile>,
         parent: Id,
-        more: usize,
-        work: u128,
-        now: u32,
+        room: &Room,
     ) -> Result<Id, HeaderError> {
-        // A plausible chain's length is below 2^32.
-        let limit = self
-            .max_side_headers
-            .min(self.rules.height_cap(now) as usize);
-        let fits = |state: &State| {
-            let wins = work > state.tree.work(state.tree.best_header());
-            wins || state.tree.loose_len() + more <= limit
-        };
-        if fits(&self.read()) {
-            return Ok(parent);
-        }
+        let limit = room.limit;
         // What dropping all others can't make fit is refused at once, since dropping is work.
-        if self.read().tree.loose_branch_len(parent) + more > limit {
+        if self.read().tree.loose_branch_len(parent) + room.more > limit {
             return Err(HeaderError::TooManySideHeaders { limit });
         }
         let (tree, moved) = self.read().tree.pruned(parent);
@@ -231,8 +256,12 @@ impl Blockchain {
             // Can't be: what leads to `parent` is kept.
             return Err(HeaderError::TooManySideHeaders { limit });
         };
-        if let Backend::Disk(store) = writer {
-            store.rewrite_headers(tree.ids().map(|id| tree.header(id)))?;
+        if let Some(file) = file {
+            // In between the mark must fit both files: none of it is certain.
+            if let Some(files) = writer.files_mut() {
+                files.forget_headers_mark()?;
+            }
+            file.rewrite(tree.ids().map(|id| tree.header(id)))?;
         }
         let mut state = self.write();
         let dropped = state.tree.len() - tree.len();
@@ -261,12 +290,27 @@ impl Blockchain {
     }
 }
 
+/// What headers that are to be added ask for.
+struct Room {
+    more: usize,
+    /// All work of the chain that they end.
+    work: u128,
+    /// How many headers may be neither on the best chain nor have a block.
+    limit: usize,
+}
+
+impl Room {
+    fn is_there(&self, state: &State) -> bool {
+        let wins = self.work > state.tree.work(state.tree.best_header());
+        wins || state.tree.loose_len() + self.more <= self.limit
+    }
+}
+
 impl State {
     /// The height of a block on the verified chain.
     pub(super) fn verified_height(&self, hash: &BlockHash) -> Option<u32> {
         let id = self.tree.find(hash)?;
-        let height = self.tree.height(id);
-        (self.verified.get(height as usize) == Some(&id)).then_some(height)
+        self.is_verified(id).then(|| self.tree.height(id))
     }
 }
 

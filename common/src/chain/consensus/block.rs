@@ -55,21 +55,14 @@ pub fn check_block(rules: &Rules, block: &Block) -> Result<(), BlockError> {
     let coinbase = check_coinbase_place(block)?;
     check_witness_commitment(block, coinbase)?;
     check_coinbase(rules, coinbase)?;
-    check_transactions(rules, block)?;
-    // This release's rule: a block holds its coinbase only.
-    if block.txdata.len() > 1 {
-        return Err(BlockError::TransactionsNotSupported {
-            count: block.txdata.len() - 1,
-        });
-    }
-    Ok(())
+    check_transactions(rules, block)
 }
 
-/// Checks what depends on the block's height: the height in the coinbase (BIP34) and what it pays.
+/// Checks what depends on the block's height alone: the height in the coinbase (BIP34).
 ///
 /// # Errors
 /// The first rule that the block breaks.
-pub fn check_block_at(rules: &Rules, block: &Block, height: u32) -> Result<(), BlockError> {
+pub fn check_block_at(block: &Block, height: u32) -> Result<(), BlockError> {
     let coinbase = check_coinbase_place(block)?;
     let script = coinbase
         .input
@@ -79,8 +72,21 @@ pub fn check_block_at(rules: &Rules, block: &Block, height: u32) -> Result<(), B
     if !script.starts_with(height_script(height).as_bytes()) {
         return Err(BlockError::CoinbaseHeight { height });
     }
-    let paid = total(rules, coinbase)?;
-    let allowed = subsidy(rules, height);
+    Ok(())
+}
+
+/// Checks what the coinbase pays: at most the subsidy and the fees of the block's transactions.
+///
+/// # Errors
+/// The first rule that the block breaks.
+pub fn check_payout(
+    rules: &Rules,
+    block: &Block,
+    height: u32,
+    fees: u64,
+) -> Result<(), BlockError> {
+    let paid = total(rules, check_coinbase_place(block)?)?;
+    let allowed = subsidy(rules, height).saturating_add(fees);
     if paid > allowed {
         return Err(BlockError::Subsidy { paid, allowed });
     }
@@ -202,11 +208,8 @@ fn check_coinbase(rules: &Rules, coinbase: &Transaction) -> Result<(), BlockErro
 /// Each transaction besides the coinbase, by itself.
 fn check_transactions(rules: &Rules, block: &Block) -> Result<(), BlockError> {
     for (index, tx) in block.txdata.iter().enumerate().skip(1) {
-        check_transaction(rules, tx).map_err(|source| BlockError::Transaction {
-            index,
-            txid: tx.compute_txid(),
-            source,
-        })?;
+        check_transaction(rules, tx)
+            .map_err(|source| BlockError::transaction(index, tx, source))?;
     }
     Ok(())
 }

@@ -58,7 +58,8 @@ fn recommit(block: &mut Block) {
 
 fn error(block: &Block) -> BlockError {
     check_block(&rules(), block)
-        .and_then(|()| check_block_at(&rules(), block, HEIGHT))
+        .and_then(|()| check_block_at(block, HEIGHT))
+        .and_then(|()| check_payout(&rules(), block, HEIGHT, 0))
         .unwrap_err()
 }
 
@@ -99,7 +100,7 @@ fn a_valid_block_passes_at_every_kind_of_height() {
     ] {
         let block = block_at(height, subsidy(&rules(), height));
         check_block(&rules(), &block).unwrap();
-        check_block_at(&rules(), &block, height).unwrap();
+        check_block_at(&block, height).unwrap();
         assert!(block.check_witness_commitment(), "the library agrees");
         let mut version_2 = block.clone();
         version_2.header.version = bitcoin::block::Version::TWO;
@@ -215,14 +216,13 @@ fn only_the_first_may_be_a_coinbase() {
 }
 
 #[test]
-fn this_release_accepts_coinbases_only() {
-    let block = changed(|block| {
-        block.txdata.push(spend());
-        recommit(block);
-    });
+fn a_coinbase_may_pay_the_fees_too() {
+    let most = subsidy(&rules(), HEIGHT);
+    let block = block_at(HEIGHT, most + 7);
+    assert!(check_payout(&rules(), &block, HEIGHT, 7).is_ok());
     assert!(matches!(
-        condemned(&block),
-        BlockError::TransactionsNotSupported { count: 1 }
+        check_payout(&rules(), &block, HEIGHT, 6),
+        Err(BlockError::Subsidy { paid, allowed }) if paid == most + 7 && allowed == most + 6
     ));
 }
 
@@ -402,8 +402,8 @@ fn values_are_bounded_one_by_one_and_in_sum() {
 #[test]
 fn the_coinbase_pays_at_most_the_subsidy() {
     let most = subsidy(&rules(), HEIGHT);
-    assert!(check_block_at(&rules(), &block_at(HEIGHT, most), HEIGHT).is_ok());
-    assert!(check_block_at(&rules(), &block_at(HEIGHT, 0), HEIGHT).is_ok());
+    assert!(check_payout(&rules(), &block_at(HEIGHT, most), HEIGHT, 0).is_ok());
+    assert!(check_payout(&rules(), &block_at(HEIGHT, 0), HEIGHT, 0).is_ok());
     let error = condemned(&block_at(HEIGHT, most + 1));
     assert!(
         matches!(error, BlockError::Subsidy { paid, allowed } if paid == most + 1 && allowed == most)

@@ -21,7 +21,7 @@ use crate::chain_spec::{ChainSpec, compact};
 
 pub use self::asert::Asert;
 pub use self::block::{
-    MAX_COINBASE_SCRIPT_BYTES, MIN_COINBASE_SCRIPT_BYTES, check_block, check_block_at,
+    MAX_COINBASE_SCRIPT_BYTES, MIN_COINBASE_SCRIPT_BYTES, check_block, check_block_at, check_payout,
 };
 pub(crate) use self::block::{commitment_script, height_script};
 pub use self::coin::Coin;

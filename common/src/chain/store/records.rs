@@ -1,8 +1,8 @@
 //! Append-only files of checksummed records, which survive being cut off at any byte.
 //!
 //! A record is `magic (4) ‖ length (4, little-endian) ‖ checksum (8) ‖ data`; the checksum is the start of
-//! SHA-256 over length and data. A file is read from its start, record by record. The *flushed mark* (kept
-//! in the state file) divides damage from torn tails: below it all was on disk before the mark was written,
+//! SHA-256 over length and data. A file is read record by record, from its start or from a record that is known. The *flushed mark* (kept
+//! in the database) divides damage from torn tails: below it all was on disk before the mark was written,
 //! so anything that fails there is damage and an error; above it a bad record is what a crash left of an
 //! unfinished write, and the file is cut there.
 
@@ -24,6 +24,17 @@ pub(super) struct Framing {
     pub(super) max_data: usize,
 }
 
+/// How much of a file is known when it is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    /// Where reading starts: what is before need not be read.
+    pub(super) from: u64,
+    /// The flushed mark: flaws before it are damage.
+    pub(super) flushed: u64,
+    /// The file was flushed as a whole: every flaw is damage.
+    pub(super) complete: bool,
+}
+
 /// A file that records are appended to.
 #[derive(Debug)]
 pub(super) struct RecordFile {
@@ -35,12 +46,11 @@ pub(super) struct RecordFile {
 
 impl RecordFile {
     /// Opens or creates the file, reads each record through `on_record` (offset, data), and cuts a torn
-    /// tail above `flushed`. With `complete`, a torn tail is damage too.
+    /// tail above the flushed mark.
     pub(super) fn open(
         path: PathBuf,
         framing: Framing,
-        flushed: u64,
-        complete: bool,
+        known: Known,
         mut on_record: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let mut file = OpenOptions::new()
@@ -54,18 +64,21 @@ impl RecordFile {
             .metadata()
             .map_err(|source| io_error("look at", &path, source))?
             .len();
-        if end < flushed {
-            let what = format!("the file ends here, but {flushed} bytes were written and flushed");
+        let certain = known.flushed.max(known.from);
+        if end < certain {
+            let what = format!("the file ends here, but {certain} bytes were written and flushed");
             return Err(damaged(&path, end, what));
         }
+        file.seek(SeekFrom::Start(known.from))
+            .map_err(|source| io_error("seek in", &path, source))?;
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut data = Vec::new();
-        let mut len = 0;
+        let mut len = known.from;
         while len < end {
             match read_record(&mut reader, framing, end - len, &mut data) {
                 Ok(()) => {}
                 Err(Flaw::Io(source)) => return Err(io_error("read", &path, source)),
-                Err(Flaw::Bad(what)) if len < flushed || complete => {
+                Err(Flaw::Bad(what)) if len < known.flushed || known.complete => {
                     return Err(damaged(&path, len, what.into()));
                 }
                 Err(Flaw::Bad(what)) => {
@@ -149,6 +162,34 @@ pub(super) fn read_at(path: &Path, framing: Framing, offset: u64) -> Result<Vec<
         Err(Flaw::Io(source)) => Err(io_error("read", path, source)),
         Err(Flaw::Bad(what)) => Err(damaged(path, offset, what.into())),
     }
+}
+
+/// Reads every record of a file, or of its first `limit` bytes; any flaw is damage.
+pub(super) fn scan(
+    path: &Path,
+    framing: Framing,
+    limit: Option<u64>,
+    mut on_record: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(|source| io_error("open", path, source))?;
+    let len = file
+        .metadata()
+        .map_err(|source| io_error("look at", path, source))?
+        .len();
+    let end = limit.unwrap_or(len);
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut data = Vec::new();
+    let mut offset = 0;
+    while offset < end {
+        match read_record(&mut reader, framing, len.saturating_sub(offset), &mut data) {
+            Ok(()) => {}
+            Err(Flaw::Io(source)) => return Err(io_error("read", path, source)),
+            Err(Flaw::Bad(what)) => return Err(damaged(path, offset, what.into())),
+        }
+        on_record(offset, &data)?;
+        offset += (HEAD + data.len()) as u64;
+    }
+    Ok(())
 }
 
 enum Flaw {

@@ -1,4 +1,4 @@
-//! The state file: what the directory is, and up to where its files were flushed.
+//! The state file: what the directory is.
 //!
 //! A few lines of text with a checksum, replaced as a whole (write aside, flush, rename, flush the
 //! directory), so it is always one version or the next.
@@ -11,28 +11,33 @@ use bitcoin::hashes::{Hash, sha256};
 
 use super::{StoreError, damaged, io_error};
 
-/// The format that this release writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
-/// Most bytes of the file, for a bounded read: it has about 300.
+/// The format that this release writes, and the newest that it reads. Format 1 had blocks without
+/// transactions, no database, and the flushed marks in this file.
+pub(super) const FORMAT: u32 = 2;
+/// Most bytes of the file, for a bounded read: it has about 200.
 const MAX_BYTES: u64 = 4096;
 const NAME: &str = "chain.state";
 const NAME_ASIDE: &str = "chain.state.new";
 const TITLE: &str = "quantumcoin-chain format ";
+const CHECKSUM: &str = "checksum ";
 
 /// The contents of the state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
+    pub(super) format: u32,
     /// Network and genesis hash, e.g. `devnet 66f8…`.
     pub(super) chain: String,
-    /// Bytes of the headers file that are on disk for certain.
-    pub(super) headers_bytes: u64,
-    /// Number of the blocks file that `blocks_bytes` speaks of; those before it are complete.
-    pub(super) blocks_file: u32,
-    /// Bytes of that file that are on disk for certain.
-    pub(super) blocks_bytes: u64,
 }
 
 impl State {
+    /// A directory of this release for `chain`.
+    pub(super) fn new(chain: String) -> Self {
+        Self {
+            format: FORMAT,
+            chain,
+        }
+    }
+
     pub(super) fn path(dir: &Path) -> PathBuf {
         dir.join(NAME)
     }
@@ -63,46 +68,39 @@ impl State {
                 supported: FORMAT,
             });
         }
-        Self::parse(&text)
-            .map(Some)
-            .ok_or_else(|| damaged(&path, 0, "its checksum or a line of it is wrong".into()))
+        match parse(&text) {
+            Some(chain) => Ok(Some(Self { format, chain })),
+            None => {
+                let what = "its checksum or a line of it is wrong";
+                Err(damaged(&path, 0, what.into()))
+            }
+        }
     }
 
     /// Replaces the state file.
     pub(super) fn write(&self, dir: &Path) -> Result<(), StoreError> {
         let aside = dir.join(NAME_ASIDE);
         let path = Self::path(dir);
+        let body = format!("{TITLE}{}\nchain {}\n", self.format, self.chain);
+        let text = format!("{body}{CHECKSUM}{}\n", sha256::Hash::hash(body.as_bytes()));
         let mut file = File::create(&aside).map_err(|source| io_error("create", &aside, source))?;
-        file.write_all(self.to_text().as_bytes())
+        file.write_all(text.as_bytes())
             .and_then(|()| file.sync_data())
             .map_err(|source| io_error("write", &aside, source))?;
         fs::rename(&aside, &path).map_err(|source| io_error("replace", &path, source))?;
         sync_dir(dir)
     }
+}
 
-    fn body(&self) -> String {
-        format!(
-            "{TITLE}{FORMAT}\nchain {}\nheaders_bytes {}\nblocks_file {}\nblocks_bytes {}\n",
-            self.chain, self.headers_bytes, self.blocks_file, self.blocks_bytes
-        )
+/// The chain that the file is of, if its last line is the checksum of the lines before it.
+fn parse(text: &str) -> Option<String> {
+    let (body, _) = text.rsplit_once(CHECKSUM)?;
+    let sum = sha256::Hash::hash(body.as_bytes());
+    if text != format!("{body}{CHECKSUM}{sum}\n") {
+        return None;
     }
-
-    fn to_text(&self) -> String {
-        let body = self.body();
-        format!("{body}checksum {}\n", sha256::Hash::hash(body.as_bytes()))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().skip(1);
-        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
-        let state = Self {
-            chain: value("chain")?.into(),
-            headers_bytes: value("headers_bytes")?.parse().ok()?,
-            blocks_file: value("blocks_file")?.parse().ok()?,
-            blocks_bytes: value("blocks_bytes")?.parse().ok()?,
-        };
-        (state.to_text() == text).then_some(state)
-    }
+    let chain = body.lines().nth(1)?.strip_prefix("chain ")?;
+    Some(chain.into())
 }
 
 /// Makes renames and new files in `dir` durable.

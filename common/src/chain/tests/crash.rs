@@ -18,7 +18,7 @@ fn open(dir: &Path) -> Result<Blockchain, StoreError> {
     // Small files, so that kills hit roll-overs too.
     let limits = Limits {
         roll_bytes: 20_000,
-        flush_blocks: 64,
+        flush_changes: 64,
         flush_bytes: 1 << 20,
     };
     Blockchain::open_with(Arc::new(ChainSpec::devnet()), dir, limits)

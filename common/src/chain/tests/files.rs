@@ -17,7 +17,7 @@ fn open(dir: &Path) -> Result<Blockchain, StoreError> {
 pub(super) fn small(dir: &Path) -> Result<Blockchain, StoreError> {
     let limits = Limits {
         roll_bytes: 4_000,
-        flush_blocks: u32::MAX,
+        flush_changes: usize::MAX,
         flush_bytes: u64::MAX,
     };
     Blockchain::open_with(Arc::new(ChainSpec::devnet()), dir, limits)
@@ -67,7 +67,12 @@ fn files_roll_over_and_reorganisations_last() {
     let chain = small(dir.path()).unwrap();
     assert_eq!(chain.tip(), tip);
     assert_eq!(chain.block_at(10), Some(b[9].block_hash()));
-    assert!(chain.block(&a[39].block_hash()).unwrap().is_some());
+    assert!(chain.has_block(&a[39].block_hash()));
+    assert_eq!(
+        chain.block(&a[39].block_hash()).unwrap(),
+        None,
+        "not on the chain"
+    );
 }
 
 #[test]
@@ -131,15 +136,15 @@ fn a_newer_format_is_refused() {
     let state = dir.path().join("chain.state");
     let text = fs::read_to_string(&state)
         .unwrap()
-        .replace("format 1", "format 2");
+        .replace("format 2", "format 3");
     fs::write(&state, text).unwrap();
     let error = open(dir.path()).unwrap_err();
     assert!(
         matches!(
             error,
             StoreError::NewerFormat {
-                found: 2,
-                supported: 1,
+                found: 3,
+                supported: 2,
                 ..
             }
         ),
