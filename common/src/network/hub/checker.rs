@@ -81,3 +81,72 @@ fn run(chain: &Blockchain, queue: &Receiver<Told>, results: &mpsc::Sender<Checke
         error!(%error, "the last headers may have to be downloaded again");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bitcoin::ScriptBuf;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::chain::miner::mine_block;
+    use crate::chain_spec::ChainSpec;
+
+    fn told(headers: Vec<Header>, turns: &Arc<Semaphore>) -> Told {
+        let addr = SocketAddr::from(([9, 9, 9, 9], 1));
+        Told {
+            from: Origin { id: 7, addr },
+            headers,
+            turn: Arc::clone(turns).try_acquire_owned().unwrap(),
+        }
+    }
+
+    /// A chain that knows the genesis block only, and some headers that follow it.
+    fn headers(count: u32) -> (Arc<Blockchain>, Vec<Header>) {
+        let spec = Arc::new(ChainSpec::devnet());
+        let source = Blockchain::in_memory(Arc::clone(&spec));
+        let payout = ScriptBuf::from_bytes([&[0x53, 0x20][..], &[0; 32]].concat());
+        let start = unix_now() as u32 - count;
+        let mine = |n| mine_block(&source, payout.clone(), start + n).unwrap();
+        let headers = (0..count).map(|n| mine(n).header).collect();
+        (Arc::new(Blockchain::in_memory(spec)), headers)
+    }
+
+    #[test]
+    fn the_turn_comes_back_when_the_result_was_heard() {
+        let (chain, headers) = headers(3);
+        let (checker, mut results, thread) = HeaderChecker::spawn(Arc::clone(&chain)).unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        for (n, header) in headers.iter().enumerate() {
+            assert!(checker.submit(told(vec![*header], &turns)));
+            let checked = results.blocking_recv().unwrap();
+            assert_eq!(turns.available_permits(), 0, "not before");
+            assert_eq!((checked.from.id, checked.count), (7, 1));
+            let accepted = checked.result.as_ref().unwrap();
+            assert_eq!(accepted.last.height as usize, n + 1);
+            drop(checked);
+            assert_eq!(turns.available_permits(), 1);
+        }
+        drop(checker);
+        thread.join().unwrap();
+        assert_eq!(chain.best_header().height, 3);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (chain, headers) = headers(1);
+        let (checker, results, thread) = HeaderChecker::spawn(chain).unwrap();
+        let turns = Arc::new(Semaphore::new(4 * QUEUE));
+        // Nobody hears the results.
+        let taken = (0..4 * QUEUE)
+            .filter(|_| checker.submit(told(headers.clone(), &turns)))
+            .count();
+        // In the queue, in the thread's hands, and results.
+        assert!((QUEUE..=2 * QUEUE + 1).contains(&taken), "{taken}");
+        drop(results);
+        drop(checker);
+        thread.join().unwrap();
+        assert_eq!(turns.available_permits(), 4 * QUEUE, "every turn came back");
+    }
+}

@@ -329,16 +329,22 @@ impl Hub {
 
     /// Asks for the headers after `from`, or after what we share with the peer should it not know that.
     ///
-    /// Without `from` the locator begins at the parent of our best header (Bitcoin Core's way), so that a
-    /// peer on the same chain answers with its last header, and we know that it has it.
+    /// The locator begins at the parent of our best header (Bitcoin Core's way), so that a peer on the same
+    /// chain answers with its last header, and we know that it has it. `from` stands before all that is
+    /// lower, and before all of a chain that it is not on: the answer never begins below it.
     fn ask_headers(&self, id: PeerId, from: Option<BlockHash>) {
-        let ours = self.local.chain.locator();
+        let chain = &self.local.chain;
+        let ours = chain.locator();
         let first = usize::from(ours.len() > 1);
-        let locator = from
-            .into_iter()
-            .chain(ours.into_iter().skip(first))
-            .take(MAX_LOCATOR_ENTRIES)
-            .collect();
+        let mut locator: Vec<_> = ours.into_iter().skip(first).collect();
+        if let Some(from) = from {
+            let height = |hash: &BlockHash| chain.header(hash).map_or(0, |(height, _)| height);
+            let told = height(&from);
+            let on_best = chain.fork_height(&from, &chain.best_header().hash) == Some(told);
+            let above = locator.partition_point(|hash| on_best && height(hash) > told);
+            locator.insert(above, from);
+        }
+        locator.truncate(MAX_LOCATOR_ENTRIES);
         let request = GetHeadersMessage::new(locator, BlockHash::all_zeros());
         self.send(id, NetworkMessage::GetHeaders(request));
     }
