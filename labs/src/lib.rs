@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`private_network`] | nodes, a crawler and a seeder on loopback; the demonstration shows it to people, `tests/` breaks it on purpose |
 //! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
-//! | [`bench`] | what the programs cost: time, processor, memory |
+//! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
 
 pub mod bench;

@@ -94,11 +94,8 @@ fn every_transaction_holds() {
 }
 
 #[test]
-fn a_blockchain_takes_its_coinbases() {
-    let blocks = blocks(ChainOptions {
-        transactions: 0,
-        ..options(300)
-    });
+fn a_blockchain_takes_it() {
+    let blocks = blocks(options(300));
     let chain = Blockchain::in_memory(Arc::clone(Generator::new(options(0)).spec()));
     let headers: Vec<_> = blocks.iter().map(|block| block.header).collect();
     let now = headers.last().unwrap().time;
