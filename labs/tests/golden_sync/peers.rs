@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::block::Header;
 use bitcoin::consensus::deserialize;
+use bitcoin::hashes::Hash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::{Amount, Block, BlockHash, ScriptBuf};
 use quantumcoin::chain::Blockchain;
@@ -75,6 +76,22 @@ pub(crate) fn work(header: &mut Header) {
     }
 }
 
+/// Makes coinbase and header commit to the block's transactions as they are.
+fn commit(block: &mut Block) {
+    let root = block.witness_root().unwrap();
+    let reserved = block.txdata[0].input[0].witness[0].to_vec();
+    let commitment = Block::compute_witness_commitment(&root, &reserved);
+    let holder = block.txdata[0].output.iter_mut().rev().find(|output| {
+        let magic = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+        output.script_pubkey.as_bytes().starts_with(&magic)
+    });
+    let script = &mut holder.unwrap().script_pubkey;
+    let mut bytes = script.to_bytes();
+    bytes[6..38].copy_from_slice(commitment.as_byte_array());
+    *script = ScriptBuf::from_bytes(bytes);
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+}
+
 /// What a scripted peer tells: blocks by height, from 1 on, whether they are valid or not.
 pub(crate) struct Tale {
     blocks: Vec<Block>,
@@ -99,18 +116,28 @@ impl Tale {
     /// The chain of `source`, whose block at `height` pays its miner twice what it may. Header, proof of
     /// work and all that follows it are made to fit.
     pub(crate) fn overpaid(source: &Blockchain, height: u32) -> Arc<Self> {
+        Self::spoilt(source, height, |block| {
+            let paid = &mut block.txdata[0].output[0].value;
+            *paid = Amount::from_sat(paid.to_sat() * 2);
+        })
+    }
+
+    /// The chain of `source` with a change to its block at `height`. What commits to the change, proof of
+    /// work and all that follows it are made to fit.
+    pub(crate) fn spoilt(
+        source: &Blockchain,
+        height: u32,
+        spoil: impl Fn(&mut Block),
+    ) -> Arc<Self> {
         let mut tale = blocks(source, 1, source.tip().height);
         let mut parent = None;
-        for (index, block) in tale.iter_mut().enumerate() {
+        for (index, block) in tale.iter_mut().enumerate().skip(height as usize - 1) {
             if index + 1 == height as usize {
-                let paid = &mut block.txdata[0].output[0].value;
-                *paid = Amount::from_sat(paid.to_sat() * 2);
-                block.header.merkle_root = block.compute_merkle_root().unwrap();
+                spoil(block);
+                commit(block);
             }
-            if index + 1 >= height as usize {
-                block.header.prev_blockhash = parent.unwrap_or(block.header.prev_blockhash);
-                work(&mut block.header);
-            }
+            block.header.prev_blockhash = parent.unwrap_or(block.header.prev_blockhash);
+            work(&mut block.header);
             parent = Some(block.block_hash());
         }
         Self::new(tale)
