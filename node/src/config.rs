@@ -132,6 +132,28 @@ pub struct NodeConfig {
     pub mine_every: Option<Duration>,
 }
 
+/// The data directory of a node of this network: `chosen`, or the network's own folder below the default
+/// directory, since networks must not mix. With `create` it is made and can be written.
+///
+/// # Errors
+/// Where there is no such place.
+pub fn data_dir(
+    spec: &ChainSpec,
+    chosen: Option<&Path>,
+    create: bool,
+) -> Result<PathBuf, dirs::DirError> {
+    let place = dirs::locate(PROGRAM, chosen)?;
+    let place = match chosen {
+        Some(_) => place,
+        None => place.join(&spec.network),
+    };
+    if create {
+        dirs::ensure(PROGRAM, Some(&place))
+    } else {
+        Ok(place)
+    }
+}
+
 impl NodeConfig {
     /// Chooses the network, makes the data directory and checks what belongs together.
     ///
@@ -140,12 +162,7 @@ impl NodeConfig {
     pub async fn resolve(settings: Settings) -> anyhow::Result<Self> {
         let spec =
             spec::choose(settings.network.as_deref(), settings.chain_spec.as_deref()).await?;
-        let data_dir = dirs::ensure(PROGRAM, settings.data_dir.as_deref())?;
-        // Networks must not mix, so each has its own folder below the default directory.
-        let data_dir = match settings.data_dir {
-            Some(_) => data_dir,
-            None => dirs::ensure(PROGRAM, Some(&data_dir.join(&spec.network)))?,
-        };
+        let data_dir = data_dir(&spec, settings.data_dir.as_deref(), true)?;
         let host = if spec.network_protocol.allow_private_addresses {
             [127, 0, 0, 1]
         } else {

@@ -334,3 +334,90 @@ fn it_may_end_after_the_first_synchronisation() {
     );
     assert!(said.starts_with("synced: block "), "{said}");
 }
+
+/// `quantumcoin-node chain …` on a data directory.
+fn chain_command(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BIN);
+    command.arg("chain").args(arguments);
+    command.args(["--network", "devnet", "--data-dir"]).arg(dir);
+    command.env_remove("QTC_LOG");
+    command
+}
+
+fn output_of(command: &mut Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+#[test]
+fn a_chain_is_checked_exported_and_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("node");
+    mined_directory(&node, 30);
+    let checked = output_of(&mut chain_command(
+        &node,
+        &["check", "--signatures", "--json"],
+    ));
+    let report: serde_json::Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(
+        (&report["ok"], &report["height"]),
+        (&true.into(), &30.into())
+    );
+    assert_eq!(
+        (&report["blocks"], &report["coins"]),
+        (&30.into(), &30.into())
+    );
+
+    let file = dir.path().join("chain.dat");
+    let name = file.to_str().unwrap();
+    output_of(&mut chain_command(&node, &["export", name]));
+    let text = complaint(&mut chain_command(&node, &["export", name]));
+    assert!(text.contains("exists already"), "{text}");
+
+    let copy = dir.path().join("copy");
+    let text = output_of(&mut chain_command(&copy, &["import", name]));
+    assert!(text.contains("block 30 "), "{text}");
+    let tip = |text: &str| text.lines().next().map(str::to_owned);
+    assert_eq!(
+        tip(&output_of(&mut chain_command(&copy, &["check"]))),
+        tip(&output_of(&mut chain_command(&node, &["check"])))
+    );
+
+    let text = complaint(&mut chain_command(&dir.path().join("none"), &["check"]));
+    assert!(
+        text.contains("there is no chain") && text.contains("--data-dir"),
+        "{text}"
+    );
+    std::fs::write(&file, b"QTCD").unwrap();
+    let text = complaint(&mut chain_command(&copy, &["import", name]));
+    assert!(text.contains("byte 0") && text.contains("help: "), "{text}");
+}
+
+#[test]
+fn a_damaged_block_is_found_by_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    mined_directory(dir.path(), 10);
+    let file = dir.path().join("chain/blk00000.dat");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let text = complaint(&mut chain_command(dir.path(), &["check"]));
+    assert!(
+        text.contains("blk00000.dat") && text.contains("help: "),
+        "{text}"
+    );
+}
+
+/// A node's data directory with a chain of this height.
+fn mined_directory(dir: &Path, height: u32) {
+    let chain = Blockchain::open(Arc::new(ChainSpec::devnet()), &dir.join("chain")).unwrap();
+    for _ in 0..height {
+        let payout = quantumcoin::chain::p2mldsa::script([7; 32]);
+        quantumcoin::chain::miner::mine_block(&chain, payout, 1_790_000_000).unwrap();
+    }
+}

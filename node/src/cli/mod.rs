@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod chain;
 mod show;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ Examples:
   quantumcoin-node run                                     join mainnet
   quantumcoin-node run --network devnet --mine-every 2     a devnet of your own
   quantumcoin-node status                                  ask the running node
+  quantumcoin-node chain check                             read the whole chain, find damage
 
 Exit codes: 0 done, 1 failed, 2 wrong usage";
 
@@ -35,6 +37,9 @@ enum Command {
     Run(Box<RunArgs>),
     /// Show how a running node is doing
     Status(StatusArgs),
+    /// Check, export or import the chain of a node that is not running
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
     /// Make or check the first block of a chain
     #[command(subcommand)]
     Genesis(GenesisCommand),
@@ -92,6 +97,7 @@ pub(crate) async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args).await,
         Command::Status(args) => show::status(args.http, args.json).await,
+        Command::Chain(command) => chain::run(command).await,
         Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
             mine_genesis(spec, threads).await
         }

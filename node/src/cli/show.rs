@@ -1,8 +1,12 @@
 //! What the command line prints: the only place of the node that writes to standard output.
 #![expect(clippy::print_stdout, reason = "printing is what this module is for")]
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use quantumcoin::chain::{BlockRef, CheckReport};
 use quantumcoin::chain_spec::GenesisSpec;
 use quantumcoin::network::SyncReport;
 use quantumcoin_node::client;
@@ -10,8 +14,14 @@ use serde_json::Value;
 
 /// An error with its causes, to standard error.
 pub(super) fn error(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", causes.join(": "));
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors tell their cause themselves, with what helps after it.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    eprintln!("error: {text}");
 }
 
 pub(super) fn text(text: &str) {
@@ -29,6 +39,63 @@ pub(super) fn genesis(genesis: &GenesisSpec) {
         Ok(text) => print!("{text}"),
         Err(error) => eprintln!("error: {error}"),
     }
+}
+
+/// Tells how far a long work is, at most five times a second, where somebody looks. A total of 0 is unknown.
+pub(super) fn progress(what: &'static str, total: u64) -> impl FnMut(u64) {
+    let watched = std::io::stderr().is_terminal();
+    let mut last: Option<Instant> = None;
+    move |done| {
+        let due = last.is_none_or(|last| last.elapsed() >= Duration::from_millis(200));
+        if watched && due {
+            last = Some(Instant::now());
+            match total {
+                0 => eprint!("\r{what} {done} "),
+                _ => eprint!("\r{what} {done} of {total} "),
+            }
+        }
+    }
+}
+
+pub(super) fn check_report(report: &CheckReport, json: bool) {
+    if json {
+        let value = serde_json::json!({
+            "ok": true,
+            "height": report.tip.height,
+            "tip": report.tip.hash.to_string(),
+            "blocks": report.blocks,
+            "bytes": report.bytes,
+            "signatures": report.signatures,
+            "coins": report.coins,
+            "supply": report.supply,
+        });
+        println!("{value}");
+        return;
+    }
+    println!(
+        "chain      block {} ({})",
+        report.tip.height, report.tip.hash
+    );
+    println!("blocks     {} read, {} bytes", report.blocks, report.bytes);
+    println!("signatures {} checked", report.signatures);
+    println!(
+        "coins      {} worth {} base units",
+        report.coins, report.supply
+    );
+    println!("everything fits together");
+}
+
+pub(super) fn exported(last: BlockRef, file: &Path) {
+    println!(
+        "exported up to block {} ({}) to {}",
+        last.height,
+        last.hash,
+        file.display()
+    );
+}
+
+pub(super) fn imported(tip: BlockRef) {
+    println!("the chain is at block {} ({})", tip.height, tip.hash);
 }
 
 pub(super) fn sync_report(report: &SyncReport) {
