@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use bitcoin::hashes::{Hash, sha256};
+
 use super::{devnet, feed, grow};
 use crate::chain::store::Limits;
 use crate::chain::{BlockError, Blockchain, StoreError};
@@ -150,6 +152,37 @@ fn a_newer_format_is_refused() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn a_directory_of_the_first_format_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = open(dir.path()).unwrap();
+    grow(&chain, 20, 1);
+    let (tip, coins) = (chain.tip(), chain.coins());
+    drop(chain);
+    // That format had no database and no undo data, and kept its marks in the state file.
+    fs::remove_dir_all(dir.path().join("coins")).unwrap();
+    fs::remove_file(dir.path().join("rev00000.dat")).unwrap();
+    let state = dir.path().join("chain.state");
+    let text = fs::read_to_string(&state).unwrap();
+    let chain_line = text.lines().nth(1).unwrap();
+    let length = |name: &str| fs::metadata(dir.path().join(name)).unwrap().len();
+    let body = format!(
+        "quantumcoin-chain format 1\n{chain_line}\nheaders_bytes {}\nblocks_file 0\nblocks_bytes {}\n",
+        length("headers.dat"),
+        length("blk00000.dat")
+    );
+    let sum = sha256::Hash::hash(body.as_bytes());
+    fs::write(&state, format!("{body}checksum {sum}\n")).unwrap();
+    let chain = open(dir.path()).unwrap();
+    assert_eq!(chain.tip(), tip);
+    assert!(chain.coins() == coins);
+    chain.check_files(true, |_| ()).unwrap();
+    drop(chain);
+    let text = fs::read_to_string(&state).unwrap();
+    assert!(text.starts_with("quantumcoin-chain format 2\n"), "{text}");
+    assert_eq!(open(dir.path()).unwrap().tip(), tip);
 }
 
 #[test]

@@ -27,6 +27,23 @@ impl Wallet {
         }
     }
 
+    /// The wallet of this seed, with all that it owns on the chain, oldest first.
+    pub(super) fn of(chain: &Blockchain, seed: u8) -> Self {
+        let mut wallet = Self::new(seed);
+        let mut coins: Vec<_> = chain.coins().into_iter().collect();
+        coins.retain(|(_, coin)| coin.output.script_pubkey == wallet.script());
+        coins.sort_by_key(|(_, coin)| coin.height);
+        wallet.coins = coins
+            .into_iter()
+            .map(|(key, coin)| {
+                let txid = bitcoin::Txid::from_slice(&key[..32]).unwrap();
+                let vout = u32::from_be_bytes(key[32..].try_into().unwrap());
+                (OutPoint { txid, vout }, coin.output)
+            })
+            .collect();
+        wallet
+    }
+
     pub(super) fn script(&self) -> ScriptBuf {
         self.key.script()
     }
