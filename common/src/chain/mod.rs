@@ -5,13 +5,14 @@
 //! | [`consensus`] | the rules, pure: work, difficulty, time, merkle root, coinbase, subsidy |
 //! | [`p2mldsa`] | what an output pays to and what unlocks it: program, address, signature hash, keys |
 //! | [`policy`] | which transactions are relayed: narrower than consensus |
-//! | [`Blockchain`] | headers, verified blocks, fork choice; the one owner of both |
+//! | [`Blockchain`] | headers, blocks and coins, verification, fork choice; the one owner of them all |
+//! | `coins` | the unspent outputs: what changed, undo data |
 //! | `tree` | the headers in memory, about 130 bytes each, side chains included |
-//! | `store` | append-only files that survive `kill -9`, and say so when they are damaged |
+//! | `store` | files and a database that survive `kill -9`, and say so when they are damaged |
 //! | [`miner`] | a CPU miner for devnets |
 //! | [`genesis`] | mining a first block for any chain spec |
 //!
-//! In this release a block holds its coinbase and nothing else: transactions between users come later.
+//! `docs/chain.md` tells how they work together.
 
 mod blockchain;
 mod coins;
