@@ -9,6 +9,7 @@
 //! | `coins` | the unspent outputs: what changed, undo data |
 //! | `tree` | the headers in memory, about 130 bytes each, side chains included |
 //! | `store` | files and a database that survive `kill -9`, and say so when they are damaged |
+//! | [`mempool`] | transactions that wait for a block |
 //! | [`miner`] | a CPU miner for devnets |
 //! | [`genesis`] | mining a first block for any chain spec |
 //!
@@ -19,6 +20,7 @@ mod coins;
 pub mod consensus;
 mod error;
 pub mod genesis;
+pub mod mempool;
 pub mod miner;
 pub mod p2mldsa;
 pub mod policy;

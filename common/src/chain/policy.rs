@@ -150,7 +150,7 @@ pub fn required_fee(bytes: usize) -> u64 {
 }
 
 /// What `bytes` cost at a rate for 1,000 of them, rounded up; the largest number if that is too much.
-fn fee_at(per_kb: u64, bytes: usize) -> u64 {
+pub(super) fn fee_at(per_kb: u64, bytes: usize) -> u64 {
     let fee = (u128::from(per_kb) * bytes as u128).div_ceil(1_000);
     u64::try_from(fee).unwrap_or(u64::MAX)
 }
