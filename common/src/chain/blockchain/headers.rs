@@ -278,6 +278,7 @@ impl Blockchain {
     /// Adds checked headers; `checked` has each one's hash and its chain's work.
     fn insert(&self, parent: Id, headers: &[Header], checked: &[(BlockHash, u128)]) -> BlockRef {
         let mut state = self.write();
+        state.tree.warm(checked.iter().map(|(hash, _)| hash));
         let mut last = parent;
         for (header, (hash, work)) in headers.iter().zip(checked) {
             // `None` only beyond 2^32 headers, far above every bound.
