@@ -17,11 +17,6 @@ use super::{Context, Mempool};
 use crate::chain::consensus::{Coin, is_final};
 use crate::chain::policy;
 
-/// Most serialized bytes that wait aside between the first block that is disconnected and the end of a
-/// reorganisation: five full blocks, Bitcoin Core's 20 MB. What is beyond it is lost to the pool, the
-/// transactions of the highest blocks first, on which no others depend.
-const MAX_RETURNING_BYTES: usize = 20_000_000;
-
 /// What a block took out of the pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connected {
@@ -149,7 +144,7 @@ impl Mempool {
 
     fn bound_returning(&mut self) {
         let mut bytes: usize = self.returning.iter().map(|(_, tx)| tx.total_size()).sum();
-        while bytes > MAX_RETURNING_BYTES {
+        while bytes > self.limits.returning_bytes {
             let Some((_, tx)) = self.returning.pop_back() else {
                 return;
             };

@@ -20,6 +20,10 @@ pub struct Limits {
     pub max_replaced: usize,
     /// Seconds after which a transaction that no block took is dropped: 14 days, as in Bitcoin Core.
     pub expiry_seconds: u64,
+    /// Most serialized bytes that wait aside between the first block that is disconnected and the end of a
+    /// reorganisation: five full blocks, Bitcoin Core's 20 MB. What is beyond it is lost to the pool, the
+    /// transactions of the highest blocks first, on which no others depend.
+    pub returning_bytes: usize,
     /// Most orphans on one peer's account.
     pub orphans_per_peer: usize,
     /// Most serialized bytes of orphans on one peer's account. Four of the largest transactions; ten payments
@@ -43,6 +47,7 @@ impl Default for Limits {
             max_family_bytes: 400_000,
             max_replaced: 100,
             expiry_seconds: 14 * 24 * 60 * 60,
+            returning_bytes: 20_000_000,
             orphans_per_peer: 10,
             orphan_bytes_per_peer: 400_000,
             orphans: 100,

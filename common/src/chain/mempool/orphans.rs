@@ -268,3 +268,37 @@ impl Orphans {
         Some(orphan)
     }
 }
+
+#[cfg(test)]
+impl Orphans {
+    /// What must hold at any time: each index and account, computed anew from the orphans.
+    pub(super) fn check(&self, limits: &Limits) {
+        let mut accounts: BTreeMap<u64, (BTreeSet<OrphanId>, usize)> = BTreeMap::new();
+        let mut waiting: HashMap<Txid, BTreeSet<OrphanId>> = HashMap::new();
+        for (id, orphan) in &self.orphans {
+            assert_eq!(self.by_wtxid.get(&orphan.wtxid), Some(id));
+            assert!(!orphan.peers.is_empty() && !orphan.missing.is_empty());
+            for peer in &orphan.peers {
+                let account = accounts.entry(*peer).or_default();
+                account.0.insert(*id);
+                account.1 += orphan.bytes;
+            }
+            for parent in &orphan.missing {
+                waiting.entry(*parent).or_default().insert(*id);
+            }
+        }
+        assert_eq!(self.by_wtxid.len(), self.orphans.len());
+        assert_eq!(self.waiting, waiting);
+        assert!(self.ready.iter().all(|id| self.orphans.contains_key(id)));
+        let found = self.accounts.iter();
+        let found = found.map(|(peer, account)| (*peer, (account.orphans.clone(), account.bytes)));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), accounts);
+        for (orphans, bytes) in accounts.values() {
+            assert!(orphans.len() <= limits.orphans_per_peer);
+            assert!(*bytes <= limits.orphan_bytes_per_peer);
+        }
+        let bytes: usize = self.orphans.values().map(|orphan| orphan.bytes).sum();
+        assert_eq!(self.bytes, bytes);
+        assert!(bytes <= limits.orphan_bytes && self.len() <= limits.orphans);
+    }
+}

@@ -291,8 +291,7 @@ impl Bench {
                 .map(|id| pool.graph.entry(id).unwrap().score()),
             worst
         );
-        let (orphans, bytes) = pool.orphans();
-        assert!(orphans <= pool.limits.orphans && bytes <= pool.limits.orphan_bytes);
+        pool.orphans.check(&pool.limits);
     }
 
     /// Sums over relatives, by asking each pair whether one descends from the other.

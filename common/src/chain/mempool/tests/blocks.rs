@@ -181,3 +181,24 @@ fn signatures_that_were_checked_are_not_checked_again() {
     bench.disconnect(&block, spent);
     assert_eq!(bench.revalidate().returned, 1);
 }
+
+#[test]
+fn what_waits_aside_is_bounded_and_the_highest_goes_first() {
+    let mut bench = Bench::with(Limits {
+        returning_bytes: 3 * PAYMENT,
+        ..Limits::default()
+    });
+    let mut chain = vec![bench.payment(10_000)];
+    for _ in 0..4 {
+        let next = bench.pay(&[out(chain.last().unwrap(), 0)], 1, 10_000);
+        chain.push(next);
+    }
+    let blocks: Vec<_> = chain.chunks(2).map(|txs| bench.connect(txs)).collect();
+    for (block, spent) in blocks.into_iter().rev() {
+        bench.disconnect(&block, spent);
+    }
+    assert_eq!(bench.revalidate().returned, 3);
+    let order: Vec<Txid> = bench.pool.iter().map(Entry::txid).collect();
+    let expected: Vec<Txid> = chain[..3].iter().map(Transaction::compute_txid).collect();
+    assert_eq!(order, expected);
+}

@@ -1,5 +1,7 @@
 //! Transactions without parents.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A chain of two: the parent is not in the pool.
@@ -254,4 +256,75 @@ fn orphans_expire_after_20_minutes() {
         assert!(kept_fake(&mut bench, (tag, 1), 1));
     }
     assert_eq!(bench.pool.orphans().0, 10);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send {
+        tag: u32,
+        inputs: u8,
+        peer: u64,
+    },
+    Leave {
+        peer: u64,
+    },
+    /// Something that some wait for.
+    Arrive {
+        tag: u32,
+        parent: u8,
+    },
+    Retry,
+    Wait {
+        minutes: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0_u32..12, 1_u8..4, 0_u64..5).prop_map(|(tag, inputs, peer)| Step::Send { tag, inputs, peer }),
+        1 => (0_u64..5).prop_map(|peer| Step::Leave { peer }),
+        2 => (0_u32..12, 0_u8..3).prop_map(|(tag, parent)| Step::Arrive { tag, parent }),
+        2 => Just(Step::Retry),
+        1 => (0_u64..30).prop_map(|minutes| Step::Wait { minutes }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// `Bench::check` runs after every step.
+    #[test]
+    fn accounts_add_up(steps in prop::collection::vec(step(), 1..120)) {
+        let mut bench = Bench::with(Limits {
+            orphans_per_peer: 4,
+            orphan_bytes_per_peer: 30_000,
+            orphans: 10,
+            orphan_bytes: 70_000,
+            ..Limits::default()
+        });
+        for step in steps {
+            match step {
+                Step::Send { tag, inputs, peer } => {
+                    kept_fake(&mut bench, (tag, inputs), peer);
+                }
+                Step::Leave { peer } => bench.pool.peer_left(peer),
+                // The coin stays unknown, so that what waits goes on waiting.
+                Step::Arrive { tag, parent } => {
+                    let parent = fake(&bench, tag, parent + 1).input[usize::from(parent)].previous_output;
+                    bench.pool.orphans.parent_arrived(&parent.txid);
+                }
+                Step::Retry => {
+                    if let Some(retried) = bench.retry() {
+                        let waits = matches!(retried.result, Err(MempoolError::MissingInputs { kept: true, .. }));
+                        prop_assert!(waits && bench.pool.is_orphan(&retried.wtxid));
+                    }
+                }
+                Step::Wait { minutes } => {
+                    bench.context.now += minutes * 60;
+                    bench.pool.expire(bench.context.now);
+                }
+            }
+            bench.check();
+        }
+    }
 }

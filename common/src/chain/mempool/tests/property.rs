@@ -174,6 +174,23 @@ impl Model {
         Verdict::Taken { replaced, evicted }
     }
 
+    /// Takes out what descends from these, and gives it in its order.
+    fn set_aside(&mut self, txs: &[Transaction]) -> Vec<Transaction> {
+        let made: BTreeSet<Txid> = txs.iter().map(Transaction::compute_txid).collect();
+        let spends_them = |known: &&Known| {
+            let mut inputs = known.tx.input.iter();
+            inputs.any(|input| made.contains(&input.previous_output.txid))
+        };
+        let spenders = self.txs.iter().filter(spends_them);
+        let going: BTreeSet<Txid> = spenders
+            .flat_map(|known| self.descendants(known.txid))
+            .collect();
+        let aside = self.txs.iter().filter(|known| going.contains(&known.txid));
+        let aside = aside.map(|known| known.tx.clone()).collect();
+        self.drop(&going);
+        aside
+    }
+
     /// What a block with these leaves.
     fn confirm(&mut self, txs: &[Transaction]) {
         for tx in txs {
@@ -205,7 +222,7 @@ enum Step {
     Mine { payments: usize },
     /// A block with a transaction that the pool has not, and that spends what the pool spends.
     MineOther { input: Index },
-    /// Takes up to so many blocks back; if `other`, an empty one takes the place of the last.
+    /// Takes up to so many blocks back; if `other`, a block with one of their transactions takes their place.
     Reorganise { blocks: usize, other: bool },
     /// Time passes.
     Wait { hours: u64 },
@@ -372,49 +389,48 @@ impl Run {
         self.blocks.push(block);
     }
 
-    /// The pool against its own invariants; the model takes what is left, since which of the returned ones
-    /// are evicted is decided by the same rules as above.
     fn reorganise(&mut self, blocks: usize, other: bool) {
-        let before: BTreeSet<Txid> = self.bench.pool.iter().map(Entry::txid).collect();
-        let mut lost = Vec::new();
+        let mut waiting: Vec<Transaction> = Vec::new();
         for _ in 0..blocks {
             let Some((block, spent)) = self.blocks.pop() else {
                 break;
             };
+            let aside = self.model.set_aside(&block.txdata);
+            let below = block.txdata[1..].iter().cloned().chain(aside);
+            waiting.splice(0..0, below);
             self.bench.disconnect(&block, spent);
-            lost.splice(0..0, block.txdata.into_iter().skip(1));
         }
-        if other && !lost.is_empty() {
-            self.bench.context.next_height += 1;
-            let block = self.bench.block(&[]);
-            self.bench.context.next_height -= 1;
-            self.bench
-                .pool
-                .block_connected(&block, self.bench.context.now);
+        // A block that holds the first of what waits, which spends no other.
+        if other && !waiting.is_empty() {
+            self.connect(&[waiting.remove(0)]);
         }
-        let result = self.bench.revalidate();
-        self.returned += result.returned;
-        assert!(result.removed.is_empty());
-        let after: BTreeSet<Txid> = self.bench.pool.iter().map(Entry::txid).collect();
-        let gone = before.difference(&after).count();
-        let known: BTreeSet<Txid> = lost.iter().map(Transaction::compute_txid).collect();
-        assert!(after.is_subset(&before.union(&known).copied().collect()));
-        // Where no limit is met, all come back and nobody goes.
-        let room = self.bench.pool.memory() + 3 * (PAYMENT + 4_000) < limits().max_memory;
-        if gone > 0 {
-            assert!(result.lost > 0 || !room);
+        let mut returned = 0;
+        for tx in &waiting {
+            returned += usize::from(self.takes_back(tx));
         }
-        self.model.txs = self
-            .bench
-            .pool
+        // Of those, what was evicted for the later ones.
+        let still = waiting
             .iter()
-            .map(|entry| Known {
-                tx: entry.tx.as_ref().clone(),
-                txid: entry.txid,
-                bytes: entry.bytes,
-                fee: entry.fee,
-            })
-            .collect();
+            .filter(|tx| self.model.find(tx.compute_txid()).is_some());
+        let (still, lost) = (still.count(), waiting.len());
+        assert!(still <= returned);
+        let result = self.bench.revalidate();
+        assert_eq!(result.removed, []);
+        assert_eq!((result.returned, result.lost), (still, lost - still));
+        self.returned += still;
+    }
+
+    /// Whether the model takes what a block held: if all that it spends is there, whatever it pays.
+    fn takes_back(&mut self, tx: &Transaction) -> bool {
+        let outputs = &self.bench.outputs;
+        let value = |output: &TxOut| output.value.to_sat();
+        let inputs = || tx.input.iter().map(|input| &input.previous_output);
+        let there = inputs().all(|outpoint| {
+            self.bench.coins.contains_key(outpoint) || self.model.find(outpoint.txid).is_some()
+        });
+        let input: u64 = inputs().map(|outpoint| value(&outputs[outpoint])).sum();
+        let fee = input - tx.output.iter().map(value).sum::<u64>();
+        there && self.model.accept(tx, fee, 0, &limits()) != Verdict::Refused
     }
 
     fn check_selection(&self) {
