@@ -84,6 +84,21 @@ fn what_a_lost_block_held_comes_back_with_what_spends_it() {
 }
 
 #[test]
+fn what_spends_it_comes_back_parents_first() {
+    let mut bench = Bench::new();
+    let coin = bench.fund(1_000_000);
+    let confirmed = bench.pay(&[coin], 2, 10_000);
+    let (block, spent) = bench.connect(std::slice::from_ref(&confirmed));
+    // The first output's spender is the child of the second's.
+    let parent = bench.pay(&[out(&confirmed, 1)], 1, 10_000);
+    let child = bench.pay(&[out(&confirmed, 0), out(&parent, 0)], 1, 10_000);
+    bench.accept(&parent).unwrap();
+    bench.accept(&child).unwrap();
+    bench.disconnect(&block, spent);
+    assert_eq!(bench.revalidate().returned, 3);
+}
+
+#[test]
 fn what_the_new_chain_holds_does_not_come_back() {
     let mut bench = Bench::new();
     let coin = bench.fund(1_000_000);

@@ -229,6 +229,23 @@ fn all_have_a_hundred_and_the_largest_account_pays() {
 }
 
 #[test]
+fn among_equals_nobody_gives_way() {
+    let mut bench = Bench::with(Limits {
+        orphans: 3,
+        ..Limits::default()
+    });
+    for peer in 0..3 {
+        assert!(kept_fake(&mut bench, (peer, 1), peer.into()));
+    }
+    for peer in [4, 9] {
+        assert!(!kept_fake(&mut bench, (peer, 1), peer.into()));
+    }
+    for peer in 0..3 {
+        assert!(bench.pool.is_orphan(&fake(&bench, peer, 1).compute_wtxid()));
+    }
+}
+
+#[test]
 fn all_have_4_mb() {
     let mut bench = Bench::new();
     let bytes = fake(&bench, 0, 26).total_size();

@@ -69,28 +69,21 @@ fn descendants_go_too_and_are_paid_for() {
 fn its_rate_is_higher_than_that_of_each_conflict() {
     let mut bench = Bench::new();
     let (a, b) = (bench.fund(10_000_000), bench.fund(10_000_000));
-    let old = bench.pay(&[a], 1, FEE);
+    // Five base units a byte.
+    let old = bench.pay(&[a], 1, 5 * PAYMENT as u64);
     bench.accept(&old).unwrap();
-    // Twice the size: the same rate for all of 2 × FEE is not enough, whatever the sum.
-    let mut size = 2 * FEE;
-    let same = loop {
-        let tx = bench.pay(&[a, b], 1, size);
-        if FeeRate::new(size, tx.total_size()) >= FeeRate::new(FEE, PAYMENT) {
-            break size;
-        }
-        size += 1_000;
-    };
-    let bytes = bench.pay(&[a, b], 1, same).total_size() as u64;
-    // The highest fee that is no higher rate.
-    let limit = FEE * bytes / PAYMENT as u64;
-    let low = bench.pay(&[a, b], 1, limit);
-    assert_eq!(
-        bench.accept(&low),
-        Err(MempoolError::ReplacementRate {
-            replaced: old.compute_txid()
-        })
-    );
-    let new = bench.pay(&[a, b], 1, limit + 1);
+    // Larger, so that it pays for both at the same rate. Sizes do not depend on fees.
+    let same_rate = 5 * bench.pay(&[a, b], 1, 0).total_size() as u64;
+    for fee in [same_rate - 1, same_rate] {
+        let new = bench.pay(&[a, b], 1, fee);
+        assert_eq!(
+            bench.accept(&new),
+            Err(MempoolError::ReplacementRate {
+                replaced: old.compute_txid()
+            })
+        );
+    }
+    let new = bench.pay(&[a, b], 1, same_rate + 1);
     bench.accept(&new).unwrap();
 }
 
