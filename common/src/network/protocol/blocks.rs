@@ -12,7 +12,13 @@
 //! extend the time-out, as long as they come fast enough (`BYTES_PER_TIMEOUT`).
 //!
 //! The *head*, the first block that is wanted, holds up all others. When it is overdue although its peer
-//! sends other blocks, or sends slowly, a peer that has nothing else to do is asked for it as well.
+//! sends other blocks, or sends slowly, a peer that has nothing else to do is asked for it as well. Before
+//! that, the peers race: one that has delivered and has nothing else to do takes on blocks near the head that
+//! others have had for several times as long as it needs itself. Whoever loses a race rests and is asked for
+//! less at a time, so that slow peers get little, far ahead of the head, and do not set the pace.
+
+mod peer;
+mod slow;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -20,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
 
+use self::peer::Peer;
 use crate::chain::BlockRef;
 
 /// Blocks ahead of the verified tip that may be asked for. Bitcoin Core's window; at 4 MB a block the
@@ -37,25 +44,8 @@ pub const IN_FLIGHT_PER_PEER: usize = 16;
 /// First stall time-out. Below it healthy peers on slow links would be churned (bitcoin#9213).
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time-out doubles up to this.
-const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(64);
-
-/// Bytes of the message under way that extend the time-out by one more: 16 kB/s at the first time-out, the
-/// slowest link that we care for, and less when our own link is so slow that the time-out has grown. A
-/// largest message extends it by 128, so one that drips holds its blocks for four minutes at most.
-const BYTES_PER_TIMEOUT: u64 = 32 * 1024;
-
-/// Time-outs after which the head is overdue however it arrives, because all others wait for it.
-const MAX_HEAD_TIMEOUTS: u32 = 4;
-
 /// Each delivered block takes the time-out this share of the way back.
 const STALL_SHRINK: f64 = 0.85;
-
-/// Stalls without a single delivery between them after which a peer is given up.
-const STALLS_TO_GIVE_UP: u32 = 3;
-
-/// How long a peer that said that it lacks a block is not asked for it: it may get it meanwhile.
-const LACK_REST: Duration = Duration::from_secs(60);
 
 /// Lacking blocks that are remembered of one peer; one that lacks more is not asked at all meanwhile.
 const MAX_LACKS: usize = WINDOW;
@@ -76,22 +66,6 @@ pub enum BlockAction<P> {
     Stalled(P),
     /// The peer stalled too often: drop the connection, without a penalty.
     GiveUp(P),
-}
-
-#[derive(Debug)]
-struct Peer {
-    /// Height up to which it has shown the wanted chain.
-    serves: u32,
-    in_flight: usize,
-    last_progress: Instant,
-    /// Bytes that have arrived of the message under way.
-    arriving: u64,
-    stalls: u32,
-    stalled: bool,
-    /// Blocks that it said it does not have, and when.
-    lacks: HashMap<BlockHash, Instant>,
-    /// Such answers, less the blocks that it delivered.
-    not_founds: u32,
 }
 
 /// Who was asked for a block.
@@ -143,6 +117,8 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         self.peers.entry(peer).or_insert(Peer {
             serves: 0,
             in_flight: 0,
+            allowance: IN_FLIGHT_PER_PEER,
+            typical: None,
             last_progress: now,
             arriving: 0,
             stalls: 0,
@@ -228,7 +204,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
     /// A wanted block arrived, from whomever. False when there is no room for it: it is to be thrown away,
     /// and is asked for again later.
     pub fn on_block(&mut self, peer: P, hash: BlockHash, bytes: usize, now: Instant) -> bool {
-        self.release(&hash);
+        self.settle(peer, &hash, now);
         self.recent_size = bytes.max(self.recent_size - self.recent_size / 16);
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.last_progress = now;
@@ -289,79 +265,9 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         self.find_overdue_head(now);
         self.end_rests(now);
         self.assign(now, &mut actions);
+        self.race(now, &mut actions);
         self.rescue_head(now, &mut actions);
         actions
-    }
-
-    fn find_stalls(&mut self, now: Instant) -> Vec<BlockAction<P>> {
-        let timeout = self.stall_timeout;
-        let mut stalled: Vec<P> = self
-            .peers
-            .iter()
-            .filter(|(_, p)| p.in_flight > 0 && !p.stalled)
-            .filter(|(_, p)| now.saturating_duration_since(p.last_progress) >= p.extended(timeout))
-            .map(|(id, _)| *id)
-            .collect();
-        stalled.sort_unstable();
-        if !stalled.is_empty() {
-            self.stall_timeout = (timeout * 2).min(MAX_STALL_TIMEOUT);
-        }
-        let mut actions = Vec::new();
-        for id in stalled {
-            self.take_all_from(id);
-            let Some(peer) = self.peers.get_mut(&id) else {
-                continue;
-            };
-            peer.stalled = true;
-            peer.stalls += 1;
-            peer.last_progress = now;
-            if peer.stalls >= STALLS_TO_GIVE_UP {
-                self.peers.remove(&id);
-                actions.push(BlockAction::GiveUp(id));
-            } else {
-                actions.push(BlockAction::Stalled(id));
-            }
-        }
-        actions
-    }
-
-    /// Counts each owner that had the head for too long. Each further owner is given twice the time, so
-    /// that a slow link of ours is not filled with the same block.
-    fn find_overdue_head(&mut self, now: Instant) {
-        let Some(head) = self.wanted.front().map(|head| head.hash) else {
-            return;
-        };
-        let mut patience = self.stall_timeout;
-        let mut failed = 0;
-        for owner in self.in_flight.get_mut(&head).into_iter().flatten() {
-            let extended = self
-                .peers
-                .get(&owner.peer)
-                .map_or(patience, |peer| peer.extended(patience))
-                .min(patience * MAX_HEAD_TIMEOUTS);
-            if !owner.overdue && now.saturating_duration_since(owner.since) >= extended {
-                owner.overdue = true;
-                failed += 1;
-            }
-            patience = (patience * 2).min(MAX_STALL_TIMEOUT);
-        }
-        for _ in 0..failed {
-            self.note_failure(head);
-        }
-    }
-
-    /// A stalled peer serves again when its rest is over; what a peer lacked is asked of it again.
-    fn end_rests(&mut self, now: Instant) {
-        let rest = self.stall_timeout;
-        for peer in self.peers.values_mut() {
-            if peer.stalled && now.saturating_duration_since(peer.last_progress) >= rest {
-                peer.stalled = false;
-            }
-            if peer.lacks.len() >= MAX_LACKS {
-                peer.lacks
-                    .retain(|_, at| now.saturating_duration_since(*at) < LACK_REST);
-            }
-        }
     }
 
     fn assign(&mut self, now: Instant, actions: &mut Vec<BlockAction<P>>) {
@@ -382,8 +288,8 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
                 .peers
                 .iter_mut()
                 .filter(|(_, p)| !p.stalled || !someone_fit)
-                .filter(|(_, p)| p.in_flight < IN_FLIGHT_PER_PEER && p.can_serve(block, now))
-                .min_by_key(|(id, p)| (p.not_founds, p.in_flight, **id));
+                .filter(|(_, p)| p.in_flight < p.allowance && p.can_serve(block, now))
+                .min_by_key(|(id, p)| (p.not_founds, p.load(), **id));
             let Some((id, peer)) = best else { continue };
             self.in_flight
                 .insert(block.hash, vec![peer.take_on(*id, now)]);
@@ -399,25 +305,23 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         );
     }
 
-    /// When all that were asked for the head are overdue, asks one more peer that has nothing else to do.
-    fn rescue_head(&mut self, now: Instant, actions: &mut Vec<BlockAction<P>>) {
-        let Some(head) = self.wanted.front() else {
-            return;
-        };
-        let Some(owners) = self.in_flight.get_mut(&head.hash) else {
-            return;
-        };
-        if !owners.iter().all(|owner| owner.overdue) {
-            return;
-        }
-        let idle = self
-            .peers
-            .iter_mut()
-            .filter(|(_, p)| p.in_flight == 0 && !p.stalled && p.can_serve(head, now))
-            .min_by_key(|(id, p)| (p.not_founds, **id));
-        if let Some((id, peer)) = idle {
-            owners.push(peer.take_on(*id, now));
-            actions.push(BlockAction::Request(*id, vec![head.hash]));
+    /// `winner` delivered the block, and nobody owes it any more. Whoever was asked earlier and is later
+    /// rests, and is asked for less from now on.
+    fn settle(&mut self, winner: P, hash: &BlockHash, now: Instant) {
+        let owners = self.in_flight.remove(hash).unwrap_or_default();
+        let asked = owners.iter().find(|owner| owner.peer == winner);
+        let asked = asked.map(|owner| owner.since);
+        for owner in owners {
+            let Some(peer) = self.peers.get_mut(&owner.peer) else {
+                continue;
+            };
+            peer.in_flight = peer.in_flight.saturating_sub(1);
+            if owner.peer == winner {
+                peer.delivered(now.saturating_duration_since(owner.since));
+            } else if asked.is_some_and(|asked| asked > owner.since) {
+                peer.allowance = (peer.allowance / 2).max(1);
+                peer.stalled = true;
+            }
         }
     }
 
@@ -470,35 +374,6 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         let count = self.failures.entry(head).or_default();
         *count = count.saturating_add(1);
         self.head_failed = true;
-    }
-}
-
-impl Peer {
-    /// The time-out with what has arrived of the message under way.
-    fn extended(&self, timeout: Duration) -> Duration {
-        // A message has 4 MiB at most: no overflow.
-        let more = self.arriving as f64 / BYTES_PER_TIMEOUT as f64;
-        timeout + timeout.mul_f64(more)
-    }
-
-    fn can_serve(&self, block: &BlockRef, now: Instant) -> bool {
-        let lacks = |at: &Instant| now.saturating_duration_since(*at) < LACK_REST;
-        self.serves >= block.height
-            && self.lacks.len() < MAX_LACKS
-            && !self.lacks.get(&block.hash).is_some_and(lacks)
-    }
-
-    fn take_on<P>(&mut self, peer: P, now: Instant) -> Owner<P> {
-        if self.in_flight == 0 {
-            self.last_progress = now;
-            self.stalled = false;
-        }
-        self.in_flight += 1;
-        Owner {
-            peer,
-            since: now,
-            overdue: false,
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use bitcoin::hashes::Hash as _;
 
+use super::peer::LACK_REST;
+use super::slow::{MAX_HEAD_TIMEOUTS, RACE_LEAST};
 use super::*;
 
 fn block(height: u32) -> BlockRef {
@@ -86,19 +88,16 @@ fn a_slow_peer_is_not_stalled_but_its_head_is_asked_of_an_idle_one() {
     // Peer 1 sends what is not urgent, and keeps the head.
     let second = start + Duration::from_secs(1);
     download.on_block(1, block(7).hash, 100, second);
-    assert!(download.poll(second).is_empty());
+    let open = vec![block(1).hash, block(3).hash, block(5).hash];
+    assert_eq!(download.poll(second), [BlockAction::Request(2, open)]);
     let late = start + STALL_TIMEOUT;
-    assert_eq!(
-        download.poll(late),
-        [BlockAction::Request(2, vec![block(1).hash])]
-    );
-    assert_eq!(download.failures(&block(1).hash), 1);
     assert!(download.poll(late).is_empty(), "once");
+    assert_eq!(download.failures(&block(1).hash), 1);
     // Whoever is first: then nobody owes it any more.
     download.on_block(2, block(1).hash, 100, late);
     assert!(!download.wants(&block(1).hash));
     assert_eq!(download.peers[&1].in_flight, 2);
-    assert_eq!(download.peers[&2].in_flight, 0);
+    assert_eq!(download.peers[&2].in_flight, 2);
 }
 
 #[test]
@@ -238,23 +237,24 @@ fn a_peer_that_finds_nothing_does_not_hold_up_the_others() {
     assert_eq!(next, 501);
 }
 
-#[test]
-fn a_dripping_peer_does_not_set_the_pace() {
-    // Three peers send a block each 10 ms, the fourth one each 1.9 s.
-    const BLOCKS: u32 = 5_000;
+/// How long it takes to fetch 2,500 blocks from peers that send a block each so many milliseconds, or never.
+fn time_from(paces: &[Option<u64>]) -> Duration {
+    const BLOCKS: u32 = 2_500;
+    const TICK: Duration = Duration::from_millis(1);
     let start = Instant::now();
     let mut now = start;
     let mut download = BlockDownload::default();
-    for peer in 1..=4 {
-        download.peer_joined(peer, now);
+    let peers: Vec<u32> = (1..=paces.len() as u32).collect();
+    for peer in &peers {
+        download.peer_joined(*peer, now);
     }
     let window = |base: u32| (base..BLOCKS.min(base + 1_023) + 1).map(block).collect();
     let mut base = 1;
     let mut queues: HashMap<u32, VecDeque<BlockHash>> = HashMap::new();
     let mut sent: HashMap<u32, Instant> = HashMap::new();
     download.set_wanted(window(base), |_| BLOCKS);
-    while base <= BLOCKS && now - start < Duration::from_secs(3_600) {
-        now += Duration::from_millis(10);
+    while base <= BLOCKS && now - start < Duration::from_secs(600) {
+        now += TICK;
         for action in download.poll(now) {
             if let BlockAction::Request(peer, hashes) = action {
                 let queue = queues.entry(peer).or_default();
@@ -264,17 +264,19 @@ fn a_dripping_peer_does_not_set_the_pace() {
                 queue.extend(hashes);
             }
         }
-        for peer in 1..=4_u32 {
-            let pace = Duration::from_millis(if peer == 4 { 1_900 } else { 10 });
-            if now - *sent.entry(peer).or_insert(now) < pace {
+        for (peer, pace) in peers.iter().zip(paces) {
+            let Some(pace) = pace.map(Duration::from_millis) else {
+                continue;
+            };
+            if now - *sent.entry(*peer).or_insert(now) < pace {
                 continue;
             }
-            if let Some(hash) = queues.entry(peer).or_default().pop_front() {
-                sent.insert(peer, now);
+            if let Some(hash) = queues.entry(*peer).or_default().pop_front() {
+                sent.insert(*peer, now);
                 if download.wants(&hash) {
-                    download.on_block(peer, hash, 300, now);
+                    download.on_block(*peer, hash, 300, now);
                 } else {
-                    download.on_late_block(peer, now);
+                    download.on_late_block(*peer, now);
                 }
             }
         }
@@ -286,11 +288,50 @@ fn a_dripping_peer_does_not_set_the_pace() {
             download.set_wanted(window(base), |_| BLOCKS);
         }
     }
-    let took = now - start;
-    assert!(
-        took < Duration::from_secs(40),
-        "17 s without it, took {took:?}"
-    );
+    now - start
+}
+
+#[test]
+fn slow_and_silent_peers_do_not_set_the_pace() {
+    let good = time_from(&[Some(2), Some(2)]);
+    assert!(good < Duration::from_secs(3), "{good:?}");
+    for bad in [
+        [Some(160), None],
+        [Some(1_900), None],
+        [Some(20), Some(400)],
+        [None, None],
+    ] {
+        let took = time_from(&[Some(2), Some(2), bad[0], bad[1]]);
+        assert!(
+            took < good.mul_f64(1.3),
+            "{bad:?}: {took:?}, {good:?} without them"
+        );
+    }
+}
+
+#[test]
+fn who_loses_a_race_is_asked_for_less_until_it_delivers() {
+    let start = Instant::now();
+    let mut download = download(&[1, 2], 8, start);
+    download.poll(start);
+    let soon = start + Duration::from_millis(20);
+    for height in [2, 4, 6, 8] {
+        download.on_block(2, block(height).hash, 100, soon);
+    }
+    assert!(download.poll(soon).is_empty(), "not slow yet");
+    let slow = start + RACE_LEAST;
+    let raced = vec![block(1).hash, block(3).hash, block(5).hash, block(7).hash];
+    assert_eq!(download.poll(slow), [BlockAction::Request(2, raced)]);
+    assert!(download.poll(slow).is_empty(), "once");
+    download.on_block(2, block(1).hash, 100, slow);
+    download.on_block(2, block(3).hash, 100, slow);
+    assert_eq!(download.peers[&1].allowance, 4);
+    assert!(download.peers[&1].stalled && !download.peers[&2].stalled);
+    // The other way round: the first was faster after all, and nobody is the worse for it.
+    download.on_block(1, block(5).hash, 100, slow);
+    assert_eq!(download.peers[&1].allowance, 5);
+    assert_eq!(download.peers[&2].allowance, IN_FLIGHT_PER_PEER);
+    assert!(!download.peers[&1].stalled);
 }
 
 impl BlockDownload<u32> {
