@@ -126,10 +126,10 @@ impl Blockchain {
         &self.rules
     }
 
-    /// The last verified block of the chain of most work.
+    /// The last verified block of the chain of most work. Does not show the steps of a reorganisation.
     #[must_use]
     pub fn tip(&self) -> BlockRef {
-        self.read().tip()
+        *self.tip.borrow()
     }
 
     /// The last header of the chain of most work among headers that are not known to be invalid.
@@ -160,8 +160,8 @@ impl Blockchain {
         self.flush_writer(&mut self.lock_writer())
     }
 
-    // A panic can't leave a half-made change behind these locks: changes are made by code without panics,
-    // after all checks. So a poisoned lock is used as it is.
+    // Behind `state` and `headers` a panic can't leave a half-made change: these are made by code without
+    // panics, after all checks. So such a poisoned lock is used as it is.
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -172,7 +172,22 @@ impl Blockchain {
     }
 
     fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(|poisoned| {
+            // Coins move before signatures are checked: after a panic in between they fit no tip.
+            let mut writer = poisoned.into_inner();
+            writer.stop();
+            writer
+        })
+    }
+
+    /// The block up to which the coins are those of: within a reorganisation not yet the tip.
+    fn connected(&self) -> BlockRef {
+        self.read().tip()
+    }
+
+    /// Makes the last connected block the tip.
+    fn publish(&self) {
+        self.tip.send_replace(self.connected());
     }
 
     fn lock_headers(&self) -> MutexGuard<'_, Option<HeadersFile>> {
@@ -206,6 +221,20 @@ impl Blockchain {
             all.extend(change.coin.clone().map(|coin| (key, coin)));
         }
         all
+    }
+
+    /// From here on looking up this coin fails as a disk would, or panics.
+    #[cfg(test)]
+    pub(super) fn fail_lookups_of(&self, outpoint: bitcoin::OutPoint, panics: bool) {
+        self.flush().unwrap();
+        let mut writer = self.lock_writer();
+        let database = writer.files().unwrap().database().clone();
+        let failing = FailingCoins {
+            database,
+            outpoint,
+            panics,
+        };
+        writer.coins = super::coins::CoinCache::new(Box::new(failing));
     }
 
     #[cfg(all(test, target_os = "linux"))]
@@ -253,5 +282,29 @@ impl std::fmt::Debug for State {
             .field("tip", &self.tip())
             .field("headers", &self.tree.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+#[derive(Debug)]
+struct FailingCoins {
+    database: super::store::Database,
+    outpoint: bitcoin::OutPoint,
+    panics: bool,
+}
+
+#[cfg(test)]
+impl super::coins::CoinDatabase for FailingCoins {
+    fn coin(
+        &self,
+        outpoint: &bitcoin::OutPoint,
+    ) -> Result<Option<super::consensus::Coin>, StoreError> {
+        if *outpoint == self.outpoint {
+            assert!(!self.panics, "a panic in the middle of a run");
+            return Err(self
+                .database
+                .inconsistent("a block of it is damaged".into()));
+        }
+        self.database.coin(outpoint)
     }
 }

@@ -278,6 +278,8 @@ impl BlockError {
             self,
             Self::MerkleRoot { .. }
                 | Self::DuplicateTransactions
+                // Inner nodes of the merkle tree in the place of transactions.
+                | Self::FirstNotCoinbase
                 | Self::TooLarge {
                     by_witness: true,
                     ..

@@ -4,6 +4,7 @@ mod chain;
 mod crash;
 mod damage;
 mod files;
+mod regressions;
 mod reorganise;
 mod spending;
 mod wallet;

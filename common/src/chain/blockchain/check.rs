@@ -9,6 +9,7 @@ use super::Blockchain;
 use super::writer::Writer;
 use crate::chain::coins::{created, encode_coin, encode_outpoint};
 use crate::chain::consensus::{Coin, check_block, check_block_at, check_signatures};
+use crate::chain::tree::Location;
 use crate::chain::{BlockError, BlockRef, StoreError};
 
 /// What [`Blockchain::check_files`] read and found in order.
@@ -45,7 +46,7 @@ impl Blockchain {
     ) -> Result<CheckReport, StoreError> {
         let mut writer = self.lock_writer();
         self.flush_writer(&mut writer)?;
-        let tip = self.tip();
+        let tip = self.connected();
         let mut report = CheckReport {
             tip,
             blocks: 0,
@@ -66,7 +67,7 @@ impl Blockchain {
             check_block(&self.rules, &block).map_err(|error| damaged(error.to_string()))?;
             report.blocks += 1;
             report.bytes += bytes.len() as u64;
-            if let Some(height) = self.verified_at(&block) {
+            if let Some(height) = self.verified_at(&block, location) {
                 connected += 1;
                 check_block_at(&block, height).map_err(|error| damaged(error.to_string()))?;
                 let undo = self.undo_of(&writer, &block, height)?;
@@ -96,8 +97,12 @@ impl Blockchain {
         Ok(report)
     }
 
-    fn verified_at(&self, block: &Block) -> Option<u32> {
-        self.read().verified_height(&block.block_hash())
+    /// The block's height, if this copy of it is on the verified chain.
+    fn verified_at(&self, block: &Block, location: Location) -> Option<u32> {
+        let state = self.read();
+        let id = state.tree.find(&block.block_hash())?;
+        let here = state.is_verified(id) && state.tree.location(id) == Some(location);
+        here.then(|| state.tree.height(id))
     }
 
     fn undo_of(

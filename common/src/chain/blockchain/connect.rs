@@ -63,11 +63,18 @@ impl Blockchain {
             .map(|block| (block.block_hash(), check_block(&self.rules, block)))
             .collect();
         let mut writer = self.lock_writer();
-        let before = self.tip();
+        let before = self.connected();
         let mut results = Vec::with_capacity(blocks.len());
         let mut run: Vec<Candidate<'_>> = Vec::new();
         for (block, (hash, checked)) in blocks.iter().zip(checked) {
-            let end = run.last().map_or_else(|| self.tip(), |last| last.reference);
+            // What does not follow the run is judged by what is left when the run is over.
+            let follows = |last: &Candidate<'_>| last.reference.hash == block.header.prev_blockhash;
+            if !run.last().is_some_and(follows) {
+                self.finish(&mut writer, &mut run, &mut results);
+            }
+            let end = run
+                .last()
+                .map_or_else(|| self.connected(), |last| last.reference);
             let admitted = self.admit(&mut writer, block, hash, checked, end);
             if let Ok(Place::Next(reference)) = admitted {
                 run.push(Candidate {
@@ -85,9 +92,8 @@ impl Blockchain {
             });
         }
         self.finish(&mut writer, &mut run, &mut results);
-        let tip = self.tip();
-        if tip != before {
-            self.tip.send_replace(tip);
+        if self.connected() != before {
+            self.publish();
         }
         results
     }
@@ -163,7 +169,7 @@ impl Blockchain {
         if let Err(error) = writer.check_running() {
             return error.into();
         }
-        match self.place(candidate.block, hash, self.tip()) {
+        match self.place(candidate.block, hash, self.connected()) {
             Err(error) => error,
             Ok(_) => BlockError::ParentNotConnected {
                 hash,
@@ -225,7 +231,9 @@ impl Blockchain {
                 }
             }
         }
-        if let Some((index, error)) = self.bad_signature(run, &spent) {
+        // A lookup that failed has left coins half moved: nothing may hide that.
+        let failed = matches!(failure, Some(BlockError::Store(_)));
+        if !failed && let Some((index, error)) = self.bad_signature(run, &spent) {
             failure = Some(error);
             let wrong = spent.split_off(index);
             for (candidate, undo) in run.iter().skip(index).zip(wrong).rev() {

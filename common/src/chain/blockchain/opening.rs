@@ -49,8 +49,13 @@ impl Blockchain {
         let places = load_standings(&mut loader.tree, blocks.database(), missing)?;
         let (verified, undo) = match mark {
             None => (vec![Id::GENESIS], Vec::new()),
-            Some(mark) => verified_chain(&loader.tree, mark.tip.hash, &places)
-                .ok_or_else(|| missing(mark.tip.hash))?,
+            Some(mark) => {
+                let chain = verified_chain(&loader.tree, mark.tip.hash, &places);
+                chain.ok_or_else(|| {
+                    let what = format!("a block below the tip {} has no entry", mark.tip.hash);
+                    blocks.inconsistent(what)
+                })?
+            }
         };
         let pending = loader.take_unflushed(unflushed, &mut headers, &blocks.reader())?;
         let state = State {

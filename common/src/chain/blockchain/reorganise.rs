@@ -2,11 +2,13 @@
 
 use bitcoin::consensus::encode::deserialize;
 use bitcoin::{Block, BlockHash};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::connect::Candidate;
 use super::writer::{UndoPlace, Writer};
 use super::{Blockchain, State};
 use crate::chain::coins::{self, Undo};
+use crate::chain::consensus::{check_block, check_block_at};
 use crate::chain::store::Standing;
 use crate::chain::tree::{Id, Location};
 use crate::chain::{BlockError, BlockRef, StoreError};
@@ -58,7 +60,7 @@ impl Blockchain {
             if let Err(BlockError::Store(error)) = self.activate(&mut writer, target) {
                 return Err(error);
             }
-            self.tip.send_replace(self.tip());
+            self.publish();
         }
         Ok(())
     }
@@ -67,6 +69,7 @@ impl Blockchain {
     /// is not valid. Gives what is wrong with `target`.
     fn activate(&self, writer: &mut Writer, target: BlockHash) -> Result<(), BlockError> {
         let mut outcome = Ok(());
+        let origin = self.connected().hash;
         let mut next = Some(target);
         while let Some(goal) = next {
             match self.switch_to(writer, goal) {
@@ -79,7 +82,7 @@ impl Blockchain {
                 Err(_) => {}
             }
             // After a success there is none. After a failure one header more is marked, so this ends.
-            next = self.read().best_kept();
+            next = self.read().best_kept_or(origin);
         }
         outcome
     }
@@ -87,8 +90,8 @@ impl Blockchain {
     /// Disconnects down to the fork, and connects up to `goal`; after an error the tip is below it.
     fn switch_to(&self, writer: &mut Writer, goal: BlockHash) -> Result<(), BlockError> {
         let (fork, path) = self.read().path_to(goal);
-        let before = self.tip();
-        while self.tip().height > fork {
+        let before = self.connected();
+        while self.connected().height > fork {
             self.disconnect_tip(writer)?;
         }
         if before.height > fork {
@@ -109,7 +112,7 @@ impl Blockchain {
                     stored: Some(*location),
                 })
                 .collect();
-            let (connected, failure) = self.connect_run(writer, &run);
+            let (connected, failure) = self.connect_kept(writer, &run)?;
             if let Some(error) = failure {
                 let failed = run.get(connected).map(|candidate| candidate.reference.hash);
                 return Err(match error {
@@ -121,6 +124,38 @@ impl Blockchain {
             rest = rest.get(connected..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Connects blocks that were read from the files, held to the rules as if they had just come: these may
+    /// be stricter than those of the release that wrote them.
+    fn connect_kept(
+        &self,
+        writer: &mut Writer,
+        run: &[Candidate<'_>],
+    ) -> Result<(usize, Option<BlockError>), StoreError> {
+        let bad = run
+            .par_iter()
+            .enumerate()
+            .find_map_first(|(index, candidate)| {
+                let checked = check_block(&self.rules, candidate.block)
+                    .and_then(|()| check_block_at(candidate.block, candidate.reference.height));
+                checked.err().map(|error| (index, candidate, error))
+            });
+        let good = bad.as_ref().map_or(run.len(), |(index, ..)| *index);
+        let (connected, failure) = self.connect_run(writer, run.get(..good).unwrap_or_default());
+        match bad {
+            Some((_, candidate, error)) if failure.is_none() => {
+                // What is stored was what its header commits to.
+                if let (true, Some(location), Some(reader)) =
+                    (error.is_mutation(), candidate.stored, &self.reader)
+                {
+                    return Err(reader.damaged_block(location, error.to_string()));
+                }
+                self.condemn(writer, candidate.reference, &error);
+                Ok((connected, Some(error)))
+            }
+            _ => Ok((connected, failure)),
+        }
     }
 
     /// Reads the next blocks of a path, as many as one run has.
@@ -199,6 +234,15 @@ impl State {
             }
         }
         (best != self.tip_id()).then(|| self.tree.hash(best))
+    }
+
+    /// As [`Self::best_kept`], but of equals `origin`, which was there first.
+    fn best_kept_or(&self, origin: BlockHash) -> Option<BlockHash> {
+        self.best_kept().or_else(|| {
+            let id = self.tree.find(&origin)?;
+            let tie = id != self.tip_id() && self.tree.work(id) == self.tree.work(self.tip_id());
+            tie.then_some(origin)
+        })
     }
 
     /// The height up to which the verified chain and that of the kept block `goal` are one, and the blocks

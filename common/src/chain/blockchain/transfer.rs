@@ -15,6 +15,8 @@ use crate::chain::{BlockError, BlockRef, HeaderError, StoreError};
 
 /// Blocks that are connected at a time, as many as the chain writer hands over.
 const RUN_BLOCKS: usize = 64;
+/// Serialized bytes after which fewer are.
+const RUN_BYTES: u64 = 8 << 20;
 /// Bytes before each block.
 const HEAD: usize = 8;
 
@@ -106,7 +108,7 @@ impl Blockchain {
         loop {
             let mut run = Vec::new();
             let start = offset;
-            while run.len() < RUN_BLOCKS {
+            while run.len() < RUN_BLOCKS && offset - start < RUN_BYTES {
                 match self.read_block(input, offset)? {
                     Some((block, bytes)) => {
                         run.push((offset, block));

@@ -178,7 +178,12 @@ impl Blockchain {
             Some(headers) => headers.sync()?,
             None => 0,
         };
-        files.flush(headers, &writer.coins, writer.standings.iter(), self.tip())?;
+        files.flush(
+            headers,
+            &writer.coins,
+            writer.standings.iter(),
+            self.connected(),
+        )?;
         writer.coins.flushed();
         writer.standings.clear();
         Ok(())

@@ -200,7 +200,7 @@ fn a_size_blown_up_by_witness_does_not_condemn_the_header() {
 #[test]
 fn the_first_transaction_must_be_a_coinbase() {
     let block = changed(|block| block.txdata = vec![spend()]);
-    assert!(matches!(condemned(&block), BlockError::FirstNotCoinbase));
+    assert!(matches!(mutated(&block), BlockError::FirstNotCoinbase));
 }
 
 #[test]

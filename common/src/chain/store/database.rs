@@ -105,6 +105,13 @@ impl Database {
     /// What the last flush made certain; `None` in a new database.
     pub(in crate::chain) fn mark(&self) -> Result<Option<Mark>, StoreError> {
         let value = self.attempt("read", || self.meta.get(MARK))?;
+        // Each keyspace has its own tables over the common journal. Where the journal lost its end, they are of
+        // different commits.
+        for keyspace in [&self.coins, &self.blocks] {
+            if self.attempt("read", || keyspace.get(MARK))? != value {
+                return Err(self.inconsistent("its parts are of different times".into()));
+            }
+        }
         value
             .map(|value| decode_mark(&value).ok_or_else(|| self.nonsense("the mark")))
             .transpose()
@@ -117,6 +124,9 @@ impl Database {
     ) -> Result<(), StoreError> {
         let mut entries = self.blocks.iter();
         while let Some((key, value)) = self.next(&mut entries)? {
+            if *key == *MARK {
+                continue;
+            }
             let hash = BlockHash::from_slice(&key).map_err(|_| self.nonsense("a block's key"))?;
             let standing =
                 decode_standing(&value).ok_or_else(|| self.nonsense("a block's entry"))?;
@@ -132,6 +142,9 @@ impl Database {
     ) -> Result<(), StoreError> {
         let mut entries = self.coins.iter();
         while let Some((key, value)) = self.next(&mut entries)? {
+            if *key == *MARK {
+                continue;
+            }
             let coin = decode_coin(&value).ok_or_else(|| self.nonsense("a coin"))?;
             each(&key, &value, coin);
         }
@@ -157,7 +170,9 @@ impl Database {
             let value = encode_standing(standing);
             batch.insert(&self.blocks, hash.as_byte_array(), value);
         }
-        batch.insert(&self.meta, MARK, encode_mark(mark));
+        for keyspace in [&self.meta, &self.coins, &self.blocks] {
+            batch.insert(keyspace, MARK, encode_mark(mark));
+        }
         self.attempt("write to", || batch.commit())
     }
 
@@ -366,6 +381,114 @@ mod tests {
             for end in 0..value.len() {
                 prop_assert_eq!(decode_mark(&value[..end]), None);
             }
+        }
+    }
+
+    const BATCH: u32 = 500;
+
+    fn outpoint(n: u32) -> OutPoint {
+        OutPoint {
+            txid: bitcoin::Txid::hash(&n.to_le_bytes()),
+            vout: n,
+        }
+    }
+
+    fn mark(height: u32) -> Mark {
+        Mark {
+            tip: BlockRef {
+                height,
+                hash: BlockHash::hash(&height.to_le_bytes()),
+            },
+            headers: 0,
+            blocks: End::default(),
+            undo: End::default(),
+        }
+    }
+
+    fn journals(dir: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            if entry.path().is_dir() {
+                found.extend(journals(&entry.path()));
+            } else if entry.path().extension().is_some_and(|e| e == "jnl") {
+                found.push(entry.path());
+            }
+        }
+        found
+    }
+
+    fn copy_into(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap().flatten() {
+            let target = to.join(file.file_name());
+            if file.file_type().unwrap().is_dir() {
+                copy_into(&file.path(), &target);
+            } else {
+                std::fs::copy(file.path(), target).unwrap();
+            }
+        }
+    }
+
+    /// fjall cuts its journal at the first record that it can't read, wherever that is. The coins of the
+    /// commits that are lost so may be in tables already: then coins and mark are of different times, and
+    /// blocks that are connected again find their coins spent. Whoever opens the database must notice.
+    #[test]
+    fn a_journal_that_is_cut_leaves_no_mixture_of_two_commits() {
+        let dir = tempfile::tempdir().unwrap();
+        let last = 8;
+        let database = Database::open(dir.path()).unwrap();
+        for height in 1..=last {
+            let mut cache =
+                crate::chain::coins::CoinCache::new(Box::new(crate::chain::coins::NoDatabase));
+            for n in (height - 1) * BATCH..height * BATCH {
+                let coin = Coin {
+                    output: bitcoin::TxOut {
+                        value: bitcoin::Amount::from_sat(1),
+                        script_pubkey: bitcoin::ScriptBuf::from_bytes(vec![7; 34]),
+                    },
+                    height,
+                    coinbase: false,
+                };
+                cache.put(outpoint(n), coin);
+            }
+            database
+                .commit(cache.changes(), std::iter::empty(), &mark(height))
+                .unwrap();
+            // Coins get into tables, as they do when many have gathered; the rest stays in the journal.
+            database.coins.rotate_memtable_and_wait().unwrap();
+        }
+        drop(database);
+        for height in 2..=last {
+            let hurt = tempfile::tempdir().unwrap();
+            copy_into(dir.path(), hurt.path());
+            let key = encode_outpoint(&outpoint((height - 1) * BATCH + 5));
+            let flipped = journals(hurt.path()).into_iter().any(|path| {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let Some(at) = bytes.windows(36).position(|window| window == key) else {
+                    return false;
+                };
+                // Tag, type, compression, keyspace, three lengths.
+                assert_eq!(bytes[at - 21], 2, "an item's tag");
+                bytes[at - 21] ^= 64;
+                std::fs::write(&path, bytes).unwrap();
+                true
+            });
+            assert!(flipped);
+            let Ok(database) = Database::open(hurt.path()) else {
+                continue;
+            };
+            let Ok(mark) = database.mark() else {
+                continue;
+            };
+            let found = mark.map_or(0, |mark| mark.tip.height);
+            let coins: Vec<bool> = (1..=last)
+                .map(|height| {
+                    let outpoint = outpoint((height - 1) * BATCH + 1);
+                    database.coin(&outpoint).unwrap().is_some()
+                })
+                .collect();
+            let expected: Vec<bool> = (1..=last).map(|height| height <= found).collect();
+            assert_eq!(coins, expected, "flip in {height}, mark {found}");
         }
     }
 }

@@ -114,6 +114,8 @@ pub(super) fn open(
         mark,
         |location, header| unflushed.push((header, location)),
     )?;
+    // The files that were made.
+    state::sync_dir(dir)?;
     Ok(Opened {
         headers,
         blocks,

@@ -13,7 +13,7 @@ use crate::chain::{BlockError, Blockchain};
 use crate::chain_spec::ChainSpec;
 
 /// Flushes all the time, so that coins are met in the database too.
-fn open(dir: &Path) -> Blockchain {
+pub(super) fn open(dir: &Path) -> Blockchain {
     let limits = Limits {
         roll_bytes: 100_000,
         flush_changes: 7,
@@ -23,12 +23,12 @@ fn open(dir: &Path) -> Blockchain {
 }
 
 /// A common start of 105 blocks, and branches of these lengths that spend the same coins differently.
-struct Forest {
-    base: Vec<Block>,
-    branches: Vec<(Blockchain, Vec<Block>)>,
+pub(super) struct Forest {
+    pub(super) base: Vec<Block>,
+    pub(super) branches: Vec<(Blockchain, Vec<Block>)>,
 }
 
-fn forest(lengths: &[usize]) -> Forest {
+pub(super) fn forest(lengths: &[usize]) -> Forest {
     let (source, wallet) = mature();
     let base: Vec<Block> = (1..=105).map(|height| block_at(&source, height)).collect();
     let branches = lengths

@@ -207,13 +207,20 @@ impl Hub {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut save = tokio::time::interval(SAVE_INTERVAL);
+        let (mut verifying, mut checking) = (true, true);
         self.refresh_wanted();
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(batch) = verified.recv() => self.on_verified(batch),
-                Some(headers) = checked.recv() => self.on_headers_checked(headers),
+                batch = verified.recv(), if verifying => match batch {
+                    Some(batch) => self.on_verified(batch),
+                    None => verifying = self.thread_ended("chain writer"),
+                },
+                headers = checked.recv(), if checking => match headers {
+                    Some(headers) => self.on_headers_checked(headers),
+                    None => checking = self.thread_ended("header checker"),
+                },
                 // Before the events: a flood of those must not hold up what is rare. Whatever moved the
                 // tip, `drive_sync` announces it.
                 Ok(()) = tip.changed() => {}

@@ -219,14 +219,29 @@ impl Hub {
                 self.sync.retarget = true;
             }
             // It came after a block that failed: nobody's fault, fetched again when its turn comes.
-            Err(BlockError::UnknownHeader { .. } | BlockError::ParentNotConnected { .. }) => {
+            Err(
+                error @ (BlockError::UnknownHeader { .. } | BlockError::ParentNotConnected { .. }),
+            ) => {
                 self.blocks.on_discarded(hash);
+                // Its header was dropped to make room: it is wanted no more until it is told again.
+                self.sync.retarget |= matches!(error, BlockError::UnknownHeader { .. });
             }
             Err(error) => {
                 error!(%hash, %error, "a block could not be stored; synchronisation stops");
                 self.failed = true;
             }
         }
+    }
+
+    /// A thread that works for the hub ended by itself, so by a panic: nothing can be verified any more, and
+    /// that must be seen. Gives whether to go on listening to it.
+    pub(super) fn thread_ended(&mut self, name: &'static str) -> bool {
+        error!(
+            thread = name,
+            "a thread failed; synchronisation stops; restart the node"
+        );
+        self.failed = true;
+        false
     }
 
     /// Chooses the target, and asks the chain which blocks are missing.
@@ -248,7 +263,6 @@ impl Hub {
         let blocks = &self.blocks;
         let keep: HashSet<_> = blocks.wanted().map(|b| b.hash).collect();
         self.waiting.retain(|hash, _| keep.contains(hash));
-        self.submitted.retain(|hash| keep.contains(hash));
     }
 
     fn choose_target(&self) -> Option<Branch> {
