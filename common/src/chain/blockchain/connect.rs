@@ -15,8 +15,15 @@ use crate::chain::{BlockError, BlockRef};
 pub(super) struct Candidate<'a> {
     pub(super) block: &'a Block,
     pub(super) reference: BlockRef,
-    /// Where it is kept, if it is.
-    pub(super) stored: Option<Location>,
+    pub(super) bytes: Bytes,
+}
+
+/// Where a block's bytes are.
+pub(super) enum Bytes {
+    /// In the files already.
+    Kept(Location),
+    /// Here, as they will be kept.
+    New(Vec<u8>),
 }
 
 /// Where a block belongs.
@@ -60,7 +67,10 @@ impl Blockchain {
     pub fn connect_blocks(&self, blocks: &[Block]) -> Vec<Result<BlockRef, BlockError>> {
         let checked: Vec<_> = blocks
             .par_iter()
-            .map(|block| (block.block_hash(), check_block(&self.rules, block)))
+            .map(|block| {
+                let checked = check_block(&self.rules, block).map(|()| self.encode_block(block));
+                (block.block_hash(), checked)
+            })
             .collect();
         let mut writer = self.lock_writer();
         let before = self.connected();
@@ -75,21 +85,24 @@ impl Blockchain {
             let end = run
                 .last()
                 .map_or_else(|| self.connected(), |last| last.reference);
-            let admitted = self.admit(&mut writer, block, hash, checked, end);
-            if let Ok(Place::Next(reference)) = admitted {
-                run.push(Candidate {
-                    block,
-                    reference,
-                    stored: None,
-                });
-                continue;
-            }
-            self.finish(&mut writer, &mut run, &mut results);
-            results.push(match admitted {
-                Ok(Place::Known(reference) | Place::Next(reference)) => Ok(reference),
-                Ok(Place::Side(reference)) => self.keep_aside(&mut writer, block, reference),
+            let result = match self.admit(&mut writer, block, hash, checked, end) {
+                Ok((Place::Next(reference), bytes)) => {
+                    let bytes = Bytes::New(bytes);
+                    run.push(Candidate {
+                        block,
+                        reference,
+                        bytes,
+                    });
+                    continue;
+                }
+                Ok((Place::Known(reference), _)) => Ok(reference),
+                Ok((Place::Side(reference), bytes)) => {
+                    self.keep_aside(&mut writer, reference, &bytes)
+                }
                 Err(error) => Err(error),
-            });
+            };
+            self.finish(&mut writer, &mut run, &mut results);
+            results.push(result);
         }
         self.finish(&mut writer, &mut run, &mut results);
         if self.connected() != before {
@@ -98,25 +111,29 @@ impl Blockchain {
         results
     }
 
-    /// Finds a block's place after `end`, and checks it as far as that needs no coins.
+    /// Finds a block's place after `end`, and checks it as far as that needs no coins. Gives its bytes back.
     fn admit(
         &self,
         writer: &mut Writer,
         block: &Block,
         hash: BlockHash,
-        checked: Result<(), BlockError>,
+        checked: Result<Vec<u8>, BlockError>,
         end: BlockRef,
-    ) -> Result<Place, BlockError> {
+    ) -> Result<(Place, Vec<u8>), BlockError> {
         writer.check_running()?;
         let place = self.place(block, hash, end)?;
-        if let Place::Next(reference) | Place::Side(reference) = place {
-            let checked = checked.and_then(|()| check_block_at(block, reference.height));
-            if let Err(error) = checked {
+        let (Place::Next(reference) | Place::Side(reference)) = place else {
+            return Ok((place, Vec::new()));
+        };
+        let checked =
+            checked.and_then(|bytes| check_block_at(block, reference.height).map(|()| bytes));
+        match checked {
+            Ok(bytes) => Ok((place, bytes)),
+            Err(error) => {
                 self.condemn(writer, reference, &error);
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(place)
     }
 
     fn place(&self, block: &Block, hash: BlockHash, end: BlockRef) -> Result<Place, BlockError> {
@@ -290,9 +307,9 @@ impl Blockchain {
         undo: Undo,
     ) -> Result<(), crate::chain::StoreError> {
         let hash = candidate.reference.hash;
-        let location = match candidate.stored {
-            Some(location) => location,
-            None => self.keep_block(writer, candidate.block)?,
+        let location = match &candidate.bytes {
+            Bytes::Kept(location) => *location,
+            Bytes::New(bytes) => self.keep_block(writer, bytes)?,
         };
         writer.push_undo(hash, location, undo)?;
         let mut state = self.write();

@@ -4,7 +4,7 @@ use bitcoin::consensus::encode::deserialize;
 use bitcoin::{Block, BlockHash};
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-use super::connect::Candidate;
+use super::connect::{Bytes, Candidate};
 use super::writer::{UndoPlace, Writer};
 use super::{Blockchain, State};
 use crate::chain::coins::{self, Undo};
@@ -23,11 +23,11 @@ impl Blockchain {
     pub(super) fn keep_aside(
         &self,
         writer: &mut Writer,
-        block: &Block,
         reference: BlockRef,
+        bytes: &[u8],
     ) -> Result<BlockRef, BlockError> {
         let location = self
-            .keep_block(writer, block)
+            .keep_block(writer, bytes)
             .inspect_err(|_| writer.stop())?;
         let standing = Standing {
             block: Some(location),
@@ -109,7 +109,7 @@ impl Blockchain {
                 .map(|(block, (reference, location))| Candidate {
                     block,
                     reference: *reference,
-                    stored: Some(*location),
+                    bytes: Bytes::Kept(*location),
                 })
                 .collect();
             let (connected, failure) = self.connect_kept(writer, &run)?;
@@ -146,10 +146,10 @@ impl Blockchain {
         match bad {
             Some((_, candidate, error)) if failure.is_none() => {
                 // What is stored was what its header commits to.
-                if let (true, Some(location), Some(reader)) =
-                    (error.is_mutation(), candidate.stored, &self.reader)
+                if let (true, Bytes::Kept(location), Some(reader)) =
+                    (error.is_mutation(), &candidate.bytes, &self.reader)
                 {
-                    return Err(reader.damaged_block(location, error.to_string()));
+                    return Err(reader.damaged_block(*location, error.to_string()));
                 }
                 self.condemn(writer, candidate.reference, &error);
                 Ok((connected, Some(error)))

@@ -134,18 +134,26 @@ impl Writer {
 }
 
 impl Blockchain {
-    /// Stores a block's bytes.
+    /// A block as it is kept.
+    pub(super) fn encode_block(&self, block: &bitcoin::Block) -> Vec<u8> {
+        let bytes = serialize(block);
+        match &self.reader {
+            Some(reader) => reader.record(&bytes),
+            None => bytes,
+        }
+    }
+
+    /// Keeps a block, given as [`Self::encode_block`] made it.
     pub(super) fn keep_block(
         &self,
         writer: &mut Writer,
-        block: &bitcoin::Block,
+        bytes: &[u8],
     ) -> Result<Location, StoreError> {
-        let bytes = serialize(block);
         if let Some(files) = &mut writer.files {
-            return files.append_block(&bytes);
+            return files.append_block(bytes);
         }
         let State { blocks, .. } = &mut *self.write();
-        blocks.push(bytes);
+        blocks.push(bytes.to_vec());
         // Fewer than 2^32 blocks: there are not so many headers.
         Ok(Location {
             file: 0,

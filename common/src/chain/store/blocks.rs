@@ -79,11 +79,11 @@ impl BlockStore {
         &self.database
     }
 
-    /// Appends a block.
-    pub(in crate::chain) fn append_block(&mut self, block: &[u8]) -> Result<Location, StoreError> {
+    /// Appends a block, as [`BlockReader::record`] gave it.
+    pub(in crate::chain) fn append_block(&mut self, record: &[u8]) -> Result<Location, StoreError> {
         self.guarded(|store| {
-            store.unflushed_bytes += (HEAD + block.len()) as u64;
-            store.blocks.append(block)
+            store.unflushed_bytes += record.len() as u64;
+            store.blocks.append_record(record)
         })
     }
 
@@ -216,6 +216,11 @@ impl BlockReader {
                 },
             },
         }
+    }
+
+    /// A serialized block as the files hold it. Takes as long as hashing it: may be done on many threads.
+    pub(in crate::chain) fn record(&self, block: &[u8]) -> Vec<u8> {
+        self.blocks.record(block)
     }
 
     pub(in crate::chain) fn block(&self, location: Location) -> Result<Vec<u8>, StoreError> {

@@ -113,10 +113,14 @@ impl RecordFile {
     /// Appends one record and gives its offset. After an error the file's end is not certain: the caller
     /// must stop writing.
     pub(super) fn append(&mut self, data: &[u8]) -> Result<u64, StoreError> {
+        self.append_record(&encode(self.framing, data))
+    }
+
+    /// Appends one record that [`encode`] made.
+    pub(super) fn append_record(&mut self, record: &[u8]) -> Result<u64, StoreError> {
         let offset = self.len;
-        let record = encode(self.framing, data);
         self.file
-            .write_all(&record)
+            .write_all(record)
             .map_err(|source| io_error("write to", &self.path, source))?;
         self.len += record.len() as u64;
         Ok(offset)

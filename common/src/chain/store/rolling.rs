@@ -32,6 +32,11 @@ impl Row {
         self.dir.join(format!("{}{number:05}.dat", self.prefix))
     }
 
+    /// A record of these files.
+    pub(super) fn record(&self, data: &[u8]) -> Vec<u8> {
+        records::encode(self.framing, data)
+    }
+
     /// Reads a record, without the writer's lock: records never change once they are written.
     pub(super) fn read(&self, location: Location) -> Result<Vec<u8>, StoreError> {
         let path = self.path(location.file);
@@ -139,10 +144,15 @@ impl RollingFiles {
 
     /// Appends one record.
     pub(super) fn append(&mut self, data: &[u8]) -> Result<Location, StoreError> {
+        self.append_record(&self.row.record(data))
+    }
+
+    /// Appends one record that [`Row::record`] made.
+    pub(super) fn append_record(&mut self, record: &[u8]) -> Result<Location, StoreError> {
         if self.file.len() >= self.roll_bytes {
             self.roll()?;
         }
-        let offset = self.file.append(data)?;
+        let offset = self.file.append_record(record)?;
         location(&self.row.path(self.number), self.number, offset)
     }
 
