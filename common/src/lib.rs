@@ -18,6 +18,7 @@ pub mod chain;
 pub mod chain_spec;
 pub mod network;
 pub mod reachability;
+mod recent;
 pub mod service;
 pub mod store;
 pub mod transport;

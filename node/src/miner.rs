@@ -1,15 +1,21 @@
-//! The CPU miner of devnets: one block after each pause, paid to nobody.
+//! The CPU miner of devnets: one block after each pause, of what waits in the pool, paid to nobody.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::ScriptBuf;
 use quantumcoin::chain::{Blockchain, miner};
+use quantumcoin::network::pool::TransactionPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 /// Mines until stopped, or until the chain can't be mined or written.
-pub async fn run(chain: Arc<Blockchain>, pause: Duration, stop: CancellationToken) {
+pub async fn run(
+    chain: Arc<Blockchain>,
+    pool: TransactionPool,
+    pause: Duration,
+    stop: CancellationToken,
+) {
     let mut timer = tokio::time::interval(pause);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -17,8 +23,8 @@ pub async fn run(chain: Arc<Blockchain>, pause: Duration, stop: CancellationToke
             () = stop.cancelled() => return,
             _ = timer.tick() => {}
         }
-        let chain = Arc::clone(&chain);
-        let mined = tokio::task::spawn_blocking(move || mine_one(&chain)).await;
+        let (chain, pool) = (Arc::clone(&chain), pool.clone());
+        let mined = tokio::task::spawn_blocking(move || mine_from(&chain, &pool)).await;
         match mined {
             Ok(Ok(height)) => debug!(height, "mined"),
             Ok(Err(reason)) => {
@@ -30,27 +36,27 @@ pub async fn run(chain: Arc<Blockchain>, pause: Duration, stop: CancellationToke
     }
 }
 
-/// Mines one block on the tip and connects it; returns its height.
-///
-/// # Errors
-/// When the difficulty is not a devnet's, or the block can't be stored.
-pub fn mine_one(chain: &Blockchain) -> Result<u32, String> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    let now = u32::try_from(now).unwrap_or(u32::MAX);
-    let height = mine_at(chain, now)?;
+/// Mines one block on the tip, of the transactions that pay most, and connects it; returns its height.
+fn mine_from(chain: &Blockchain, pool: &TransactionPool) -> Result<u32, String> {
+    let select = |parent, max_bytes| pool.template(parent, max_bytes);
+    miner::mine_block_of(chain, payout(), unix_now(), select).map_err(|e| e.to_string())?;
     chain.flush().map_err(|e| e.to_string())?;
-    Ok(height)
+    Ok(chain.tip().height)
 }
 
-/// As [`mine_one`], with the time `now` (Unix seconds) in the block, and without waiting for the disk.
+/// Mines one block without transactions, with the time `now` (Unix seconds), and does not wait for the disk; returns
+/// its height.
 ///
 /// # Errors
-/// As [`mine_one`], or when `now` is far behind the chain.
+/// When the difficulty is not a devnet's, `now` is far behind the chain, or the block can't be stored.
 pub fn mine_at(chain: &Blockchain, now: u32) -> Result<u32, String> {
     miner::mine_block(chain, payout(), now).map_err(|e| e.to_string())?;
     Ok(chain.tip().height)
+}
+
+fn unix_now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// A P2MLDSA output (`OP_3 <32 bytes>`) whose program nobody has a key for: devnet coins are worthless and

@@ -120,7 +120,10 @@ impl Node {
         let http = self.http.run(stop.clone());
         let mining = async {
             match self.mine_every {
-                Some(pause) => miner::run(Arc::clone(&self.chain), pause, stop.clone()).await,
+                Some(pause) => {
+                    let pool = self.network.pool().clone();
+                    miner::run(Arc::clone(&self.chain), pool, pause, stop.clone()).await;
+                }
                 None => stop.cancelled().await,
             }
         };

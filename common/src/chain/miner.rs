@@ -1,24 +1,31 @@
 //! A CPU miner for devnets: one block at a time, on top of the verified tip; and the parts that it shares
 //! with whoever makes blocks elsewhere, [`assemble`] and [`find_nonce`].
 
+use std::sync::Arc;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash;
 use bitcoin::script::Builder;
 use bitcoin::{
-    Amount, Block, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode,
-    TxOut, Txid, Witness, transaction,
+    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn,
+    TxMerkleNode, TxOut, Txid, Witness, transaction,
 };
 use thiserror::Error;
 
 use super::consensus::{
     commitment_script, height_script, is_allowed_output, merkle_root, subsidy, work_of,
 };
+use super::mempool::Template;
 use super::{BlockError, Blockchain, HeaderError};
 use crate::chain_spec::compact;
 
 /// Hardest bits that are mined: 2^24 hashes, seconds of one core. Real networks have miners of their own.
 pub const HARDEST_BITS: u32 = 0x1e00_ffff;
+
+/// Bytes of a block that are left to its header (80), its count of transactions (9 at most) and its coinbase
+/// (about 230 with a payout of the longest allowed script).
+const RESERVED_BYTES: usize = 1_000;
 
 /// Why no block was mined.
 #[derive(Debug, Error)]
@@ -64,6 +71,20 @@ impl MineError {
 /// Where the next block's bits are harder than [`HARDEST_BITS`], `payout` is not an allowed output, or the
 /// chain refuses the block: with `now` far behind the chain, for its time.
 pub fn mine_block(chain: &Blockchain, payout: ScriptBuf, now: u32) -> Result<Block, MineError> {
+    mine_block_of(chain, payout, now, |_, _| Template::default())
+}
+
+/// As [`mine_block`], with transactions in the block, whose fees are paid to `payout` as well. `select` is asked
+/// for those that fit on the given block, of together at most so many bytes.
+///
+/// # Errors
+/// As [`mine_block`].
+pub fn mine_block_of(
+    chain: &Blockchain,
+    payout: ScriptBuf,
+    now: u32,
+    select: impl FnOnce(BlockHash, usize) -> Template,
+) -> Result<Block, MineError> {
     let parent = chain.tip_context();
     let rules = chain.rules();
     let bits = rules.asert.next_bits(parent.height(), parent.time());
@@ -71,8 +92,10 @@ pub fn mine_block(chain: &Blockchain, payout: ScriptBuf, now: u32) -> Result<Blo
         return Err(MineError::TooHard { bits });
     }
     let height = parent.height().saturating_add(1);
+    let room = chain.spec().consensus.max_block_bytes;
+    let template = select(parent.hash(), room.saturating_sub(RESERVED_BYTES));
     let payout = TxOut {
-        value: Amount::from_sat(subsidy(rules, height)),
+        value: Amount::from_sat(subsidy(rules, height).saturating_add(template.fees)),
         script_pubkey: payout,
     };
     if payout.script_pubkey.is_op_return() || !is_allowed_output(&payout) {
@@ -86,7 +109,9 @@ pub fn mine_block(chain: &Blockchain, payout: ScriptBuf, now: u32) -> Result<Blo
         bits,
         nonce: 0,
     };
-    let mut block = assemble(header, height, payout, Vec::new());
+    let transactions = template.transactions.into_iter();
+    let transactions = transactions.map(Arc::unwrap_or_clone).collect();
+    let mut block = assemble(header, height, payout, transactions);
     find_nonce(&mut block.header)?;
     chain.accept_headers(&[block.header], now)?;
     chain.connect_block(&block)?;

@@ -26,14 +26,14 @@ pub mod p2mldsa;
 pub mod policy;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use bitcoin::BlockHash;
 
 pub use self::blockchain::{
     Blockchain, Branch, CheckReport, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
-    TransferError,
+    Route, TransferError,
 };
 pub use self::error::{BlockError, HeaderError, StoreError, TransactionError};
 

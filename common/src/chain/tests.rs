@@ -7,7 +7,7 @@ mod files;
 mod regressions;
 mod reorganise;
 mod spending;
-mod wallet;
+pub(crate) mod wallet;
 
 use std::sync::Arc;
 

@@ -25,6 +25,9 @@ pub struct NetworkMetrics {
     blocks: IntCounter,
     stalls: IntCounter,
     addresses: IntCounterVec,
+    transactions: IntCounterVec,
+    pool_transactions: IntGauge,
+    pool_bytes: IntGauge,
     dns_addresses: IntGauge,
 }
 
@@ -72,6 +75,14 @@ impl NetworkMetrics {
                 "Addresses that peers told",
                 &["result"],
             )?,
+            transactions: metrics.counter_vec(
+                "transactions_total",
+                "Transactions received from peers",
+                &["result"],
+            )?,
+            pool_transactions: metrics
+                .gauge("mempool_transactions", "Transactions that wait for a block")?,
+            pool_bytes: metrics.gauge("mempool_bytes", "Their serialized size")?,
             dns_addresses: metrics
                 .gauge("dns_addresses", "Addresses that the last round of DNS gave")?,
         })
@@ -125,6 +136,16 @@ impl NetworkMetrics {
         self.addresses
             .with_label_values(&["ignored"])
             .inc_by(ignored as u64);
+    }
+
+    /// `result` is one of a few words.
+    pub(crate) fn transaction(&self, result: &'static str) {
+        self.transactions.with_label_values(&[result]).inc();
+    }
+
+    pub(crate) fn pool(&self, transactions: usize, bytes: usize) {
+        self.pool_transactions.set(transactions as i64);
+        self.pool_bytes.set(bytes as i64);
     }
 
     pub(crate) fn discovery(&self, found: &Found) {

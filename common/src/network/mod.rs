@@ -21,6 +21,7 @@
 //! | [`address_book`], [`discovery`] | where peers are |
 //! | [`channel`], [`session`] | messages over a secured connection; both handshakes |
 //! | `peer` | one task a connection |
+//! | [`pool`] | transactions that wait for a block, and the thread that checks them |
 //! | `hub` | the one task that owns peers, book and downloads |
 //! | `listener` | admits inbound connections |
 
@@ -32,6 +33,7 @@ mod hub;
 mod listener;
 pub mod metrics;
 mod peer;
+pub mod pool;
 pub mod protocol;
 pub mod security;
 pub mod session;
@@ -40,6 +42,8 @@ pub mod status;
 mod tests;
 #[cfg(test)]
 mod tests_peers;
+#[cfg(test)]
+mod tests_relay;
 #[cfg(test)]
 mod tests_stall;
 #[cfg(test)]
@@ -59,6 +63,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::chain::Blockchain;
+use crate::chain::mempool::{Accepted, MempoolError};
 use crate::chain_spec::ChainSpec;
 use crate::service::bind::{self, BindError};
 use crate::service::metrics::{Metrics, MetricsError};
@@ -75,6 +80,7 @@ use hub::writer::ChainWriter;
 use hub::{Hub, HubParts};
 use listener::Listener;
 use peer::session::Local;
+use pool::{PoolChecker, TransactionPool};
 use security::limits::{Admission, Limits};
 
 /// Events that may wait for the hub; full means that peers are read more slowly.
@@ -137,6 +143,20 @@ pub enum SyncError {
     Stopped,
 }
 
+/// Why a transaction of this node's user was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    /// The pool refused it.
+    #[error(transparent)]
+    Refused(#[from] MempoolError),
+    /// The node is overloaded with transactions.
+    #[error("too many transactions wait to be checked; try again")]
+    Busy,
+    /// The node was stopped, or never started.
+    #[error("the network is not running")]
+    Stopped,
+}
+
 /// What a synchronisation did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncReport {
@@ -156,6 +176,7 @@ pub struct SyncReport {
 #[derive(Debug)]
 pub struct NetworkManager {
     local: Arc<Local>,
+    pool: TransactionPool,
     events: mpsc::Sender<HubEvent>,
     progress: watch::Receiver<SyncProgress>,
     tasks: TaskTracker,
@@ -253,6 +274,7 @@ impl NetworkManager {
             progress: progress_tx,
         };
         Ok(Self {
+            pool: TransactionPool::new(&local.chain),
             local,
             events,
             progress,
@@ -277,6 +299,10 @@ impl NetworkManager {
         let (checker, checked, thread) =
             HeaderChecker::spawn(Arc::clone(&self.local.chain)).map_err(NetworkError::Thread)?;
         lock(&self.threads).push(thread);
+        let (pool_checker, pooled, thread) =
+            PoolChecker::spawn(Arc::clone(&self.local.chain), self.pool.clone())
+                .map_err(NetworkError::Thread)?;
+        lock(&self.threads).push(thread);
         let protocol = &self.local.spec.network_protocol;
         let outbound = ready.config.outbound_target + ready.config.manual_peers.len();
         let admission = Admission::new(Limits {
@@ -296,6 +322,8 @@ impl NetworkManager {
             events: self.events.clone(),
             writer,
             checker,
+            pool: self.pool.clone(),
+            pool_checker,
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),
         });
@@ -310,7 +338,8 @@ impl NetworkManager {
             stop: self.stop.clone(),
         };
         self.tasks.spawn(listener.run(ready.socket));
-        self.tasks.spawn(hub.run(ready.events, verified, checked));
+        self.tasks
+            .spawn(hub.run(ready.events, verified, checked, pooled));
         tracing::info!(
             network = self.local.spec.network, listen = %self.local.listen_addr,
             node_id = %self.node_id(), "node started"
@@ -382,6 +411,34 @@ impl NetworkManager {
         }
         // A stopped node connects to nobody, which is what its owner wants.
         let _ = self.events.send(HubEvent::Connect(addr)).await;
+    }
+
+    /// The transactions that wait for a block.
+    #[must_use]
+    pub fn pool(&self) -> &TransactionPool {
+        &self.pool
+    }
+
+    /// Takes a transaction of this node's user into the pool and announces it to peers, each after a moment
+    /// drawn at random.
+    ///
+    /// # Errors
+    /// Where the pool refuses it, or the node is too busy or not running.
+    pub async fn submit_transaction(
+        &self,
+        tx: bitcoin::Transaction,
+    ) -> Result<Accepted, SubmitError> {
+        if !self.is_started() {
+            return Err(SubmitError::Stopped);
+        }
+        let (reply, answer) = oneshot::channel();
+        let submit = HubEvent::Submit(Box::new(tx), reply);
+        let sent = self.events.send(submit).await;
+        sent.map_err(|_| SubmitError::Stopped)?;
+        tokio::select! {
+            answer = answer => Ok(answer.map_err(|_| SubmitError::Busy)??),
+            () = self.stop.cancelled() => Err(SubmitError::Stopped),
+        }
     }
 
     fn is_started(&self) -> bool {

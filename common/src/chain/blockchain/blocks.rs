@@ -1,7 +1,7 @@
 //! Blocks: which to fetch, reading them back; coins.
 
 use bitcoin::consensus::encode::serialize;
-use bitcoin::{BlockHash, OutPoint};
+use bitcoin::{Block, BlockHash, OutPoint};
 
 use super::{Blockchain, State};
 use crate::chain::consensus::Coin;
@@ -17,6 +17,15 @@ pub struct Branch {
     pub work: u128,
     /// Its lowest block that is not verified.
     pub first_missing: BlockRef,
+}
+
+/// How to get from a block to the verified chain's end: [`Blockchain::route`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Blocks to take back, from the top down.
+    pub disconnected: Vec<BlockHash>,
+    /// Blocks to connect then, from the fork up.
+    pub connected: Vec<BlockHash>,
 }
 
 impl Blockchain {
@@ -108,6 +117,46 @@ impl Blockchain {
             .verified
             .get(height as usize)
             .map(|id| state.tree.hash(*id))
+    }
+
+    /// The way from the block `from` to the end of the verified chain, at most `limit` blocks up it. None where
+    /// `from` is not known any more, or more than `limit` blocks would have to be taken back.
+    ///
+    /// While the chain is being reorganised its end may not be [`Blockchain::tip`] yet, or never become it: ask
+    /// again from there.
+    #[must_use]
+    pub fn route(&self, from: &BlockHash, limit: usize) -> Option<Route> {
+        let state = self.read();
+        let mut route = Route::default();
+        let mut id = state.tree.find(from)?;
+        while !state.is_verified(id) {
+            if route.disconnected.len() >= limit {
+                return None;
+            }
+            route.disconnected.push(state.tree.hash(id));
+            id = state.tree.parent(id);
+        }
+        let above = state
+            .verified
+            .iter()
+            .skip(state.tree.height(id) as usize + 1);
+        route.connected = above.take(limit).map(|id| state.tree.hash(*id)).collect();
+        Some(route)
+    }
+
+    /// A block that is kept, on any chain, verified or not; `None` where it is not.
+    ///
+    /// # Errors
+    /// As [`Blockchain::block`].
+    pub fn any_block(&self, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
+        let location = {
+            let state = self.read();
+            let id = state.tree.find(hash);
+            id.and_then(|id| state.tree.location(id))
+        };
+        location
+            .map(|location| self.kept_block(location))
+            .transpose()
     }
 
     /// The unspent output as the verified tip leaves it. Waits while blocks are being connected.

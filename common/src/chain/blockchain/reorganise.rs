@@ -211,7 +211,7 @@ impl Blockchain {
     }
 
     /// Reads a kept block, whether it is verified or not.
-    fn kept_block(&self, location: Location) -> Result<Block, StoreError> {
+    pub(super) fn kept_block(&self, location: Location) -> Result<Block, StoreError> {
         let bytes = self.kept_bytes(location)?;
         deserialize(&bytes).map_err(|error| match &self.reader {
             Some(reader) => reader.damaged_block(location, error.to_string()),

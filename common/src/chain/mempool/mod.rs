@@ -118,7 +118,7 @@ impl Mempool {
             graph: Graph::default(),
             orphans: Orphans::default(),
             floor: Floor::default(),
-            verified: Verified::default(),
+            verified: Verified::new(verified::GENERATION),
             returning: VecDeque::new(),
         }
     }

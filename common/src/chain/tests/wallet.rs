@@ -14,13 +14,13 @@ use crate::chain::p2mldsa::SpendingKey;
 use crate::chain::{BlockError, BlockRef, Blockchain};
 
 /// A key with the outputs that it may spend, oldest first.
-pub(super) struct Wallet {
+pub(crate) struct Wallet {
     key: SpendingKey,
     coins: Vec<(OutPoint, TxOut)>,
 }
 
 impl Wallet {
-    pub(super) fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self {
             key: SpendingKey::from_seed(&[seed; 32]).unwrap(),
             coins: Vec::new(),
@@ -28,7 +28,7 @@ impl Wallet {
     }
 
     /// The wallet of this seed, with all that it owns on the chain, oldest first.
-    pub(super) fn of(chain: &Blockchain, seed: u8) -> Self {
+    pub(crate) fn of(chain: &Blockchain, seed: u8) -> Self {
         let mut wallet = Self::new(seed);
         let mut coins: Vec<_> = chain.coins().into_iter().collect();
         coins.retain(|(_, coin)| coin.output.script_pubkey == wallet.script());
@@ -44,16 +44,16 @@ impl Wallet {
         wallet
     }
 
-    pub(super) fn script(&self) -> ScriptBuf {
+    pub(crate) fn script(&self) -> ScriptBuf {
         self.key.script()
     }
 
-    pub(super) fn coins(&self) -> &[(OutPoint, TxOut)] {
+    pub(crate) fn coins(&self) -> &[(OutPoint, TxOut)] {
         &self.coins
     }
 
     /// Mines blocks with nothing but a coinbase; their outputs become the wallet's.
-    pub(super) fn mine(&mut self, chain: &Blockchain, count: usize) -> Vec<Block> {
+    pub(crate) fn mine(&mut self, chain: &Blockchain, count: usize) -> Vec<Block> {
         (0..count)
             .map(|_| {
                 let block = self.block(chain, Vec::new(), 0);
@@ -65,7 +65,7 @@ impl Wallet {
     }
 
     /// Mines `count` blocks of one transaction each, which spends the wallet's oldest coin.
-    pub(super) fn spend_some(&mut self, chain: &Blockchain, count: usize) -> Vec<Block> {
+    pub(crate) fn spend_some(&mut self, chain: &Blockchain, count: usize) -> Vec<Block> {
         (0..count)
             .map(|_| {
                 let tx = self.transaction(chain, 1, 1_000);
@@ -79,7 +79,7 @@ impl Wallet {
     }
 
     /// A signed transaction that spends the `inputs` oldest coins to two outputs of the wallet.
-    pub(super) fn transaction(
+    pub(crate) fn transaction(
         &mut self,
         chain: &Blockchain,
         inputs: usize,
@@ -90,7 +90,7 @@ impl Wallet {
     }
 
     /// A signed transaction that spends these coins to two outputs of the wallet.
-    pub(super) fn pay(
+    pub(crate) fn pay(
         &self,
         chain: &Blockchain,
         spent: &[(OutPoint, TxOut)],
@@ -115,7 +115,7 @@ impl Wallet {
         tx
     }
 
-    pub(super) fn sign(
+    pub(crate) fn sign(
         &self,
         chain: &Blockchain,
         tx: &mut Transaction,
@@ -127,7 +127,7 @@ impl Wallet {
     }
 
     /// A block on the tip that holds `transactions` and pays the subsidy and `fees`.
-    pub(super) fn block(
+    pub(crate) fn block(
         &self,
         chain: &Blockchain,
         transactions: Vec<Transaction>,
@@ -137,7 +137,7 @@ impl Wallet {
     }
 
     /// Takes note of the outputs that are the wallet's.
-    pub(super) fn own(&mut self, tx: &Transaction) {
+    pub(crate) fn own(&mut self, tx: &Transaction) {
         let txid = tx.compute_txid();
         for (vout, output) in (0..).zip(&tx.output) {
             if output.script_pubkey == self.script() {
@@ -147,7 +147,7 @@ impl Wallet {
     }
 }
 
-pub(super) fn input(previous_output: OutPoint) -> TxIn {
+pub(crate) fn input(previous_output: OutPoint) -> TxIn {
     TxIn {
         previous_output,
         script_sig: ScriptBuf::new(),
@@ -157,7 +157,7 @@ pub(super) fn input(previous_output: OutPoint) -> TxIn {
 }
 
 /// A block on any known block; `salt` makes it differ from others.
-pub(super) fn block_on(
+pub(crate) fn block_on(
     chain: &Blockchain,
     parent: BlockRef,
     payout: ScriptBuf,
@@ -183,7 +183,7 @@ pub(super) fn block_on(
 }
 
 /// Makes commitment, merkle root and proof of work fit the block's transactions.
-pub(super) fn seal(block: &mut Block) {
+pub(crate) fn seal(block: &mut Block) {
     let commitment = commitment_script(block);
     block.txdata[0].output.last_mut().unwrap().script_pubkey = commitment;
     let leaves = block
@@ -196,7 +196,7 @@ pub(super) fn seal(block: &mut Block) {
 }
 
 /// Gives the chain a block with its header.
-pub(super) fn add(chain: &Blockchain, block: &Block) -> Result<BlockRef, BlockError> {
+pub(crate) fn add(chain: &Blockchain, block: &Block) -> Result<BlockRef, BlockError> {
     chain.accept_headers(&[block.header], NOW).unwrap();
     chain.connect_block(block)
 }

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash};
+use bitcoin::{Block, BlockHash, Transaction, Txid, Wtxid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
 use crate::network::peer::actor::Gone;
 use crate::network::peer::claims::Claim;
+use crate::network::pool::Reply;
 use crate::network::protocol::addresses::Gossip;
+use crate::network::protocol::transactions::TxRef;
 use crate::network::protocol::version::Direction;
 use crate::network::security::limits::Slot;
 use crate::network::session::{Session, SessionError};
@@ -46,8 +48,20 @@ pub(crate) enum HubEvent {
     DiscoveryDone(Option<Found>),
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<NetworkStatus>),
+    /// Take this transaction of the node's user in, and pass it on.
+    Submit(Box<Transaction>, Reply),
     /// Connect to this peer and stay connected.
     Connect(SocketAddr),
+}
+
+/// A transaction that arrived.
+pub(crate) struct ReceivedTransaction {
+    pub(crate) txid: Txid,
+    pub(crate) wtxid: Wtxid,
+    /// `None` if it is larger than what is relayed: no peer can fill our memory with such.
+    pub(crate) tx: Option<Transaction>,
+    /// The connection's turn to have one checked; given back when this is dropped.
+    pub(crate) turn: OwnedSemaphorePermit,
 }
 
 /// What a peer said that concerns more than itself.
@@ -58,10 +72,19 @@ pub(crate) enum FromPeer {
     Block(Box<Block>, OwnedSemaphorePermit),
     NotFound(Vec<BlockHash>),
     BlockInventory(Vec<BlockHash>),
+    /// Transactions that it has.
+    TransactionInventory(Vec<TxRef>),
+    /// Transactions that it was asked for and does not have.
+    TransactionsNotFound(Vec<TxRef>),
+    Transaction(Box<ReceivedTransaction>),
+    /// The fee rate below which it wants to hear of no transaction, in base units for 1,000 bytes.
+    FeeFilter(u64),
     Addresses {
         list: Vec<Gossip>,
         solicited: bool,
     },
     GetAddr,
     SendHeaders,
+    /// It serves compact blocks of our version.
+    SendCompact,
 }

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_compact_blocks::SendCmpct;
 use rand::seq::IteratorRandom;
 
 use super::{Hub, PeerId};
 use crate::network::peer::session::unix_now;
 use crate::network::protocol::addresses::{self, Gossip};
+use crate::network::protocol::compact_blocks;
 use crate::network::protocol::version::Direction;
 use crate::reachability::Netgroup;
 
@@ -22,6 +24,15 @@ impl Hub {
     /// The first words to a new peer.
     pub(super) fn greet(&mut self, id: PeerId) {
         self.send(id, NetworkMessage::SendHeaders);
+        // Low bandwidth: nothing comes unasked.
+        self.send(
+            id,
+            NetworkMessage::SendCmpct(SendCmpct {
+                send_compact: false,
+                version: compact_blocks::VERSION,
+            }),
+        );
+        self.greet_relay(id);
         let now = unix_now();
         let Some(peer) = self.peers.get_mut(&id) else {
             return;

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! listener ─┐                       ┌─> peers (queues; never waited for)
-//! dials ────┤                       ├─> chain writer, header checker (a thread each)
+//! dials ────┤                       ├─> chain writer, header checker, pool (a thread each)
 //! peers ────┼─> events ─> [hub] ────┼─> dials
 //! DNS ──────┤                       └─> progress, status
 //! chain ────┘
 //! ```
 //! Peers wait for the hub (back-pressure); the hub waits for nobody, so there is no circle of waiting. Of
 //! the chain it reads only what is in memory, behind a lock that is held for moments; what may take longer
-//! is done by the two threads, which tell it the results. Files are saved beside it.
-//! [`dialing`] keeps connections, [`sync`] keeps the chain, [`event`] is what it hears.
+//! is done by the three threads, which tell it the results. Files are saved beside it.
+//! [`dialing`] keeps connections, [`sync`] keeps the chain, [`relay`] passes transactions on, [`event`] is what it
+//! hears.
 
 pub(crate) mod checker;
 mod dialing;
 pub(crate) mod event;
 mod gossip;
+mod relay;
 mod report;
 mod sync;
 pub(crate) mod writer;
@@ -42,9 +44,11 @@ use crate::network::peer::actor::{self, Actor, Gone};
 use crate::network::peer::claims::Claim;
 use crate::network::peer::session::Local;
 use crate::network::peer::{Origin, PeerHandle, PeerId, PeerStats};
+use crate::network::pool::{self, PoolChecker, TransactionPool};
 use crate::network::protocol::addresses::AddressBucket;
 use crate::network::protocol::blocks::BlockDownload;
 use crate::network::protocol::headers::HeaderSync;
+use crate::network::protocol::transactions::Announcements;
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::{BanList, Offence};
 use crate::network::security::limits::{Slot, host_key};
@@ -74,12 +78,15 @@ struct Peer {
     /// Held for outbound peers only: nobody else dials the same node meanwhile.
     _claim: Option<Claim>,
     bucket: AddressBucket,
+    announcements: Announcements,
     /// Highest block that it has shown or claims.
     height: u32,
     /// End of the chain of most work that it has shown.
     best: Option<BlockHash>,
     /// Wants new blocks announced by `headers` (BIP130).
     send_headers: bool,
+    /// Serves compact blocks (BIP152 version 2).
+    compact_blocks: bool,
     told_addresses: bool,
     /// It was dropped for an offence.
     punished: bool,
@@ -105,6 +112,8 @@ pub(crate) struct Hub {
     submitted: HashSet<BlockHash>,
     writer: ChainWriter,
     checker: HeaderChecker,
+    relay: relay::Relay,
+    pool: TransactionPool,
     failed: bool,
     announced: BlockHash,
     block_room: Arc<Semaphore>,
@@ -134,6 +143,8 @@ pub(crate) struct HubParts {
     pub(crate) events: mpsc::Sender<HubEvent>,
     pub(crate) writer: ChainWriter,
     pub(crate) checker: HeaderChecker,
+    pub(crate) pool: TransactionPool,
+    pub(crate) pool_checker: PoolChecker,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -179,6 +190,8 @@ impl Hub {
             submitted: HashSet::new(),
             writer: parts.writer,
             checker: parts.checker,
+            relay: relay::Relay::new(parts.pool_checker, Instant::now()),
+            pool: parts.pool,
             failed: false,
             announced,
             block_room: Arc::new(Semaphore::new(event::BLOCK_ROOM_KIB)),
@@ -202,12 +215,13 @@ impl Hub {
         mut events: mpsc::Receiver<HubEvent>,
         mut verified: mpsc::Receiver<Verified>,
         mut checked: mpsc::Receiver<Checked>,
+        mut pooled: mpsc::Receiver<pool::Report>,
     ) {
         let mut tip = self.local.chain.subscribe();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut save = tokio::time::interval(SAVE_INTERVAL);
-        let (mut verifying, mut checking) = (true, true);
+        let (mut verifying, mut checking, mut pooling) = (true, true, true);
         self.refresh_wanted();
         loop {
             tokio::select! {
@@ -221,10 +235,17 @@ impl Hub {
                     Some(headers) => self.on_headers_checked(headers),
                     None => checking = self.thread_ended("header checker"),
                 },
+                report = pooled.recv(), if pooling => match report {
+                    Some(report) => self.on_pool_report(report),
+                    None => pooling = self.thread_ended("transactions"),
+                },
                 // Before the events: a flood of those must not hold up what is rare. Whatever moved the
                 // tip, `drive_sync` announces it.
-                Ok(()) = tip.changed() => {}
-                _ = tick.tick() => self.dial_more(),
+                Ok(()) = tip.changed() => self.relay_tip_moved(),
+                _ = tick.tick() => {
+                    self.dial_more();
+                    self.drive_relay();
+                }
                 _ = save.tick() => self.save_book(),
                 Some(event) = events.recv() => {
                     self.on_event(event);
@@ -281,6 +302,7 @@ impl Hub {
                 // Whoever asked may have gone; nothing to do then.
                 let _ = reply.send(self.status());
             }
+            HubEvent::Submit(tx, reply) => self.on_submit(*tx, reply),
             HubEvent::Connect(addr) => {
                 self.dials.add_manual(addr, Instant::now());
                 self.dial_more();
@@ -306,8 +328,17 @@ impl Hub {
                 }
             }
             FromPeer::BlockInventory(hashes) => self.on_inventory(id, &hashes),
+            FromPeer::TransactionInventory(names) => self.on_transaction_inventory(id, &names),
+            FromPeer::TransactionsNotFound(names) => self.on_transactions_not_found(id, &names),
+            FromPeer::Transaction(received) => self.on_transaction(id, *received),
+            FromPeer::FeeFilter(per_kb) => self.on_fee_filter(id, per_kb),
             FromPeer::Addresses { list, solicited } => self.on_addresses(id, list, solicited),
             FromPeer::GetAddr => self.on_get_addr(id),
+            FromPeer::SendCompact => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.compact_blocks = true;
+                }
+            }
             FromPeer::SendHeaders => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.send_headers = true;
@@ -331,6 +362,7 @@ impl Hub {
         let stop = self.stop.child_token();
         let now = Instant::now();
         let height = u32::try_from(session.version.start_height).unwrap_or(0);
+        let wtxid_relay = session.version.wtxid_relay;
         info!(
             peer = id, %addr, direction = direction.as_str(), node_id = %session.remote.node_id,
             user_agent = %session.version.user_agent, height, "peer connected"
@@ -341,6 +373,8 @@ impl Hub {
             hub: self.events.clone(),
             block_room: Arc::clone(&self.block_room),
             headers_turn: Arc::new(Semaphore::new(1)),
+            transactions_turn: Arc::new(Semaphore::new(1)),
+            pool: self.pool.clone(),
             stats: Arc::clone(&stats),
             outbox: outbox.clone(),
             stop: stop.clone(),
@@ -361,9 +395,11 @@ impl Hub {
             _slot: slot,
             _claim: claim,
             bucket: AddressBucket::new(now),
+            announcements: Announcements::new(wtxid_relay, now),
             height,
             best: None,
             send_headers: false,
+            compact_blocks: false,
             told_addresses: false,
             punished: false,
         };
@@ -414,6 +450,7 @@ impl Hub {
         info!(peer = id, addr = %peer.handle.addr, reason = gone.reason, "peer gone");
         self.headers.peer_left(id);
         self.blocks.peer_left(id);
+        self.relay_peer_left(id);
         self.sync.retarget = true;
         self.metrics.peer_gone(peer.handle.direction);
         if let Some(offence) = gone.offence

@@ -44,6 +44,10 @@ const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 /// messages a minute that a peer takes unasked. The newest tip is told when it is over.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// With no more blocks than these to fetch they are new, and asked for in compact form: one, or two that were found
+/// shortly after each other.
+const COMPACT_BLOCKS: usize = 2;
+
 /// A header in a `headers` message: 80 bytes and an empty count of transactions.
 const HEADER_ENTRY_BYTES: usize = 81;
 
@@ -304,7 +308,7 @@ impl Hub {
         for action in self.blocks.poll(now) {
             match action {
                 BlockAction::Request(id, hashes) => {
-                    let items = hashes.into_iter().map(Inventory::WitnessBlock).collect();
+                    let items = self.block_items(id, &hashes);
                     self.send(id, NetworkMessage::GetData(items));
                 }
                 BlockAction::Stalled(id) => {
@@ -319,6 +323,18 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// How to ask a peer for blocks: for a new one in compact form, since its transactions may be in the pool.
+    fn block_items(&self, id: PeerId, hashes: &[BlockHash]) -> Vec<Inventory> {
+        let compact = self.blocks.wanted().len() <= COMPACT_BLOCKS
+            && self.peers.get(&id).is_some_and(|peer| peer.compact_blocks);
+        let item = if compact {
+            Inventory::CompactBlock
+        } else {
+            Inventory::WitnessBlock
+        };
+        hashes.iter().copied().map(item).collect()
     }
 
     fn submit_waiting(&mut self) {

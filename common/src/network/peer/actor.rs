@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bitcoin::Block;
-use bitcoin::consensus::deserialize;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
+use bitcoin::{Block, BlockHash, Transaction};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -16,10 +15,15 @@ use tracing::debug;
 
 use super::session::{Local, unix_now};
 use super::{BULK_QUEUE, CONTROL_QUEUE, Outbox, PeerId, PeerStats};
+use crate::chain::BlockError;
+use crate::chain::policy::MAX_STANDARD_BYTES;
 use crate::network::channel::{MessageReader, MessageWriter};
-use crate::network::hub::event::{FromPeer, HubEvent};
+use crate::network::hub::event::{FromPeer, HubEvent, ReceivedTransaction};
+use crate::network::pool::TransactionPool;
 use crate::network::protocol::addresses;
+use crate::network::protocol::compact_blocks::{self, PartialBlock};
 use crate::network::protocol::headers::HEADERS_PER_MESSAGE;
+use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
 use crate::network::security::bans::Offence;
 use crate::network::security::ledger::{Charge, Ledger, PushLimits, block_hash};
 use crate::network::session::Session;
@@ -63,6 +67,9 @@ pub(crate) struct Actor {
     pub(crate) block_room: Arc<Semaphore>,
     /// One permit: headers are checked a message at a time, and the next is held back here.
     pub(crate) headers_turn: Arc<Semaphore>,
+    /// One permit, for transactions likewise.
+    pub(crate) transactions_turn: Arc<Semaphore>,
+    pub(crate) pool: TransactionPool,
     pub(crate) stats: Arc<PeerStats>,
     pub(crate) outbox: Outbox,
     pub(crate) stop: CancellationToken,
@@ -123,6 +130,7 @@ impl Actor {
         let mut ping: Option<(u64, Instant)> = None;
         let mut ping_timer = tokio::time::interval(PING_INTERVAL);
         let mut heard = Instant::now();
+        let mut partial = None;
         loop {
             // `read_sized` is not cancel-safe, so the ping timer runs inside the wait for it.
             let read = reader.read_sized();
@@ -177,14 +185,21 @@ impl Actor {
                 }
                 continue;
             }
-            if let Err(gone) = self.handle(message, charge == Charge::Solicited).await {
+            let solicited = charge == Charge::Solicited;
+            if let Err(gone) = self.handle(message, solicited, &mut partial).await {
                 return gone;
             }
         }
     }
 
     /// Answers what needs no common state, and passes on the rest.
-    async fn handle(&self, message: NetworkMessage, solicited: bool) -> Result<(), Gone> {
+    /// `partial` is the compact block of which transactions were asked for.
+    async fn handle(
+        &self,
+        message: NetworkMessage,
+        solicited: bool,
+        partial: &mut Option<PartialBlock>,
+    ) -> Result<(), Gone> {
         let event = match message {
             NetworkMessage::Ping(nonce) => return self.reply(NetworkMessage::Pong(nonce)),
             NetworkMessage::GetHeaders(request) => return self.serve_headers(&request).await,
@@ -193,16 +208,44 @@ impl Actor {
                 let turn = Arc::clone(&self.headers_turn).acquire_owned().await;
                 FromPeer::Headers(headers, turn.map_err(|_| Gone::because("the node stops"))?)
             }
+            NetworkMessage::GetBlockTxn(request) => {
+                return self.serve_transactions(request.txs_request).await;
+            }
             NetworkMessage::Block(block) => self.take_block(block).await?,
+            NetworkMessage::CmpctBlock(compact) if solicited => {
+                let found = self.match_block(compact.compact_block).await?;
+                *partial = found.filter(|partial| !partial.missing().is_empty());
+                return Ok(());
+            }
+            NetworkMessage::BlockTxn(answer) if solicited => {
+                let hash = answer.transactions.block_hash;
+                let Some(partial) = partial.take_if(|partial| partial.hash() == hash) else {
+                    return Ok(());
+                };
+                let missing = answer.transactions.transactions;
+                return self.complete_block(partial, missing).await;
+            }
             NetworkMessage::NotFound(items) => {
-                FromPeer::NotFound(items.iter().filter_map(block_hash).collect())
+                return self
+                    .split(&items, FromPeer::NotFound, FromPeer::TransactionsNotFound)
+                    .await;
             }
             NetworkMessage::Inv(items) => {
-                let blocks: Vec<_> = items.iter().filter_map(block_hash).collect();
-                if blocks.is_empty() {
-                    return Ok(());
+                if items.len() > MAX_ANNOUNCED_AT_ONCE {
+                    return Err(Gone {
+                        reason: format!("inventory of {} that nobody asked for", items.len()),
+                        offence: Some(Offence::Flood),
+                    });
                 }
-                FromPeer::BlockInventory(blocks)
+                let transactions = FromPeer::TransactionInventory;
+                return self
+                    .split(&items, FromPeer::BlockInventory, transactions)
+                    .await;
+            }
+            NetworkMessage::Tx(tx) => self.take_transaction(tx).await?,
+            // A negative rate is nonsense, and asks for everything.
+            NetworkMessage::FeeFilter(rate) => {
+                FromPeer::FeeFilter(u64::try_from(rate).unwrap_or(0))
             }
             NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => FromPeer::Addresses {
                 list: addresses::read(&message, unix_now() as u32),
@@ -210,6 +253,9 @@ impl Actor {
             },
             NetworkMessage::GetAddr => FromPeer::GetAddr,
             NetworkMessage::SendHeaders => FromPeer::SendHeaders,
+            NetworkMessage::SendCmpct(compact) if compact.version == compact_blocks::VERSION => {
+                FromPeer::SendCompact
+            }
             NetworkMessage::Version(_) | NetworkMessage::Verack => {
                 return Err(Gone {
                     reason: format!("{} after the handshake", message.cmd()),
@@ -221,26 +267,53 @@ impl Actor {
                 return Ok(());
             }
         };
+        self.tell(event).await
+    }
+
+    pub(super) async fn tell(&self, event: FromPeer) -> Result<(), Gone> {
         self.hub
             .send(HubEvent::Peer { id: self.id, event })
             .await
             .map_err(|_| Gone::because("the node stops"))
     }
 
+    /// Tells the hub of the blocks and of the transactions in an inventory.
+    async fn split(
+        &self,
+        items: &[Inventory],
+        blocks: impl FnOnce(Vec<BlockHash>) -> FromPeer,
+        transactions: impl FnOnce(Vec<TxRef>) -> FromPeer,
+    ) -> Result<(), Gone> {
+        let hashes: Vec<_> = items.iter().filter_map(block_hash).collect();
+        if !hashes.is_empty() {
+            self.tell(blocks(hashes)).await?;
+        }
+        let names: Vec<_> = items.iter().filter_map(TxRef::of).collect();
+        if !names.is_empty() {
+            self.tell(transactions(names)).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the connection's turn, so that a peer has one transaction on its way at a time.
+    async fn take_transaction(&self, tx: Transaction) -> Result<FromPeer, Gone> {
+        let (txid, wtxid) = (tx.compute_txid(), tx.compute_wtxid());
+        let turn = Arc::clone(&self.transactions_turn).acquire_owned().await;
+        let turn = turn.map_err(|_| Gone::because("the node stops"))?;
+        let tx = (tx.total_size() <= MAX_STANDARD_BYTES).then_some(tx);
+        Ok(FromPeer::Transaction(Box::new(ReceivedTransaction {
+            txid,
+            wtxid,
+            tx,
+            turn,
+        })))
+    }
+
     /// Checks a block before it may wait for its parents, so that nobody fills that room with bodies that
     /// their headers do not commit to. A true body that breaks a rule is passed on: the chain condemns its
     /// header then, and the hub the peer.
     async fn take_block(&self, block: Block) -> Result<FromPeer, Gone> {
-        let chain = Arc::clone(&self.local.chain);
-        let size = block.total_size();
-        let check = move || (chain.check_block(&block), block);
-        let (checked, block) = if size <= CHECKED_IN_PLACE {
-            check()
-        } else {
-            tokio::task::spawn_blocking(check)
-                .await
-                .map_err(|_| Gone::because("the node stops"))?
-        };
+        let (checked, block) = self.check_block(block).await?;
         if let Err(error) = checked
             && error.is_peer_fault()
             && !error.condemns_header()
@@ -250,14 +323,33 @@ impl Actor {
                 offence: Some(Offence::InvalidBlock),
             });
         }
+        self.with_room(block).await
+    }
+
+    /// What the chain says of a block by itself.
+    pub(super) async fn check_block(
+        &self,
+        block: Block,
+    ) -> Result<(Result<(), BlockError>, Block), Gone> {
+        let chain = Arc::clone(&self.local.chain);
+        let size = block.total_size();
+        let check = move || (chain.check_block(&block), block);
+        if size <= CHECKED_IN_PLACE {
+            return Ok(check());
+        }
+        let checked = tokio::task::spawn_blocking(check).await;
+        checked.map_err(|_| Gone::because("the node stops"))
+    }
+
+    pub(super) async fn with_room(&self, block: Block) -> Result<FromPeer, Gone> {
         // A block is far below what the semaphore has in all.
-        let kib = u32::try_from(size / 1024 + 1).unwrap_or(u32::MAX);
+        let kib = u32::try_from(block.total_size() / 1024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.block_room).acquire_many_owned(kib).await;
         let room = room.map_err(|_| Gone::because("the node stops"))?;
         Ok(FromPeer::Block(Box::new(block), room))
     }
 
-    fn reply(&self, message: NetworkMessage) -> Result<(), Gone> {
+    pub(super) fn reply(&self, message: NetworkMessage) -> Result<(), Gone> {
         if self.outbox.send(message) {
             Ok(())
         } else {
@@ -266,7 +358,7 @@ impl Actor {
     }
 
     /// Large answers wait for room in the bulk queue: a peer that asks and does not read holds four of them.
-    async fn reply_bulk(&self, message: NetworkMessage) -> Result<(), Gone> {
+    pub(super) async fn reply_bulk(&self, message: NetworkMessage) -> Result<(), Gone> {
         if self.outbox.send_bulk(message).await {
             Ok(())
         } else {
@@ -286,23 +378,24 @@ impl Actor {
     async fn serve_data(&self, items: Vec<Inventory>) -> Result<(), Gone> {
         let mut missing = Vec::new();
         for item in items {
-            let Some(hash) = block_hash(&item) else {
-                missing.push(item);
-                continue;
-            };
-            let chain = Arc::clone(&self.local.chain);
-            let read = tokio::task::spawn_blocking(move || chain.block(&hash)).await;
-            let block = match read {
-                Ok(Ok(Some(bytes))) => deserialize(&bytes).ok(),
-                Ok(Ok(None)) => None,
-                Ok(Err(error)) => {
-                    tracing::error!(%hash, %error, "a stored block can't be read");
-                    None
+            if let Some(name) = TxRef::of(&item) {
+                let pool = self.pool.clone();
+                let found = tokio::task::spawn_blocking(move || pool.find(name)).await;
+                match found.ok().flatten() {
+                    Some(tx) => {
+                        let tx = Arc::unwrap_or_clone(tx);
+                        self.reply_bulk(NetworkMessage::Tx(tx)).await?;
+                    }
+                    None => missing.push(item),
                 }
-                Err(_) => None,
+                continue;
+            }
+            let block = match block_hash(&item) {
+                Some(hash) => self.stored_block(hash).await,
+                None => None,
             };
             match block {
-                Some(block) => self.reply_bulk(NetworkMessage::Block(block)).await?,
+                Some(block) => self.reply_bulk(self.block_message(&item, block)).await?,
                 None => missing.push(item),
             }
         }

@@ -6,6 +6,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod claims;
+mod compact;
 pub(crate) mod session;
 
 use std::net::SocketAddr;

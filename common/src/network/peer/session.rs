@@ -40,7 +40,7 @@ impl Local {
             services: self.services,
             user_agent: self.user_agent.clone(),
             start_height: i32::try_from(self.chain.tip().height).unwrap_or(i32::MAX),
-            relay: false,
+            relay: true,
             nonce: self.nonce,
             now: unix_now() as i64,
             our_addr: self.listen_addr,

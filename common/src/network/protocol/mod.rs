@@ -8,9 +8,13 @@
 //! | [`version`] | `version` / `verack`, first and once |
 //! | [`headers`] | which peer to ask for headers next, and when to ask another |
 //! | [`blocks`] | which block to ask of which peer, and when a peer stalls |
+//! | [`compact_blocks`] | a new block from its short ids and the pool |
+//! | [`transactions`] | which announced transaction to ask of whom, what to announce when |
 //! | [`addresses`] | what to answer to `getaddr`, what to believe of gossip |
 
 pub mod addresses;
 pub mod blocks;
+pub mod compact_blocks;
 pub mod headers;
+pub mod transactions;
 pub mod version;

@@ -3,9 +3,10 @@
 //! ```text
 //! initiator                         responder
 //!   version              ->
-//!                        <-         version, sendaddrv2, verack
-//!   sendaddrv2, verack   ->
+//!                        <-         version, [wtxidrelay,] sendaddrv2, verack
+//!   [wtxidrelay,] sendaddrv2, verack ->
 //! ```
+//! `wtxidrelay` is said by those who relay transactions.
 //! Anything but `version`, `verack` and the feature messages that BIP155 and BIP339 place before `verack`
 //! is a protocol error here.
 
@@ -25,6 +26,10 @@ pub const MAX_USER_AGENT_CHARS: usize = 256;
 /// Most messages before `verack`. A real peer sends `version` and at most a handful of feature
 /// announcements; the bound ends a conversation that never gets to the point.
 const MAX_MESSAGES_BEFORE_VERACK: usize = 16;
+
+/// Oldest protocol version to which `wtxidrelay` is said. BIP339 asks for 70016; this network speaks 70015 and
+/// has known the message from its first release.
+const WTXID_RELAY_VERSION: u32 = 70_015;
 
 /// Who opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,6 +96,8 @@ pub struct PeerVersion {
     pub wants_addrv2: bool,
     /// Whether it wants transactions announced.
     pub relay: bool,
+    /// Whether transactions are named by wtxid between us (BIP339).
+    pub wtxid_relay: bool,
 }
 
 /// What to do after a message.
@@ -139,6 +146,7 @@ pub struct VersionHandshake {
     local: LocalVersion,
     peer: Option<PeerVersion>,
     wants_addrv2: bool,
+    wtxid_relay: bool,
     messages: usize,
 }
 
@@ -150,6 +158,7 @@ impl VersionHandshake {
             local,
             peer: None,
             wants_addrv2: false,
+            wtxid_relay: false,
             messages: 0,
         }
     }
@@ -178,9 +187,11 @@ impl VersionHandshake {
                 self.wants_addrv2 = true;
                 Ok(Step::Send(Vec::new()))
             }
-            NetworkMessage::WtxidRelay | NetworkMessage::Unknown { .. } if self.peer.is_some() => {
+            NetworkMessage::WtxidRelay if self.peer.is_some() => {
+                self.wtxid_relay = true;
                 Ok(Step::Send(Vec::new()))
             }
+            NetworkMessage::Unknown { .. } if self.peer.is_some() => Ok(Step::Send(Vec::new())),
             other => Err(VersionError::Unexpected(other.cmd().to_owned())),
         }
     }
@@ -208,10 +219,14 @@ impl VersionHandshake {
             our_addr_seen: version.receiver.socket_addr().ok().map(canonical_socket),
             wants_addrv2: false,
             relay: version.relay,
+            wtxid_relay: false,
         });
-        let mut send = Vec::with_capacity(3);
+        let mut send = Vec::with_capacity(4);
         if self.direction == Direction::Inbound {
             send.push(self.version_message());
+        }
+        if version.version >= WTXID_RELAY_VERSION && self.local.relay {
+            send.push(NetworkMessage::WtxidRelay);
         }
         send.push(NetworkMessage::SendAddrV2);
         send.push(NetworkMessage::Verack);
@@ -226,6 +241,10 @@ impl VersionHandshake {
             send: Vec::new(),
             peer: PeerVersion {
                 wants_addrv2: self.wants_addrv2,
+                // Both must have said it, and we say it only where we relay.
+                wtxid_relay: self.wtxid_relay
+                    && self.local.relay
+                    && peer.protocol_version >= WTXID_RELAY_VERSION,
                 ..peer
             },
         })

@@ -23,6 +23,8 @@ pub enum Offence {
     InvalidBlock,
     /// A header whose proof of work or difficulty is wrong.
     InvalidHeader,
+    /// A transaction that no chain can hold.
+    InvalidTransaction,
     /// A message that no honest peer sends.
     Protocol,
     /// Far over the rate limits.
@@ -35,6 +37,7 @@ impl Offence {
         match self {
             Self::InvalidBlock => "invalid_block",
             Self::InvalidHeader => "invalid_header",
+            Self::InvalidTransaction => "invalid_transaction",
             Self::Protocol => "protocol",
             Self::Flood => "flood",
         }

@@ -12,6 +12,8 @@ use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 
+use crate::network::protocol::transactions::TxRef;
+
 /// Most credits of one kind: more questions than that are never open at once.
 const MAX_CREDITS: usize = 4_096;
 
@@ -52,6 +54,8 @@ pub struct Ledger {
     headers: usize,
     addresses: usize,
     pongs: usize,
+    /// Transactions asked for. Not which: a peer gains nothing by sending others in their place.
+    transactions: usize,
     /// How often each block was asked for and not answered yet.
     blocks: HashMap<BlockHash, usize>,
     /// Sum of the counts.
@@ -68,6 +72,7 @@ impl Ledger {
             headers: 0,
             addresses: 0,
             pongs: 0,
+            transactions: 0,
             blocks: HashMap::new(),
             open_blocks: 0,
             strikes: 0,
@@ -81,12 +86,15 @@ impl Ledger {
             NetworkMessage::GetHeaders(_) => more(&mut self.headers),
             NetworkMessage::GetAddr => more(&mut self.addresses),
             NetworkMessage::Ping(_) => more(&mut self.pongs),
+            NetworkMessage::GetBlockTxn(request) => {
+                self.open_block_credit(request.txs_request.block_hash);
+            }
             NetworkMessage::GetData(items) => {
-                let room = MAX_CREDITS.saturating_sub(self.open_blocks);
-                for hash in items.iter().filter_map(block_hash).take(room) {
-                    *self.blocks.entry(hash).or_default() += 1;
-                    self.open_blocks += 1;
+                for hash in items.iter().filter_map(block_hash) {
+                    self.open_block_credit(hash);
                 }
+                let transactions = items.iter().filter(|item| TxRef::of(item).is_some());
+                self.transactions = (self.transactions + transactions.count()).min(MAX_CREDITS);
             }
             _ => {}
         }
@@ -133,16 +141,39 @@ impl Ledger {
             NetworkMessage::Addr(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::AddrV2(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::Pong(_) => less(|l| &mut l.pongs),
+            NetworkMessage::Tx(_) => self.use_transaction_credit(),
+            NetworkMessage::CmpctBlock(block) => {
+                self.use_block_credit(&block.compact_block.header.block_hash())
+            }
+            NetworkMessage::BlockTxn(answer) => {
+                self.use_block_credit(&answer.transactions.block_hash)
+            }
             NetworkMessage::Block(block) => self.use_block_credit(&block.block_hash()),
             NetworkMessage::NotFound(items) => {
                 let mut all = !items.is_empty();
-                for hash in items.iter().filter_map(block_hash) {
-                    all &= self.use_block_credit(&hash);
+                for item in items {
+                    all &= match block_hash(item) {
+                        Some(hash) => self.use_block_credit(&hash),
+                        None => self.use_transaction_credit(),
+                    };
                 }
                 all
             }
             _ => false,
         }
+    }
+
+    fn open_block_credit(&mut self, hash: BlockHash) {
+        if self.open_blocks < MAX_CREDITS {
+            *self.blocks.entry(hash).or_default() += 1;
+            self.open_blocks += 1;
+        }
+    }
+
+    fn use_transaction_credit(&mut self) -> bool {
+        let had = self.transactions > 0;
+        self.transactions = self.transactions.saturating_sub(1);
+        had
     }
 
     /// A block that was asked for twice may come twice.
@@ -162,7 +193,9 @@ impl Ledger {
 /// The block that an inventory entry names.
 pub fn block_hash(item: &Inventory) -> Option<BlockHash> {
     match item {
-        Inventory::Block(hash) | Inventory::WitnessBlock(hash) => Some(*hash),
+        Inventory::Block(hash) | Inventory::WitnessBlock(hash) | Inventory::CompactBlock(hash) => {
+            Some(*hash)
+        }
         _ => None,
     }
 }
@@ -170,7 +203,7 @@ pub fn block_hash(item: &Inventory) -> Option<BlockHash> {
 fn is_request(message: &NetworkMessage) -> bool {
     matches!(
         message,
-        NetworkMessage::GetHeaders(_) | NetworkMessage::GetData(_)
+        NetworkMessage::GetHeaders(_) | NetworkMessage::GetData(_) | NetworkMessage::GetBlockTxn(_)
     )
 }
 
@@ -300,6 +333,30 @@ mod tests {
             ledger.received(&NetworkMessage::Pong(5), 32, now),
             Charge::Solicited
         );
+    }
+
+    #[test]
+    fn transactions_that_were_asked_for_are_free_and_others_are_not() {
+        let now = Instant::now();
+        let limits = PushLimits {
+            messages_per_minute: 1,
+            bytes_per_minute: 10,
+        };
+        let mut ledger = Ledger::new(limits, now);
+        let item = Inventory::WTx(bitcoin::Wtxid::all_zeros());
+        ledger.sent(&NetworkMessage::GetData(vec![item, item]));
+        let tx = bitcoin::Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let answer = NetworkMessage::Tx(tx);
+        let missing = NetworkMessage::NotFound(vec![item]);
+        assert_eq!(ledger.received(&answer, 4_000, now), Charge::Solicited);
+        assert_eq!(ledger.received(&missing, 61, now), Charge::Solicited);
+        assert_ne!(ledger.received(&answer, 4_000, now), Charge::Solicited);
+        assert_ne!(ledger.received(&missing, 61, now), Charge::Solicited);
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! Compact blocks on one connection: putting together what we asked for, and serving others.
+
+use std::sync::Arc;
+
+use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
+use bitcoin::consensus::deserialize;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn};
+use bitcoin::{Block, BlockHash, Transaction};
+
+use super::actor::{Actor, Gone};
+use crate::network::protocol::compact_blocks::{
+    CompactError, MAX_COMPACT_DEPTH, MAX_TRANSACTIONS_DEPTH, PartialBlock, VERSION,
+};
+use crate::network::security::bans::Offence;
+
+impl Actor {
+    /// Fills a compact block from the pool. What is missing is asked for; a complete one goes on its way.
+    pub(super) async fn match_block(
+        &self,
+        compact: HeaderAndShortIds,
+    ) -> Result<Option<PartialBlock>, Gone> {
+        let hash = compact.header.block_hash();
+        let pool = self.pool.clone();
+        let matched = tokio::task::spawn_blocking(move || pool.match_block(compact)).await;
+        let partial = match matched.map_err(|_| Gone::because("the node stops"))? {
+            Ok(partial) => partial,
+            Err(error) if error.is_peer_fault() => return Err(malformed(error)),
+            Err(_) => {
+                self.ask_for_whole(hash)?;
+                return Ok(None);
+            }
+        };
+        let indexes = partial.missing();
+        if indexes.is_empty() {
+            self.complete_block(partial, Vec::new()).await?;
+            return Ok(None);
+        }
+        let txs_request = BlockTransactionsRequest {
+            block_hash: hash,
+            indexes,
+        };
+        self.reply(NetworkMessage::GetBlockTxn(GetBlockTxn { txs_request }))?;
+        Ok(Some(partial))
+    }
+
+    pub(super) async fn complete_block(
+        &self,
+        partial: PartialBlock,
+        missing: Vec<Transaction>,
+    ) -> Result<(), Gone> {
+        let hash = partial.hash();
+        let block = partial.complete(missing).map_err(malformed)?;
+        let (checked, block) = self.check_block(block).await?;
+        match checked {
+            // A short id may have led to the wrong transaction: nobody's fault.
+            Err(error) if error.is_peer_fault() && !error.condemns_header() => {
+                self.ask_for_whole(hash)
+            }
+            _ => {
+                let event = self.with_room(block).await?;
+                self.tell(event).await
+            }
+        }
+    }
+
+    fn ask_for_whole(&self, hash: BlockHash) -> Result<(), Gone> {
+        self.reply(NetworkMessage::GetData(vec![Inventory::WitnessBlock(hash)]))
+    }
+
+    /// A block as `getdata` asks for it: in compact form where that is asked for and it is new.
+    pub(super) fn block_message(&self, item: &Inventory, block: Block) -> NetworkMessage {
+        let hash = block.block_hash();
+        if matches!(item, Inventory::CompactBlock(_)) && self.is_within(&hash, MAX_COMPACT_DEPTH) {
+            let version = VERSION as u32;
+            let compact = HeaderAndShortIds::from_block(&block, rand::random(), version, &[]);
+            if let Ok(compact_block) = compact {
+                return NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+            }
+        }
+        NetworkMessage::Block(block)
+    }
+
+    pub(super) async fn serve_transactions(
+        &self,
+        request: BlockTransactionsRequest,
+    ) -> Result<(), Gone> {
+        let hash = request.block_hash;
+        let Some(block) = self.stored_block(hash).await else {
+            let missing = vec![Inventory::WitnessBlock(hash)];
+            return self.reply_bulk(NetworkMessage::NotFound(missing)).await;
+        };
+        if !self.is_within(&hash, MAX_TRANSACTIONS_DEPTH) {
+            return self.reply_bulk(NetworkMessage::Block(block)).await;
+        }
+        let transactions =
+            BlockTransactions::from_request(&request, &block).map_err(|error| Gone {
+                reason: error.to_string(),
+                offence: Some(Offence::Protocol),
+            })?;
+        let answer = NetworkMessage::BlockTxn(BlockTxn { transactions });
+        self.reply_bulk(answer).await
+    }
+
+    /// A block of the verified chain.
+    pub(super) async fn stored_block(&self, hash: BlockHash) -> Option<Block> {
+        let chain = Arc::clone(&self.local.chain);
+        let read = tokio::task::spawn_blocking(move || chain.block(&hash)).await;
+        match read.ok()? {
+            Ok(bytes) => deserialize(&bytes?).ok(),
+            Err(error) => {
+                tracing::error!(%hash, %error, "a stored block can't be read");
+                None
+            }
+        }
+    }
+
+    /// Whether a block is at most so many below the tip.
+    fn is_within(&self, hash: &BlockHash, depth: u32) -> bool {
+        let chain = &self.local.chain;
+        let header = chain.header(hash);
+        header.is_some_and(|(height, _)| height.saturating_add(depth) >= chain.tip().height)
+    }
+}
+
+fn malformed(error: CompactError) -> Gone {
+    Gone {
+        reason: error.to_string(),
+        offence: Some(Offence::Protocol),
+    }
+}

@@ -1,0 +1,346 @@
+//! Transactions between whole nodes, over real sockets on loopback.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn, SendCmpct};
+use bitcoin::{OutPoint, Transaction};
+use tokio::time::timeout;
+
+use super::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
+use super::session::Session;
+use super::tests::{PATIENCE, config, copy, node, spec, stranger};
+use super::tests_sync::reaches;
+use super::*;
+use crate::chain::mempool::MempoolError;
+use crate::chain::miner::mine_block_of;
+use crate::chain::tests::wallet::Wallet;
+
+/// A chain whose first coinbases are mature, and the wallet that mined it.
+fn mature() -> (Arc<Blockchain>, Wallet) {
+    let chain = Arc::new(Blockchain::in_memory(spec()));
+    let mut wallet = Wallet::new(1);
+    wallet.mine(&chain, 105);
+    (chain, wallet)
+}
+
+/// A node that announces quickly, connected to these.
+async fn relaying(chain: &Arc<Blockchain>, host: u8, peers: &[SocketAddr]) -> NetworkManager {
+    let mut config = config(host);
+    config.relay_delay = Duration::from_millis(50);
+    config.manual_peers = peers.to_vec();
+    node(chain, config).await
+}
+
+/// Waits until the condition holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect(what);
+}
+
+fn holds(node: &NetworkManager, tx: &Transaction) -> bool {
+    node.pool().find(TxRef::Wtxid(tx.compute_wtxid())).is_some()
+}
+
+/// Waits until one offence of this kind is noted, and nothing else.
+async fn offended(node: &NetworkManager, kind: &'static str) {
+    let noted = async {
+        loop {
+            let offences = node.status().await.unwrap().security.offences;
+            if !offences.is_empty() {
+                return offences;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let noted = timeout(PATIENCE, noted).await.expect("an offence");
+    assert_eq!(noted, [(kind, 1)].into());
+}
+
+/// Reads until a message fits.
+async fn read<T>(
+    session: &mut Session,
+    mut fits: impl FnMut(NetworkMessage) -> Option<T>,
+) -> Option<T> {
+    let reading = async {
+        loop {
+            let message = session.reader.read().await.ok()?;
+            if let Some(found) = fits(message) {
+                return Some(found);
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_spreads_is_mined_elsewhere_and_leaves_every_pool() {
+    let (chain, mut wallet) = mature();
+    let (middle_chain, end_chain) = (copy(&chain), copy(&chain));
+    let end = relaying(&end_chain, 103, &[]).await;
+    let middle = relaying(&middle_chain, 102, &[end.listen_addr()]).await;
+    let first = relaying(&chain, 101, &[middle.listen_addr()]).await;
+    let parent = wallet.transaction(&chain, 1, 10_000);
+    wallet.own(&parent);
+    let spent = wallet.coins().last().cloned().unwrap();
+    let child = wallet.pay(&chain, &[spent], 10_000);
+    for tx in [&parent, &child] {
+        first.submit_transaction(tx.clone()).await.unwrap();
+    }
+    let again = first.submit_transaction(parent.clone()).await.unwrap_err();
+    assert_eq!(again, SubmitError::Refused(MempoolError::AlreadyKnown));
+    until("both reach the end of the line", || {
+        holds(&end, &parent) && holds(&end, &child)
+    })
+    .await;
+
+    let (_, above) = end_chain.header(&end_chain.tip().hash).unwrap();
+    let block = mine_block_of(&end_chain, wallet.script(), above.time + 1, |on, bytes| {
+        end.pool().template(on, bytes)
+    });
+    let block = block.unwrap();
+    assert_eq!(&block.txdata[1..], [parent.clone(), child.clone()]);
+    reaches(&first, block.block_hash()).await;
+    reaches(&middle, block.block_hash()).await;
+    until("every pool is empty", || {
+        [&first, &middle, &end]
+            .iter()
+            .all(|node| node.pool().size() == (0, 0))
+    })
+    .await;
+    let made = OutPoint {
+        txid: child.compute_txid(),
+        vout: 0,
+    };
+    assert!(chain.coin(&made).unwrap().is_some());
+    for node in [&first, &middle, &end] {
+        let status = node.status().await.unwrap();
+        assert!(status.security.offences.is_empty(), "{status:?}");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_is_kept_and_its_parent_asked_of_whoever_sent_it() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 111, &[]).await;
+    let parent = wallet.transaction(&chain, 1, 10_000);
+    wallet.own(&parent);
+    let spent = wallet.coins().last().cloned().unwrap();
+    let child = wallet.pay(&chain, &[spent], 10_000);
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 11, 1], to, &spec()).await.unwrap();
+    let orphan = NetworkMessage::Tx(child.clone());
+    session.writer.write(&orphan).await.unwrap();
+    let wanted = Inventory::WitnessTransaction(parent.compute_txid());
+    let asked = read(&mut session, |message| match message {
+        NetworkMessage::GetData(items) if items.contains(&wanted) => Some(items),
+        _ => None,
+    });
+    assert_eq!(asked.await, Some(vec![wanted]));
+    let answer = NetworkMessage::Tx(parent.clone());
+    session.writer.write(&answer).await.unwrap();
+    until("both are in the pool", || {
+        holds(&server, &parent) && holds(&server, &child)
+    })
+    .await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_are_served_by_both_names_and_missing_ones_named() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 121, &[]).await;
+    let tx = wallet.transaction(&chain, 1, 10_000);
+    let missing = Inventory::WTx(wallet.transaction(&chain, 1, 10_000).compute_wtxid());
+    server.submit_transaction(tx.clone()).await.unwrap();
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 12, 1], to, &spec()).await.unwrap();
+    let items = vec![
+        Inventory::WitnessTransaction(tx.compute_txid()),
+        missing,
+        Inventory::WTx(tx.compute_wtxid()),
+    ];
+    let question = NetworkMessage::GetData(items);
+    session.writer.write(&question).await.unwrap();
+    for _ in 0..2 {
+        let served = read(&mut session, |message| match message {
+            NetworkMessage::Tx(tx) => Some(tx),
+            _ => None,
+        });
+        assert_eq!(served.await.as_ref(), Some(&tx));
+    }
+    let lacks = read(&mut session, |message| match message {
+        NetworkMessage::NotFound(items) => Some(items),
+        _ => None,
+    });
+    assert_eq!(lacks.await, Some(vec![missing]));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_what_no_chain_can_hold_is_dropped_and_not_banned() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 131, &[]).await;
+    let mut tx = wallet.transaction(&chain, 1, 10_000);
+    tx.output[0].value -= bitcoin::Amount::from_sat(1);
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 13, 1], to, &spec()).await.unwrap();
+    session.writer.write(&NetworkMessage::Tx(tx)).await.unwrap();
+    let end = read(&mut session, |_| None::<()>).await;
+    assert_eq!(end, None, "the connection is over");
+    offended(&server, "invalid_transaction").await;
+    assert_eq!(server.pool().size(), (0, 0));
+    let again = stranger([127, 7, 13, 1], to, &spec()).await;
+    assert!(again.is_ok(), "a defect is no proof of hostility");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inventory_of_more_than_a_thousand_is_a_flood() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 141, &[]).await;
+    let item = Inventory::WTx(wallet.transaction(&chain, 1, 10_000).compute_wtxid());
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 14, 1], to, &spec()).await.unwrap();
+    let most = NetworkMessage::Inv(vec![item; MAX_ANNOUNCED_AT_ONCE]);
+    session.writer.write(&most).await.unwrap();
+    let asked = read(&mut session, |message| match message {
+        NetworkMessage::GetData(items) => Some(items),
+        _ => None,
+    });
+    assert_eq!(asked.await, Some(vec![item]), "asked for once");
+    let more = NetworkMessage::Inv(vec![item; MAX_ANNOUNCED_AT_ONCE + 1]);
+    session.writer.write(&more).await.unwrap();
+    assert_eq!(read(&mut session, |_| None::<()>).await, None);
+    offended(&server, "flood").await;
+    server.shutdown().await;
+}
+
+/// A node that has the first of two transactions of a new block, and a peer that has the block and told of it;
+/// the node has asked for it in compact form.
+async fn asked_for_a_compact_block(host: u8) -> (NetworkManager, Session, bitcoin::Block) {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&copy(&chain), host, &[]).await;
+    let txs: Vec<_> = (0..2)
+        .map(|_| wallet.transaction(&chain, 1, 10_000))
+        .collect();
+    server.submit_transaction(txs[0].clone()).await.unwrap();
+    let block = wallet.block(&chain, txs, 20_000);
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, host, 2], to, &spec()).await.unwrap();
+    let serves = SendCmpct {
+        send_compact: false,
+        version: 2,
+    };
+    let announcement = NetworkMessage::Headers(vec![block.header]);
+    for message in [NetworkMessage::SendCmpct(serves), announcement] {
+        session.writer.write(&message).await.unwrap();
+    }
+    let item = Inventory::CompactBlock(block.block_hash());
+    asked(&mut session, vec![item]).await;
+    (server, session, block)
+}
+
+/// Waits until the peer is asked for this.
+async fn asked(session: &mut Session, items: Vec<Inventory>) {
+    let found = read(session, |message| match message {
+        NetworkMessage::GetData(asked) => Some(asked),
+        _ => None,
+    });
+    assert_eq!(found.await, Some(items));
+}
+
+async fn send_compact(session: &mut Session, block: &bitcoin::Block) {
+    let compact_block = HeaderAndShortIds::from_block(block, 3, 2, &[]).unwrap();
+    let message = NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+    session.writer.write(&message).await.unwrap();
+    let wanted = read(session, |message| match message {
+        NetworkMessage::GetBlockTxn(request) => Some(request.txs_request.indexes),
+        _ => None,
+    });
+    assert_eq!(wanted.await, Some(vec![2]), "the one that it lacks");
+}
+
+async fn send_transactions(session: &mut Session, block: &bitcoin::Block, places: &[usize]) {
+    let transactions = BlockTransactions {
+        block_hash: block.block_hash(),
+        transactions: places.iter().map(|n| block.txdata[*n].clone()).collect(),
+    };
+    let message = NetworkMessage::BlockTxn(BlockTxn { transactions });
+    session.writer.write(&message).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_block_comes_in_compact_form_and_only_what_is_missing_is_sent() {
+    let (server, mut session, block) = asked_for_a_compact_block(151).await;
+    send_compact(&mut session, &block).await;
+    send_transactions(&mut session, &block, &[2]).await;
+    reaches(&server, block.block_hash()).await;
+
+    // And it serves what it has got.
+    let item = Inventory::CompactBlock(block.block_hash());
+    let question = NetworkMessage::GetData(vec![item]);
+    session.writer.write(&question).await.unwrap();
+    let served = read(&mut session, |message| match message {
+        NetworkMessage::CmpctBlock(compact) => Some(compact.compact_block),
+        _ => None,
+    });
+    let served = served.await.unwrap();
+    assert_eq!(served.header, block.header);
+    let expected = HeaderAndShortIds::from_block(&block, served.nonce, 2, &[]).unwrap();
+    assert_eq!(served, expected);
+    let request = |indexes| {
+        let block_hash = block.block_hash();
+        let txs_request = BlockTransactionsRequest {
+            block_hash,
+            indexes,
+        };
+        NetworkMessage::GetBlockTxn(GetBlockTxn { txs_request })
+    };
+    session.writer.write(&request(vec![1, 2])).await.unwrap();
+    let served = read(&mut session, |message| match message {
+        NetworkMessage::BlockTxn(answer) => Some(answer.transactions.transactions),
+        _ => None,
+    });
+    assert_eq!(served.await.as_deref(), Some(&block.txdata[1..]));
+    session.writer.write(&request(vec![3])).await.unwrap();
+    assert_eq!(read(&mut session, |_| None::<()>).await, None);
+    offended(&server, "protocol").await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compact_block_that_does_not_fit_is_asked_for_whole_and_nobody_is_blamed() {
+    let (server, mut session, block) = asked_for_a_compact_block(152).await;
+    send_compact(&mut session, &block).await;
+    send_transactions(&mut session, &block, &[1]).await;
+    asked(
+        &mut session,
+        vec![Inventory::WitnessBlock(block.block_hash())],
+    )
+    .await;
+    let whole = NetworkMessage::Block(block.clone());
+    session.writer.write(&whole).await.unwrap();
+    reaches(&server, block.block_hash()).await;
+    let status = server.status().await.unwrap();
+    assert!(status.security.offences.is_empty(), "{status:?}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_number_of_transactions_ends_the_connection() {
+    let (server, mut session, block) = asked_for_a_compact_block(153).await;
+    send_compact(&mut session, &block).await;
+    send_transactions(&mut session, &block, &[1, 2]).await;
+    assert_eq!(read(&mut session, |_| None::<()>).await, None);
+    offended(&server, "protocol").await;
+    server.shutdown().await;
+}
