@@ -35,6 +35,10 @@ impl<T: Eq + Hash> Recent<T> {
         self.young.contains(value) || self.old.contains(value)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.young = HashSet::new();
         self.old = HashSet::new();
@@ -59,6 +63,6 @@ mod tests {
         assert!((0..2 * GENERATION).all(|number| !recent.contains(&number)));
         assert!(recent.young.capacity() + recent.old.capacity() <= 2 * GENERATION);
         recent.clear();
-        assert!(!recent.contains(&(3 * GENERATION)));
+        assert!(recent.is_empty() && !recent.contains(&(3 * GENERATION)));
     }
 }

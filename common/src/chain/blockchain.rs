@@ -27,7 +27,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bitcoin::Block;
+use bitcoin::{Block, Transaction, Wtxid};
 use tokio::sync::watch;
 
 pub use self::blocks::{Branch, Route};
@@ -40,6 +40,7 @@ use super::store::{BlockReader, HeadersFile, Limits};
 use super::tree::{HeaderTree, Id};
 use super::{BlockRef, StoreError};
 use crate::chain_spec::ChainSpec;
+use crate::recent::Recent;
 
 /// A block chain: every header with valid work, the verified blocks of the chain of most work, and the coins
 /// that they leave unspent.
@@ -57,7 +58,13 @@ pub struct Blockchain {
     reader: Option<BlockReader>,
     tip: watch::Sender<BlockRef>,
     max_side_headers: usize,
+    /// Transactions whose signatures fitted before they were in a block.
+    checked: Mutex<Recent<Wtxid>>,
 }
+
+/// Wtxids in a generation of those: more than a full pool has. A set of 28,672 has 2^15 buckets of 33 bytes: 2.2 MB
+/// for both.
+const CHECKED: usize = 28_672;
 
 /// Most headers that are not on the best chain: 120 MB. A whole chain of plausible length fits on networks
 /// with real spacing; see `headers::make_room`.
@@ -111,6 +118,7 @@ impl Blockchain {
             writer: Mutex::new(writer),
             headers: Mutex::new(headers),
             max_side_headers: MAX_SIDE_HEADERS,
+            checked: Mutex::new(Recent::new(CHECKED)),
         }
     }
 
@@ -158,6 +166,27 @@ impl Blockchain {
     /// Where the disk refuses; from then on nothing more can be stored until the chain is opened again.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.flush_writer(&mut self.lock_writer())
+    }
+
+    /// The signatures of this transaction were checked against the coins that it spends, and fit: a block that holds
+    /// it needs no second check of them. The wtxid commits to the witnesses and, through the ids in the inputs, to
+    /// what they spend, so this holds on every chain where those coins exist. The latest are remembered.
+    pub fn note_signatures(&self, wtxid: Wtxid) {
+        self.lock_checked().insert(wtxid);
+    }
+
+    /// Whether [`Self::note_signatures`] was told of this transaction.
+    fn has_checked_signatures(&self, tx: &Transaction) -> bool {
+        // While the chain is downloaded there are none, and no id has to be computed.
+        if self.lock_checked().is_empty() {
+            return false;
+        }
+        let wtxid = tx.compute_wtxid();
+        self.lock_checked().contains(&wtxid)
+    }
+
+    fn lock_checked(&self) -> MutexGuard<'_, Recent<Wtxid>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // Behind `state` and `headers` a panic can't leave a half-made change: these are made by code without

@@ -418,6 +418,9 @@ impl Worker {
             _turn: turn,
         };
         drop(shared);
+        if checked.result.is_ok() {
+            self.chain.note_signatures(wtxid);
+        }
         self.results
             .blocking_send(Report::Checked(Box::new(checked)))
             .is_ok()

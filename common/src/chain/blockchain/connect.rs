@@ -283,6 +283,9 @@ impl Blockchain {
         jobs.par_iter()
             .with_max_len(1)
             .find_map_first(|(index, place, tx, coins)| {
+                if self.has_checked_signatures(tx) {
+                    return None;
+                }
                 let error = check_signatures(&self.rules, tx, coins).err()?;
                 Some((*index, BlockError::transaction(*place, tx, error)))
             })

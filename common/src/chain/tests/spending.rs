@@ -300,3 +300,20 @@ pub(super) fn block_at(chain: &Blockchain, height: u32) -> bitcoin::Block {
         .unwrap();
     bitcoin::consensus::encode::deserialize(&bytes).unwrap()
 }
+
+#[test]
+fn signatures_that_were_checked_before_are_not_checked_again() {
+    let (chain, mut wallet) = mature();
+    let mut tx = wallet.transaction(&chain, 1, 500);
+    // The output changes after the signature: only who skips the check takes it.
+    tx.output[0].value -= Amount::from_sat(1);
+    let block = wallet.block(&chain, vec![tx.clone()], 500);
+    // Another transaction is noted, so that the set is not empty.
+    chain.note_signatures(wallet.transaction(&chain, 1, 500).compute_wtxid());
+    let error = add(&chain, &block).unwrap_err();
+    assert!(error.is_peer_fault(), "{error}");
+    let (chain, wallet) = mature();
+    chain.note_signatures(tx.compute_wtxid());
+    let block = wallet.block(&chain, vec![tx], 500);
+    add(&chain, &block).unwrap();
+}
