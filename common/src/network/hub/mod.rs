@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::network::address_book::AddressBook;
 use crate::network::config::NetworkConfig;
@@ -237,7 +237,11 @@ impl Hub {
                 },
                 report = pooled.recv(), if pooling => match report {
                     Some(report) => self.on_pool_report(report),
-                    None => pooling = self.thread_ended("transactions"),
+                    None => {
+                        // By a panic. Blocks need no pool, so the chain goes on.
+                        error!("transactions are relayed no more; restart the node");
+                        pooling = false;
+                    }
                 },
                 // Before the events: a flood of those must not hold up what is rare. Whatever moved the
                 // tip, `drive_sync` announces it.

@@ -395,7 +395,7 @@ impl Actor {
                 None => None,
             };
             match block {
-                Some(block) => self.reply_bulk(self.block_message(&item, block)).await?,
+                Some(block) => self.serve_block(&item, block).await?,
                 None => missing.push(item),
             }
         }

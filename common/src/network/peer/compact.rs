@@ -1,6 +1,7 @@
 //! Compact blocks on one connection: putting together what we asked for, and serving others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::consensus::deserialize;
@@ -14,6 +15,10 @@ use crate::network::protocol::compact_blocks::{
     CompactError, MAX_COMPACT_DEPTH, MAX_TRANSACTIONS_DEPTH, PartialBlock, VERSION,
 };
 use crate::network::security::bans::Offence;
+
+/// Pause after an answer that is small for what it costs: to find one transaction, a block of up to 4 MB is read,
+/// about 10 ms. So one connection can cause a tenth of a core of it; an honest one asks twice a block.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Actor {
     /// Fills a compact block from the pool. What is missing is asked for; a complete one goes on its way.
@@ -69,17 +74,20 @@ impl Actor {
         self.reply(NetworkMessage::GetData(vec![Inventory::WitnessBlock(hash)]))
     }
 
-    /// A block as `getdata` asks for it: in compact form where that is asked for and it is new.
-    pub(super) fn block_message(&self, item: &Inventory, block: Block) -> NetworkMessage {
+    /// Sends a block as `getdata` asks for it: in compact form where that is asked for and it is new.
+    pub(super) async fn serve_block(&self, item: &Inventory, block: Block) -> Result<(), Gone> {
         let hash = block.block_hash();
         if matches!(item, Inventory::CompactBlock(_)) && self.is_within(&hash, MAX_COMPACT_DEPTH) {
             let version = VERSION as u32;
             let compact = HeaderAndShortIds::from_block(&block, rand::random(), version, &[]);
             if let Ok(compact_block) = compact {
-                return NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+                let answer = NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+                self.reply_bulk(answer).await?;
+                tokio::time::sleep(PAUSE).await;
+                return Ok(());
             }
         }
-        NetworkMessage::Block(block)
+        self.reply_bulk(NetworkMessage::Block(block)).await
     }
 
     pub(super) async fn serve_transactions(
@@ -100,7 +108,9 @@ impl Actor {
                 offence: Some(Offence::Protocol),
             })?;
         let answer = NetworkMessage::BlockTxn(BlockTxn { transactions });
-        self.reply_bulk(answer).await
+        self.reply_bulk(answer).await?;
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 
     /// A block of the verified chain.
