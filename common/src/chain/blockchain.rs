@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use bitcoin::{Block, Transaction, Wtxid};
 use tokio::sync::watch;
 
-pub use self::blocks::{Branch, Route};
+pub use self::blocks::{Branch, Route, View};
 pub use self::check::CheckReport;
 pub use self::headers::{HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES};
 pub use self::transfer::TransferError;

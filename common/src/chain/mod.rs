@@ -33,7 +33,7 @@ use bitcoin::BlockHash;
 
 pub use self::blockchain::{
     Blockchain, Branch, CheckReport, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
-    Route, TransferError,
+    Route, TransferError, View,
 };
 pub use self::error::{BlockError, HeaderError, StoreError, TransactionError};
 

@@ -1,49 +1,56 @@
 //! The node's pool of waiting transactions, and the thread that changes it.
 //!
 //! ```text
-//! peers, users ─> hub ─> [thread: follows the chain, checks] ─> hub ─> announcements
+//! peers, users ─> hub ─> [worker: follows the chain, checks] ─> hub ─> announcements
 //!                              │ lock
 //!                        TransactionPool <─ peers that are asked for transactions, the miner
 //! ```
-//! The pool is told of the chain's blocks before each check. Coins are looked up in the chain as it is at that
-//! moment, which may be a block ahead; whatever that makes wrong is mended when the pool is told of that block.
-//! The thread waits for the chain while it connects blocks, and whoever asks the pool may wait for the thread: so
-//! the hub never does, and nobody may ask while holding a lock of the chain.
+//! Before each check the thread waits until no blocks are being connected ([`Blockchain::view`]) and tells the pool of
+//! those that came and went; until the check is over the chain waits, which is a millisecond or two. So coins, height
+//! and pool always fit together. Locks are taken in this order: the chain's writer, the pool, what is known by name.
+//! Nobody else may take the chain's lock while holding the pool's. The hub takes only the last of them.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+mod known;
+mod worker;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::bip152::HeaderAndShortIds;
-use bitcoin::{Block, BlockHash, OutPoint, Transaction, Txid, Wtxid};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use bitcoin::{Block, BlockHash, OutPoint, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{error, info};
 
+pub(crate) use self::known::Known;
+pub(crate) use self::worker::{Job, PoolChecker, Reply, Report};
 use crate::chain::consensus::Coin;
 use crate::chain::mempool::{
     Accepted, Context, Limits, Mempool, MempoolError, Origin, Retried, Template,
 };
-use crate::chain::{Blockchain, StoreError};
-use crate::network::peer::PeerId;
+use crate::chain::{Blockchain, StoreError, View};
 use crate::network::peer::session::unix_now;
 use crate::network::protocol::compact_blocks::{CompactError, PartialBlock};
-use crate::network::protocol::transactions::{Announcement, MAX_ANNOUNCED_AT_ONCE, TxRef};
+use crate::network::protocol::transactions::TxRef;
 
-/// Jobs that may wait. Each connection has one transaction on its way, so this is twice the connections of a
-/// node; a transaction is at most 100 kB: 25 MB in all.
-const QUEUE: usize = 256;
-
-/// Transactions of this node's user that new peers are told of, the latest: a message full.
-const MAX_OWN: usize = MAX_ANNOUNCED_AT_ONCE;
+/// Bytes of transactions on their way from peers to the pool, in KiB: 32 MiB. Connections wait beyond it.
+pub(crate) const ROOM_KIB: usize = 32 * 1024;
 
 /// Blocks that the pool is told of at a time: 128 MB of the largest. A reorganisation that takes back more
 /// empties the pool.
 const BLOCKS_AT_ONCE: usize = 32;
 
+/// A place on the way to the pool: one of the connection's, and room for the transaction's bytes. Given back when
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct TransactionTurn {
+    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _room: OwnedSemaphorePermit,
+}
+
 /// The waiting transactions of a node; cloning shares them.
 #[derive(Debug, Clone)]
 pub struct TransactionPool {
     shared: Arc<Mutex<Shared>>,
+    known: Arc<Mutex<Known>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,8 @@ struct Shared {
     mempool: Mempool,
     /// The last block that the pool was told of.
     tip: BlockHash,
+    /// Blocks were taken back, and what they held waits to be looked at again.
+    unsettled: bool,
 }
 
 impl TransactionPool {
@@ -58,9 +67,11 @@ impl TransactionPool {
         let shared = Shared {
             mempool: empty(chain),
             tip: chain.tip().hash,
+            unsettled: false,
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
+            known: Arc::new(Mutex::new(Known::new())),
         }
     }
 
@@ -85,6 +96,20 @@ impl TransactionPool {
             TxRef::Wtxid(wtxid) => shared.mempool.get_by_wtxid(&wtxid),
         };
         entry.map(|entry| Arc::clone(entry.transaction()))
+    }
+
+    /// The transaction of this name, for a peer that asked for it.
+    pub(crate) fn serve(&self, name: TxRef) -> Option<Arc<Transaction>> {
+        let found = self.find(name);
+        if found.is_some() {
+            self.known().spreads(&name);
+        }
+        found
+    }
+
+    /// What is known by name. Held for moments only.
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A compact block with those of its transactions that wait.
@@ -115,24 +140,82 @@ impl TransactionPool {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the pool of the blocks that came and went since the last time.
-    fn follow(&self, chain: &Blockchain) {
-        loop {
-            let tip = chain.tip().hash;
-            let mut shared = self.lock();
-            if shared.tip == tip {
-                return;
+    /// Checks a transaction, and takes it in if it is right.
+    fn accept(
+        &self,
+        chain: &Blockchain,
+        tx: Transaction,
+        origin: Origin,
+    ) -> Result<Accepted, MempoolError> {
+        let view = self.follow(chain);
+        let mut shared = self.lock();
+        let coins = |outpoint: &OutPoint| coin(&view, outpoint);
+        let result = shared.mempool.accept(tx, coins, &context(&view), origin);
+        self.note(&shared, &result, origin);
+        result
+    }
+
+    /// Looks at one orphan again of which a parent has come; `None` if there is none.
+    fn retry_orphan(&self, chain: &Blockchain) -> Option<Retried> {
+        if !self.lock().mempool.has_ready_orphan() {
+            return None;
+        }
+        let view = self.follow(chain);
+        let mut shared = self.lock();
+        let coins = |outpoint: &OutPoint| coin(&view, outpoint);
+        let retried = shared.mempool.retry_orphan(coins, &context(&view))?;
+        // Orphans come from peers.
+        self.note(&shared, &retried.result, Origin::Peer(0));
+        Some(retried)
+    }
+
+    /// Notes by name what a check did to the pool.
+    fn note(&self, shared: &Shared, result: &Result<Accepted, MempoolError>, origin: Origin) {
+        match result {
+            Ok(accepted) => {
+                let mut known = self.known();
+                if origin == Origin::Local {
+                    known.add_own(accepted);
+                }
+                known.accepted(accepted);
             }
-            if shared.mempool.is_empty() && shared.mempool.orphans().0 == 0 {
+            // Others may have gone.
+            Err(MempoolError::Full) => self.known().reread(&shared.mempool),
+            Err(_) => {}
+        }
+    }
+
+    /// Drops what has waited too long.
+    fn expire(&self, now: u64) {
+        let mut shared = self.lock();
+        if !shared.mempool.expire(now).is_empty() {
+            self.known().reread(&shared.mempool);
+        }
+    }
+
+    /// Tells the pool of the blocks that came and went since the last time, until it is where the chain is; gives the
+    /// chain as it then is.
+    fn follow<'a>(&self, chain: &'a Blockchain) -> View<'a> {
+        loop {
+            let view = chain.view();
+            let tip = view.tip().hash();
+            let mut shared = self.lock();
+            if shared.is_idle() && is_verified(chain, &shared.tip) {
                 // Nothing to be told: so a synchronisation is not read twice.
                 shared.tip = tip;
-                return;
+            }
+            if shared.tip == tip {
+                if shared.unsettled {
+                    self.settle(&mut shared, &view);
+                }
+                return view;
             }
             let from = shared.tip;
             drop(shared);
+            // Reading takes longer than the chain should wait.
+            drop(view);
             match Step::load(chain, from) {
-                Ok(Some(step)) if step.is_empty() => return,
-                Ok(Some(step)) => self.lock().take(chain, from, &step),
+                Ok(Some(step)) => self.take(from, &step),
                 Ok(None) => {
                     info!("the chain moved too far; transactions that waited are dropped");
                     self.reset(chain, tip);
@@ -145,39 +228,64 @@ impl TransactionPool {
         }
     }
 
+    /// Tells the pool of these blocks. It may have to go back again, should this be the midst of a reorganisation.
+    fn take(&self, from: BlockHash, step: &Step) {
+        let mut shared = self.lock();
+        let mut known = self.known();
+        let mut tip = from;
+        for block in &step.disconnected {
+            shared.mempool.block_disconnected(block);
+            known.disconnected();
+            tip = block.header.prev_blockhash;
+        }
+        for block in &step.connected {
+            shared.mempool.block_connected(block, unix_now());
+            known.confirmed(block.txdata.iter().skip(1));
+            tip = block.block_hash();
+        }
+        shared.tip = tip;
+        shared.unsettled |= !step.disconnected.is_empty();
+        known.reread(&shared.mempool);
+    }
+
+    /// Looks again at what a reorganisation gave back.
+    fn settle(&self, shared: &mut Shared, view: &View<'_>) {
+        let coins = |outpoint: &OutPoint| coin(view, outpoint);
+        let done = shared.mempool.revalidate(coins, &context(view));
+        info!(?done, "transactions after a reorganisation");
+        shared.unsettled = false;
+        self.known().reread(&shared.mempool);
+    }
+
     fn reset(&self, chain: &Blockchain, tip: BlockHash) {
         let mut shared = self.lock();
         shared.mempool = empty(chain);
         shared.tip = tip;
+        shared.unsettled = false;
+        let mut known = self.known();
+        known.disconnected();
+        known.reread(&shared.mempool);
     }
 }
 
 impl Shared {
-    fn take(&mut self, chain: &Blockchain, from: BlockHash, step: &Step) {
-        let mut tip = from;
-        for block in &step.disconnected {
-            self.mempool.block_disconnected(block);
-            tip = block.header.prev_blockhash;
-        }
-        for block in &step.connected {
-            self.mempool.block_connected(block, unix_now());
-            tip = block.block_hash();
-        }
-        self.tip = tip;
-        if !step.disconnected.is_empty() {
-            let coins = |outpoint: &OutPoint| coin(chain, outpoint);
-            let done = self.mempool.revalidate(coins, &context(chain));
-            info!(?done, "transactions after a reorganisation");
-        }
+    /// Whether blocks that are added concern nothing here.
+    fn is_idle(&self) -> bool {
+        self.mempool.is_empty() && self.mempool.orphans().0 == 0 && !self.unsettled
     }
+}
+
+fn is_verified(chain: &Blockchain, block: &BlockHash) -> bool {
+    let header = chain.header(block);
+    header.is_some_and(|(height, _)| chain.block_at(height) == Some(*block))
 }
 
 fn empty(chain: &Blockchain) -> Mempool {
     Mempool::new(chain.rules().clone(), Limits::default())
 }
 
-fn context(chain: &Blockchain) -> Context {
-    let tip = chain.tip_context();
+fn context(view: &View<'_>) -> Context {
+    let tip = view.tip();
     Context {
         next_height: tip.height().saturating_add(1),
         median_time: tip.median_time(),
@@ -186,8 +294,8 @@ fn context(chain: &Blockchain) -> Context {
 }
 
 /// Where the database fails, the chain writer reports it and stops; here the coin is missing.
-fn coin(chain: &Blockchain, outpoint: &OutPoint) -> Option<Coin> {
-    chain.coin(outpoint).unwrap_or_else(|error| {
+fn coin(view: &View<'_>, outpoint: &OutPoint) -> Option<Coin> {
+    view.coin(outpoint).unwrap_or_else(|error| {
         error!(%error, "a coin can't be read");
         None
     })
@@ -216,214 +324,6 @@ impl Step {
                 disconnected,
                 connected,
             }))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.disconnected.is_empty() && self.connected.is_empty()
-    }
-}
-
-/// Who hears what became of a transaction of this node's user.
-pub(crate) type Reply = oneshot::Sender<Result<Accepted, MempoolError>>;
-
-/// What the thread is asked to do.
-pub(crate) enum Job {
-    /// Check a transaction of a peer.
-    FromPeer {
-        from: PeerId,
-        tx: Transaction,
-        /// Given back when this is dropped.
-        turn: OwnedSemaphorePermit,
-    },
-    /// Check a transaction of this node's user.
-    Local(Transaction, Reply),
-    /// The chain has moved.
-    Follow,
-    PeerLeft(PeerId),
-    /// A peer is to hear of the transactions of this node's user that wait still: nobody else may know them.
-    PeerJoined(PeerId),
-}
-
-/// What the hub hears.
-pub(crate) enum Report {
-    Checked(Box<Checked>),
-    /// For this peer to hear of.
-    Own(PeerId, Vec<Announcement>),
-}
-
-/// What became of a transaction.
-pub(crate) struct Checked {
-    /// The peers that sent it.
-    pub(crate) from: Vec<PeerId>,
-    pub(crate) txid: Txid,
-    pub(crate) wtxid: Wtxid,
-    pub(crate) result: Result<Accepted, MempoolError>,
-    /// The least fee rate that the pool takes now, in base units for 1,000 bytes.
-    pub(crate) min_fee_rate: u64,
-    /// Transactions in the pool, and their bytes.
-    pub(crate) size: (usize, usize),
-    /// Given back when this is dropped.
-    pub(crate) _turn: Option<OwnedSemaphorePermit>,
-}
-
-/// The hub's end of the thread.
-pub(crate) struct PoolChecker {
-    queue: SyncSender<Job>,
-}
-
-impl PoolChecker {
-    /// Starts the thread. It ends when the hub's end is dropped.
-    ///
-    /// # Errors
-    /// When the operating system gives no thread.
-    pub(crate) fn spawn(
-        chain: Arc<Blockchain>,
-        pool: TransactionPool,
-    ) -> std::io::Result<(Self, mpsc::Receiver<Report>, std::thread::JoinHandle<()>)> {
-        let (queue, jobs) = sync_channel(QUEUE);
-        let (results, checked) = mpsc::channel(QUEUE);
-        let mut worker = Worker {
-            chain,
-            pool,
-            results,
-            own: VecDeque::new(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("transactions".to_owned())
-            .spawn(move || worker.run(&jobs))?;
-        Ok((Self { queue }, checked, thread))
-    }
-
-    /// Hands a job over without waiting. False when there is no room: it is dropped.
-    pub(crate) fn submit(&self, job: Job) -> bool {
-        self.queue.try_send(job).is_ok()
-    }
-}
-
-struct Worker {
-    chain: Arc<Blockchain>,
-    pool: TransactionPool,
-    results: mpsc::Sender<Report>,
-    /// What this node's user sent and was taken, the oldest first.
-    own: VecDeque<Txid>,
-}
-
-impl Worker {
-    fn run(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            self.pool.follow(&self.chain);
-            let going_on = match job {
-                Job::FromPeer { from, tx, turn } => self.check(vec![from], tx, Some(turn), None),
-                Job::Local(tx, reply) => self.check(Vec::new(), tx, None, Some(reply)),
-                Job::Follow => true,
-                Job::PeerLeft(peer) => {
-                    self.pool.lock().mempool.peer_left(peer);
-                    true
-                }
-                Job::PeerJoined(peer) => self.tell_own(peer),
-            };
-            if !going_on || !self.retry_orphans() {
-                return;
-            }
-        }
-    }
-
-    /// False when the hub is gone.
-    fn tell_own(&mut self, peer: PeerId) -> bool {
-        let mut told = Vec::new();
-        let shared = self.pool.lock();
-        self.own.retain(|txid| {
-            let entry = shared.mempool.get(txid);
-            told.extend(entry.map(|entry| Announcement {
-                txid: entry.txid(),
-                wtxid: entry.wtxid(),
-                fee_per_kb: entry.fee_rate().per_kb(),
-            }));
-            entry.is_some()
-        });
-        drop(shared);
-        told.is_empty() || self.results.blocking_send(Report::Own(peer, told)).is_ok()
-    }
-
-    fn remember_own(&mut self, txid: Txid) {
-        if self.own.len() >= MAX_OWN {
-            self.own.pop_front();
-        }
-        self.own.push_back(txid);
-    }
-
-    /// False when the hub is gone.
-    fn check(
-        &mut self,
-        from: Vec<PeerId>,
-        tx: Transaction,
-        turn: Option<OwnedSemaphorePermit>,
-        reply: Option<Reply>,
-    ) -> bool {
-        let (txid, wtxid) = (tx.compute_txid(), tx.compute_wtxid());
-        let origin = from
-            .first()
-            .map_or(Origin::Local, |peer| Origin::Peer(*peer));
-        let coins = |outpoint: &OutPoint| coin(&self.chain, outpoint);
-        let mut shared = self.pool.lock();
-        let result = shared
-            .mempool
-            .accept(tx, coins, &context(&self.chain), origin);
-        drop(shared);
-        if origin == Origin::Local && result.is_ok() {
-            self.remember_own(txid);
-        }
-        if let Some(reply) = reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(result.clone());
-        }
-        self.report(from, (txid, wtxid), result, turn)
-    }
-
-    /// False when the hub is gone.
-    fn retry_orphans(&self) -> bool {
-        loop {
-            let mut shared = self.pool.lock();
-            let coins = |outpoint: &OutPoint| coin(&self.chain, outpoint);
-            let retried = shared.mempool.retry_orphan(coins, &context(&self.chain));
-            drop(shared);
-            let Some(retried) = retried else { return true };
-            let Retried {
-                txid,
-                wtxid,
-                peers,
-                result,
-            } = retried;
-            if !self.report(peers, (txid, wtxid), result, None) {
-                return false;
-            }
-        }
-    }
-
-    fn report(
-        &self,
-        from: Vec<PeerId>,
-        (txid, wtxid): (Txid, Wtxid),
-        result: Result<Accepted, MempoolError>,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> bool {
-        let shared = self.pool.lock();
-        let checked = Checked {
-            from,
-            txid,
-            wtxid,
-            result,
-            min_fee_rate: shared.mempool.min_fee_rate(unix_now()),
-            size: (shared.mempool.len(), shared.mempool.bytes()),
-            _turn: turn,
-        };
-        drop(shared);
-        if checked.result.is_ok() {
-            self.chain.note_signatures(wtxid);
-        }
-        self.results
-            .blocking_send(Report::Checked(Box::new(checked)))
-            .is_ok()
     }
 }
 

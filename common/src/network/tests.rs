@@ -114,7 +114,7 @@ pub(super) async fn hands_as(
         services: 9,
         user_agent: "/test/".to_owned(),
         start_height: height,
-        relay: false,
+        relay: true,
         nonce: rand::random(),
         now: 0,
         our_addr: addr,

@@ -336,11 +336,142 @@ async fn a_compact_block_that_does_not_fit_is_asked_for_whole_and_nobody_is_blam
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_number_of_transactions_ends_the_connection() {
+async fn after_a_wrong_number_of_transactions_the_whole_block_is_asked_for() {
     let (server, mut session, block) = asked_for_a_compact_block(153).await;
     send_compact(&mut session, &block).await;
     send_transactions(&mut session, &block, &[1, 2]).await;
-    assert_eq!(read(&mut session, |_| None::<()>).await, None);
-    offended(&server, "protocol").await;
+    let whole = Inventory::WitnessBlock(block.block_hash());
+    asked(&mut session, vec![whole]).await;
+    session
+        .writer
+        .write(&NetworkMessage::Block(block.clone()))
+        .await
+        .unwrap();
+    reaches(&server, block.block_hash()).await;
+    let status = server.status().await.unwrap();
+    assert!(status.security.offences.is_empty(), "{status:?}");
     server.shutdown().await;
+}
+
+/// Two blocks that were found shortly after each other: both are asked for in compact form, and their rests may come
+/// in any order. The second is sent twice, as to one that asked twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_compact_blocks_of_one_peer_wait_side_by_side() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&copy(&chain), 154, &[]).await;
+    let mut blocks = Vec::new();
+    for _ in 0..2 {
+        let txs = (0..2)
+            .map(|_| wallet.transaction(&chain, 1, 10_000))
+            .collect();
+        let block = wallet.block(&chain, txs, 20_000);
+        crate::chain::tests::wallet::add(&chain, &block).unwrap();
+        blocks.push(block);
+    }
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 154, 2], to, &spec()).await.unwrap();
+    let serves = SendCmpct {
+        send_compact: false,
+        version: 2,
+    };
+    let headers = blocks.iter().map(|block| block.header).collect();
+    let announcement = NetworkMessage::Headers(headers);
+    for message in [NetworkMessage::SendCmpct(serves), announcement] {
+        session.writer.write(&message).await.unwrap();
+    }
+    let items = blocks
+        .iter()
+        .map(|block| Inventory::CompactBlock(block.block_hash()));
+    asked(&mut session, items.collect()).await;
+    for block in &blocks {
+        let compact_block = HeaderAndShortIds::from_block(block, 3, 2, &[]).unwrap();
+        let message = NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+        session.writer.write(&message).await.unwrap();
+        let wanted = read(&mut session, |message| match message {
+            NetworkMessage::GetBlockTxn(request) => Some(request.txs_request),
+            _ => None,
+        });
+        let expected = BlockTransactionsRequest {
+            block_hash: block.block_hash(),
+            indexes: vec![1, 2],
+        };
+        assert_eq!(wanted.await, Some(expected));
+    }
+    for block in blocks.iter().rev() {
+        send_transactions(&mut session, block, &[1, 2]).await;
+    }
+    reaches(&server, chain.tip().hash).await;
+    let status = server.status().await.unwrap();
+    assert!(status.security.offences.is_empty(), "{status:?}");
+    server.shutdown().await;
+}
+
+/// A peer that answers with another witness than the one that counts can't keep the transaction from others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spoilt_answer_does_not_hide_the_transaction_that_others_have() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 155, &[]).await;
+    let tx = wallet.transaction(&chain, 1, 10_000);
+    let mut spoilt = tx.clone();
+    // Larger than what is relayed, under the same txid.
+    spoilt.input[0].witness.push(vec![0; 150_000]);
+    let to = server.listen_addr();
+    let mut hostile = stranger([127, 7, 155, 1], to, &spec()).await.unwrap();
+    let mut honest = stranger([127, 7, 155, 2], to, &spec()).await.unwrap();
+    let named = Inventory::Transaction(tx.compute_txid());
+    let item = Inventory::WitnessTransaction(tx.compute_txid());
+    let announcement = NetworkMessage::Inv(vec![named]);
+    hostile.writer.write(&announcement).await.unwrap();
+    asked(&mut hostile, vec![item]).await;
+    honest.writer.write(&announcement).await.unwrap();
+    hostile
+        .writer
+        .write(&NetworkMessage::Tx(spoilt))
+        .await
+        .unwrap();
+    asked(&mut honest, vec![item]).await;
+    honest
+        .writer
+        .write(&NetworkMessage::Tx(tx.clone()))
+        .await
+        .unwrap();
+    until("it is in the pool", || holds(&server, &tx)).await;
+    server.shutdown().await;
+}
+
+/// Own transactions are told to peers that we dial, not to whoever dials us later; and not once they spread.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_later_does_not_learn_which_transactions_are_our_own() {
+    let (chain, mut wallet) = mature();
+    let listener = relaying(&copy(&chain), 156, &[]).await;
+    let server = relaying(&chain, 157, &[]).await;
+    let tx = wallet.transaction(&chain, 1, 10_000);
+    server.submit_transaction(tx.clone()).await.unwrap();
+    let to = server.listen_addr();
+    let mut curious = stranger([127, 7, 156, 1], to, &spec()).await.unwrap();
+    // Another transaction, told after the time at which the own one would have been.
+    let mut helper = stranger([127, 7, 156, 2], to, &spec()).await.unwrap();
+    let other = wallet.transaction(&chain, 1, 10_000);
+    helper
+        .writer
+        .write(&NetworkMessage::Tx(other.clone()))
+        .await
+        .unwrap();
+    let told = read(&mut curious, |message| match message {
+        NetworkMessage::Inv(items) => Some(items),
+        _ => None,
+    });
+    let named = |tx: &Transaction| Inventory::Transaction(tx.compute_txid());
+    let by_wtxid = |tx: &Transaction| Inventory::WTx(tx.compute_wtxid());
+    let told = told.await.unwrap();
+    assert!(
+        told == [named(&other)] || told == [by_wtxid(&other)],
+        "{told:?}"
+    );
+    server.connect(listener.listen_addr()).await;
+    until("a peer of our choice has it", || holds(&listener, &tx)).await;
+    assert_eq!(server.pool().known().own().count(), 0, "it spreads");
+    for node in [&server, &listener] {
+        node.shutdown().await;
+    }
 }

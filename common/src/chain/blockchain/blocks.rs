@@ -1,10 +1,13 @@
 //! Blocks: which to fetch, reading them back; coins.
 
+use std::sync::MutexGuard;
+
 use bitcoin::consensus::encode::serialize;
 use bitcoin::{Block, BlockHash, OutPoint};
 
+use super::writer::Writer;
 use super::{Blockchain, State};
-use crate::chain::consensus::Coin;
+use crate::chain::consensus::{Coin, ParentContext};
 use crate::chain::tree::{Id, Location};
 use crate::chain::{BlockRef, StoreError};
 
@@ -28,7 +31,42 @@ pub struct Route {
     pub connected: Vec<BlockHash>,
 }
 
+/// The verified chain at one moment, between two batches of blocks: [`Blockchain::view`]. The chain waits while this
+/// is held.
+#[derive(Debug)]
+pub struct View<'a> {
+    chain: &'a Blockchain,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl View<'_> {
+    /// The last verified block, and what a child of it is checked against.
+    #[must_use]
+    pub fn tip(&self) -> ParentContext {
+        self.chain.tip_context()
+    }
+
+    /// The unspent output as that block leaves it.
+    ///
+    /// # Errors
+    /// Where the database can't be read.
+    pub fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
+        self.writer.check_running()?;
+        self.writer.coins.coin(outpoint)
+    }
+}
+
 impl Blockchain {
+    /// The chain as it is, for whoever needs its end and its coins to fit together. Waits while blocks are being
+    /// connected, so it never shows the midst of a reorganisation.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View {
+            chain: self,
+            writer: self.lock_writer(),
+        }
+    }
+
     /// Blocks to fetch to get to the header `tip`: those that lead to it and are not verified yet, it
     /// included, lowest first, at most `limit`. None where the header is unknown or invalid, or its chain
     /// has not the network's minimum work.
@@ -164,9 +202,7 @@ impl Blockchain {
     /// # Errors
     /// Where the database can't be read.
     pub fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
-        let writer = self.lock_writer();
-        writer.check_running()?;
-        writer.coins.coin(outpoint)
+        self.view().coin(outpoint)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
 use crate::network::peer::actor::Gone;
 use crate::network::peer::claims::Claim;
-use crate::network::pool::Reply;
+use crate::network::pool::{Reply, TransactionTurn};
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::transactions::TxRef;
 use crate::network::protocol::version::Direction;
@@ -60,8 +60,7 @@ pub(crate) struct ReceivedTransaction {
     pub(crate) wtxid: Wtxid,
     /// `None` if it is larger than what is relayed: no peer can fill our memory with such.
     pub(crate) tx: Option<Transaction>,
-    /// The connection's turn to have one checked; given back when this is dropped.
-    pub(crate) turn: OwnedSemaphorePermit,
+    pub(crate) turn: TransactionTurn,
 }
 
 /// What a peer said that concerns more than itself.
@@ -70,6 +69,8 @@ pub(crate) enum FromPeer {
     Headers(Vec<Header>, OwnedSemaphorePermit),
     /// A block whose body is the one that its header commits to, and its share of [`BLOCK_ROOM_KIB`].
     Block(Box<Block>, OwnedSemaphorePermit),
+    /// A block that was asked for has begun to come: in compact form, and the rest of it was asked for.
+    BlockProgress,
     NotFound(Vec<BlockHash>),
     BlockInventory(Vec<BlockHash>),
     /// Transactions that it has.

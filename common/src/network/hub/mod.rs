@@ -48,7 +48,7 @@ use crate::network::pool::{self, PoolChecker, TransactionPool};
 use crate::network::protocol::addresses::AddressBucket;
 use crate::network::protocol::blocks::BlockDownload;
 use crate::network::protocol::headers::HeaderSync;
-use crate::network::protocol::transactions::Announcements;
+use crate::network::protocol::transactions::{Announcements, MAX_IN_FLIGHT};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::{BanList, Offence};
 use crate::network::security::limits::{Slot, host_key};
@@ -117,6 +117,7 @@ pub(crate) struct Hub {
     failed: bool,
     announced: BlockHash,
     block_room: Arc<Semaphore>,
+    transaction_room: Arc<Semaphore>,
     sync: sync::SyncState,
     /// The address book on its way to the disk.
     saving: Option<JoinHandle<()>>,
@@ -195,6 +196,7 @@ impl Hub {
             failed: false,
             announced,
             block_room: Arc::new(Semaphore::new(event::BLOCK_ROOM_KIB)),
+            transaction_room: Arc::new(Semaphore::new(pool::ROOM_KIB)),
             sync: sync::SyncState::default(),
             saving: None,
             seeds: Vec::new(),
@@ -326,6 +328,7 @@ impl Hub {
         match event {
             FromPeer::Headers(headers, turn) => self.on_headers(id, headers, turn),
             FromPeer::Block(block, _room) => self.on_block(id, *block),
+            FromPeer::BlockProgress => self.blocks.on_progress(id, Instant::now()),
             FromPeer::NotFound(hashes) => {
                 for hash in hashes {
                     self.blocks.on_not_found(id, hash, Instant::now());
@@ -377,7 +380,8 @@ impl Hub {
             hub: self.events.clone(),
             block_room: Arc::clone(&self.block_room),
             headers_turn: Arc::new(Semaphore::new(1)),
-            transactions_turn: Arc::new(Semaphore::new(1)),
+            transaction_places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            transaction_room: Arc::clone(&self.transaction_room),
             pool: self.pool.clone(),
             stats: Arc::clone(&stats),
             outbox: outbox.clone(),

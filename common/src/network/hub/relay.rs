@@ -10,7 +10,7 @@ use super::event::ReceivedTransaction;
 use super::{Hub, PeerId};
 use crate::chain::mempool::{MempoolError, Remember};
 use crate::chain::policy::MIN_RELAY_FEE_PER_KB;
-use crate::network::pool::{Checked, Job, PoolChecker, Reply, Report};
+use crate::network::pool::{Job, PoolChecker, Reply, Report};
 use crate::network::protocol::transactions::{Announcement, TransactionDownload, TxRef};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::Offence;
@@ -19,9 +19,12 @@ use crate::recent::Recent;
 /// With so many blocks still to be fetched the chain is too old to judge transactions by: they are not asked for.
 const BLOCKS_BEHIND: usize = 16;
 
-/// Ids remembered of those that were taken, and of those that were refused since the last block, each in
-/// generations of [`Recent`]: more than a full pool has. About 5 MB in all.
+/// Ids remembered of transactions that were refused since the last block, in a generation of [`Recent`]: about 2.5 MB
+/// in all.
 const REMEMBERED: usize = 28_672;
+
+/// How often the pool looks at the chain and the clock although nothing happens.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often peers hear of a new fee filter at most (Bitcoin Core's average).
 const FEE_FILTER_INTERVAL: Duration = Duration::from_secs(600);
@@ -39,12 +42,12 @@ const LONGEST_WAIT: f64 = 10.0;
 pub(super) struct Relay {
     pub(super) checker: PoolChecker,
     download: TransactionDownload<PeerId>,
-    taken: Recent<TxRef>,
     /// Since the last block.
     refused: Recent<TxRef>,
     min_fee_rate: u64,
     fee_filter: u64,
     fee_filter_at: Instant,
+    looked_at: Instant,
 }
 
 impl Relay {
@@ -52,31 +55,32 @@ impl Relay {
         Self {
             checker,
             download: TransactionDownload::default(),
-            taken: Recent::new(REMEMBERED),
             refused: Recent::new(REMEMBERED),
             min_fee_rate: MIN_RELAY_FEE_PER_KB,
             fee_filter: MIN_RELAY_FEE_PER_KB,
             fee_filter_at: now,
+            looked_at: now,
         }
-    }
-
-    fn is_known(&self, name: &TxRef) -> bool {
-        self.taken.contains(name) || self.refused.contains(name)
     }
 }
 
 impl Hub {
-    /// The first words to a new peer about transactions.
-    pub(super) fn greet_relay(&self, id: PeerId) {
-        if self
-            .peers
-            .get(&id)
-            .is_some_and(|peer| peer.handle.version.relay)
+    /// The first words to a new peer about transactions. Those of this node's user that nobody is known to have are
+    /// told to peers that we chose: whoever comes to us could come to learn whose they are.
+    pub(super) fn greet_relay(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.handle.version.relay
+            && peer.handle.direction == Direction::Outbound
         {
-            // Should there be no room, the next peer hears of them.
-            self.relay.checker.submit(Job::PeerJoined(id));
+            let known = self.pool.known();
+            known.own().for_each(|own| peer.announcements.push(*own));
         }
         self.send_fee_filter(id);
+    }
+
+    /// Whether it need not be asked for.
+    fn is_known(&self, name: &TxRef) -> bool {
+        self.relay.refused.contains(name) || self.pool.known().contains(name)
     }
 
     /// Tells a peer which transactions it need not announce.
@@ -104,9 +108,11 @@ impl Hub {
         };
         let outbound = peer.handle.direction == Direction::Outbound;
         let now = Instant::now();
+        let mut known = self.pool.known();
         for name in names {
             peer.announcements.peer_knows(*name);
-            if !behind && !self.relay.is_known(name) {
+            known.spreads(name);
+            if !behind && !known.contains(name) && !self.relay.refused.contains(name) {
                 self.relay.download.on_announced(id, *name, outbound, now);
             }
         }
@@ -125,25 +131,39 @@ impl Hub {
             tx,
             turn,
         } = received;
-        for name in [TxRef::Txid(txid), TxRef::Wtxid(wtxid)] {
-            self.relay.download.on_received(name);
+        let (txid, wtxid) = (TxRef::Txid(txid), TxRef::Wtxid(wtxid));
+        let now = Instant::now();
+        for name in [txid, wtxid] {
+            self.relay.download.on_received(id, name, now);
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.announcements.peer_knows(name);
             }
         }
-        let wtxid = TxRef::Wtxid(wtxid);
         let Some(tx) = tx else {
             self.metrics.transaction("too_large");
             self.relay.refused.insert(wtxid);
-            return;
+            return self.close(&[(wtxid, true), (txid, false)]);
         };
-        if self.blocks.wanted().len() >= BLOCKS_BEHIND || self.relay.is_known(&wtxid) {
+        let behind = self.blocks.wanted().len() >= BLOCKS_BEHIND;
+        if behind || self.is_known(&wtxid) {
             self.metrics.transaction("unwanted");
-            return;
+            return self.close(&[(wtxid, true), (txid, behind)]);
         }
         let job = Job::FromPeer { from: id, tx, turn };
         if !self.relay.checker.submit(job) {
             self.metrics.transaction("dropped");
+            self.close(&[(wtxid, false), (txid, false)]);
+        }
+    }
+
+    /// What came under these names has been looked at: those of which it is settled need not be asked for again.
+    fn close(&mut self, names: &[(TxRef, bool)]) {
+        for (name, settled) in names {
+            if *settled || self.is_known(name) {
+                self.relay.download.on_settled(*name);
+            } else {
+                self.relay.download.on_unsettled(*name);
+            }
         }
     }
 
@@ -153,18 +173,7 @@ impl Hub {
     }
 
     pub(super) fn on_pool_report(&mut self, report: Report) {
-        match report {
-            Report::Checked(checked) => self.on_transaction_checked(*checked),
-            Report::Own(id, own) => {
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    own.into_iter().for_each(|tx| peer.announcements.push(tx));
-                }
-            }
-        }
-    }
-
-    fn on_transaction_checked(&mut self, checked: Checked) {
-        let Checked {
+        let Report {
             from,
             txid,
             wtxid,
@@ -172,15 +181,14 @@ impl Hub {
             min_fee_rate,
             size,
             _turn,
-        } = checked;
+        } = report;
         self.relay.min_fee_rate = min_fee_rate;
         self.metrics.pool(size.0, size.1);
         let names = (TxRef::Txid(txid), TxRef::Wtxid(wtxid));
         match result {
             Ok(accepted) => {
                 self.metrics.transaction("accepted");
-                self.relay.taken.insert(names.0);
-                self.relay.taken.insert(names.1);
+                self.close(&[(names.0, true), (names.1, true)]);
                 self.announce_transaction(Announcement {
                     txid,
                     wtxid,
@@ -189,6 +197,7 @@ impl Hub {
             }
             Err(MempoolError::MissingInputs { parents, kept }) => {
                 self.metrics.transaction("orphan");
+                self.close(&[(names.0, kept), (names.1, true)]);
                 if kept {
                     self.ask_for_parents(&from, parents.into_iter().map(TxRef::Txid));
                 }
@@ -196,14 +205,15 @@ impl Hub {
             Err(error) => {
                 self.metrics.transaction("refused");
                 debug!(%txid, %error, "transaction not taken");
-                match error.remember() {
-                    Remember::Nothing => {}
-                    Remember::Wtxid => self.relay.refused.insert(names.1),
-                    Remember::Txid => {
-                        self.relay.refused.insert(names.0);
-                        self.relay.refused.insert(names.1);
-                    }
+                let remember = error.remember();
+                if remember != Remember::Nothing {
+                    self.relay.refused.insert(names.1);
                 }
+                if remember == Remember::Txid {
+                    self.relay.refused.insert(names.0);
+                }
+                // What is in the pool or refused by its txid is known.
+                self.close(&[(names.0, false), (names.1, true)]);
                 if error.is_peer_fault() {
                     self.blame(&from, &error);
                 }
@@ -230,7 +240,7 @@ impl Hub {
             };
             let outbound = peer.handle.direction == Direction::Outbound;
             for parent in parents.clone() {
-                if !self.relay.is_known(&parent) {
+                if !self.is_known(&parent) {
                     self.relay.download.on_announced(*id, parent, outbound, now);
                 }
             }
@@ -283,6 +293,10 @@ impl Hub {
             self.send(id, NetworkMessage::Inv(items));
         }
         self.tell_fee_filter(now);
+        if now.saturating_duration_since(self.relay.looked_at) >= LOOK_INTERVAL {
+            self.relay.looked_at = now;
+            self.relay.checker.submit(Job::Follow);
+        }
     }
 
     fn tell_fee_filter(&mut self, now: Instant) {

@@ -173,7 +173,7 @@ impl Hub {
         if !self.blocks.wants(&hash) {
             debug!(peer = id, %hash, "block not wanted");
             if self.local.chain.header(&hash).is_some() {
-                self.blocks.on_late_block(id, now);
+                self.blocks.on_progress(id, now);
             }
             return;
         }

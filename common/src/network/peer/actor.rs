@@ -19,9 +19,9 @@ use crate::chain::BlockError;
 use crate::chain::policy::MAX_STANDARD_BYTES;
 use crate::network::channel::{MessageReader, MessageWriter};
 use crate::network::hub::event::{FromPeer, HubEvent, ReceivedTransaction};
-use crate::network::pool::TransactionPool;
+use crate::network::pool::{TransactionPool, TransactionTurn};
 use crate::network::protocol::addresses;
-use crate::network::protocol::compact_blocks::{self, PartialBlock};
+use crate::network::protocol::compact_blocks::{self, PartialBlocks};
 use crate::network::protocol::headers::HEADERS_PER_MESSAGE;
 use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
 use crate::network::security::bans::Offence;
@@ -36,6 +36,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
 
 /// Longest that one message may take to leave; a peer that reads slower holds our memory for nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often compact blocks that wait for transactions in vain are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Blocks up to this size are checked where they arrive, in well under a millisecond; larger ones on a
 /// thread that may block. Bytes.
@@ -67,8 +70,10 @@ pub(crate) struct Actor {
     pub(crate) block_room: Arc<Semaphore>,
     /// One permit: headers are checked a message at a time, and the next is held back here.
     pub(crate) headers_turn: Arc<Semaphore>,
-    /// One permit, for transactions likewise.
-    pub(crate) transactions_turn: Arc<Semaphore>,
+    /// How many transactions the connection may have on their way to the pool.
+    pub(crate) transaction_places: Arc<Semaphore>,
+    /// In KiB, what those may take; shared by all peers.
+    pub(crate) transaction_room: Arc<Semaphore>,
     pub(crate) pool: TransactionPool,
     pub(crate) stats: Arc<PeerStats>,
     pub(crate) outbox: Outbox,
@@ -130,7 +135,8 @@ impl Actor {
         let mut ping: Option<(u64, Instant)> = None;
         let mut ping_timer = tokio::time::interval(PING_INTERVAL);
         let mut heard = Instant::now();
-        let mut partial = None;
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        let mut waiting = PartialBlocks::default();
         loop {
             // `read_sized` is not cancel-safe, so the ping timer runs inside the wait for it.
             let read = reader.read_sized();
@@ -138,6 +144,7 @@ impl Actor {
             let received = loop {
                 tokio::select! {
                     received = &mut read => break received,
+                    _ = sweep.tick() => waiting.expire(Instant::now()),
                     _ = ping_timer.tick() => {
                         if let Some(reason) = dead(heard, ping, Instant::now()) {
                             return Gone::because(reason);
@@ -186,19 +193,19 @@ impl Actor {
                 continue;
             }
             let solicited = charge == Charge::Solicited;
-            if let Err(gone) = self.handle(message, solicited, &mut partial).await {
+            if let Err(gone) = self.handle(message, solicited, &mut waiting).await {
                 return gone;
             }
         }
     }
 
     /// Answers what needs no common state, and passes on the rest.
-    /// `partial` is the compact block of which transactions were asked for.
+    /// `waiting` are the compact blocks of which transactions were asked for.
     async fn handle(
         &self,
         message: NetworkMessage,
         solicited: bool,
-        partial: &mut Option<PartialBlock>,
+        waiting: &mut PartialBlocks,
     ) -> Result<(), Gone> {
         let event = match message {
             NetworkMessage::Ping(nonce) => return self.reply(NetworkMessage::Pong(nonce)),
@@ -213,17 +220,10 @@ impl Actor {
             }
             NetworkMessage::Block(block) => self.take_block(block).await?,
             NetworkMessage::CmpctBlock(compact) if solicited => {
-                let found = self.match_block(compact.compact_block).await?;
-                *partial = found.filter(|partial| !partial.missing().is_empty());
-                return Ok(());
+                return self.take_compact(compact.compact_block, waiting).await;
             }
             NetworkMessage::BlockTxn(answer) if solicited => {
-                let hash = answer.transactions.block_hash;
-                let Some(partial) = partial.take_if(|partial| partial.hash() == hash) else {
-                    return Ok(());
-                };
-                let missing = answer.transactions.transactions;
-                return self.complete_block(partial, missing).await;
+                return self.take_missing(answer.transactions, waiting).await;
             }
             NetworkMessage::NotFound(items) => {
                 return self
@@ -295,12 +295,19 @@ impl Actor {
         Ok(())
     }
 
-    /// Waits for the connection's turn, so that a peer has one transaction on its way at a time.
+    /// Waits for a place and for room. Whoever sends no more than it was asked for does not wait for a place.
     async fn take_transaction(&self, tx: Transaction) -> Result<FromPeer, Gone> {
         let (txid, wtxid) = (tx.compute_txid(), tx.compute_wtxid());
-        let turn = Arc::clone(&self.transactions_turn).acquire_owned().await;
-        let turn = turn.map_err(|_| Gone::because("the node stops"))?;
         let tx = (tx.total_size() <= MAX_STANDARD_BYTES).then_some(tx);
+        let kib = tx.as_ref().map_or(0, |tx| tx.total_size() / 1024) + 1;
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        let stops = |_| Gone::because("the node stops");
+        let place = Arc::clone(&self.transaction_places).acquire_owned().await;
+        let room = Arc::clone(&self.transaction_room);
+        let turn = TransactionTurn {
+            _place: place.map_err(stops)?,
+            _room: room.acquire_many_owned(kib).await.map_err(stops)?,
+        };
         Ok(FromPeer::Transaction(Box::new(ReceivedTransaction {
             txid,
             wtxid,
@@ -380,7 +387,7 @@ impl Actor {
         for item in items {
             if let Some(name) = TxRef::of(&item) {
                 let pool = self.pool.clone();
-                let found = tokio::task::spawn_blocking(move || pool.find(name)).await;
+                let found = tokio::task::spawn_blocking(move || pool.serve(name)).await;
                 match found.ok().flatten() {
                     Some(tx) => {
                         let tx = Arc::unwrap_or_clone(tx);

@@ -1,7 +1,7 @@
 //! Compact blocks on one connection: putting together what we asked for, and serving others.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
 use bitcoin::consensus::deserialize;
@@ -11,8 +11,10 @@ use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn};
 use bitcoin::{Block, BlockHash, Transaction};
 
 use super::actor::{Actor, Gone};
+use crate::network::hub::event::FromPeer;
 use crate::network::protocol::compact_blocks::{
-    CompactError, MAX_COMPACT_DEPTH, MAX_TRANSACTIONS_DEPTH, PartialBlock, VERSION,
+    CompactError, MAX_COMPACT_DEPTH, MAX_PREFILLED_BYTES, MAX_TRANSACTIONS_DEPTH, PartialBlock,
+    PartialBlocks, VERSION,
 };
 use crate::network::security::bans::Offence;
 
@@ -21,47 +23,64 @@ use crate::network::security::bans::Offence;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Actor {
-    /// Fills a compact block from the pool. What is missing is asked for; a complete one goes on its way.
-    pub(super) async fn match_block(
+    /// Fills a compact block that was asked for from the pool. What is missing is asked for, and the block waits for
+    /// it; a complete one goes on its way.
+    pub(super) async fn take_compact(
         &self,
         compact: HeaderAndShortIds,
-    ) -> Result<Option<PartialBlock>, Gone> {
+        waiting: &mut PartialBlocks,
+    ) -> Result<(), Gone> {
         let hash = compact.header.block_hash();
+        if waiting.contains(&hash) {
+            // It was asked for twice.
+            return Ok(());
+        }
         let pool = self.pool.clone();
         let matched = tokio::task::spawn_blocking(move || pool.match_block(compact)).await;
         let partial = match matched.map_err(|_| Gone::because("the node stops"))? {
             Ok(partial) => partial,
             Err(error) if error.is_peer_fault() => return Err(malformed(error)),
-            Err(_) => {
-                self.ask_for_whole(hash)?;
-                return Ok(None);
-            }
+            Err(_) => return self.ask_for_whole(hash).await,
         };
         let indexes = partial.missing();
         if indexes.is_empty() {
-            self.complete_block(partial, Vec::new()).await?;
-            return Ok(None);
+            return self.complete_block(partial, Vec::new()).await;
         }
+        waiting.insert(partial, Instant::now());
         let txs_request = BlockTransactionsRequest {
             block_hash: hash,
             indexes,
         };
         self.reply(NetworkMessage::GetBlockTxn(GetBlockTxn { txs_request }))?;
-        Ok(Some(partial))
+        self.tell(FromPeer::BlockProgress).await
     }
 
-    pub(super) async fn complete_block(
+    /// Completes a block that waited with the transactions that came. One that waits no more has been asked of others.
+    pub(super) async fn take_missing(
+        &self,
+        answer: BlockTransactions,
+        waiting: &mut PartialBlocks,
+    ) -> Result<(), Gone> {
+        match waiting.take(&answer.block_hash) {
+            Some(partial) => self.complete_block(partial, answer.transactions).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn complete_block(
         &self,
         partial: PartialBlock,
         missing: Vec<Transaction>,
     ) -> Result<(), Gone> {
         let hash = partial.hash();
-        let block = partial.complete(missing).map_err(malformed)?;
+        let Ok(block) = partial.complete(missing) else {
+            return self.ask_for_whole(hash).await;
+        };
         let (checked, block) = self.check_block(block).await?;
         match checked {
             // A short id may have led to the wrong transaction: nobody's fault.
             Err(error) if error.is_peer_fault() && !error.condemns_header() => {
-                self.ask_for_whole(hash)
+                self.ask_for_whole(hash).await
             }
             _ => {
                 let event = self.with_room(block).await?;
@@ -70,14 +89,19 @@ impl Actor {
         }
     }
 
-    fn ask_for_whole(&self, hash: BlockHash) -> Result<(), Gone> {
-        self.reply(NetworkMessage::GetData(vec![Inventory::WitnessBlock(hash)]))
+    async fn ask_for_whole(&self, hash: BlockHash) -> Result<(), Gone> {
+        self.reply(NetworkMessage::GetData(vec![Inventory::WitnessBlock(hash)]))?;
+        self.tell(FromPeer::BlockProgress).await
     }
 
     /// Sends a block as `getdata` asks for it: in compact form where that is asked for and it is new.
     pub(super) async fn serve_block(&self, item: &Inventory, block: Block) -> Result<(), Gone> {
         let hash = block.block_hash();
-        if matches!(item, Inventory::CompactBlock(_)) && self.is_within(&hash, MAX_COMPACT_DEPTH) {
+        let coinbase = block.txdata.first().map_or(0, Transaction::total_size);
+        if matches!(item, Inventory::CompactBlock(_))
+            && coinbase <= MAX_PREFILLED_BYTES
+            && self.is_within(&hash, MAX_COMPACT_DEPTH)
+        {
             let version = VERSION as u32;
             let compact = HeaderAndShortIds::from_block(&block, rand::random(), version, &[]);
             if let Ok(compact_block) = compact {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chain::BlockRef;
 use crate::chain::miner::mine_block_of;
 use crate::chain::tests::wallet::{Wallet, add, block_on};
 use crate::chain_spec::ChainSpec;
@@ -12,12 +13,28 @@ fn mature() -> (Blockchain, Wallet) {
 }
 
 fn accept(pool: &TransactionPool, chain: &Blockchain, tx: &Transaction) -> bool {
-    let coins = |outpoint: &OutPoint| coin(chain, outpoint);
-    let mut shared = pool.lock();
-    let result = shared
-        .mempool
-        .accept(tx.clone(), coins, &context(chain), Origin::Local);
-    result.is_ok()
+    pool.accept(chain, tx.clone(), Origin::Local).is_ok()
+}
+
+fn names(tx: &Transaction) -> [TxRef; 2] {
+    [
+        TxRef::Txid(tx.compute_txid()),
+        TxRef::Wtxid(tx.compute_wtxid()),
+    ]
+}
+
+/// Whether it is known by both names; it never is by one alone.
+fn is_known(pool: &TransactionPool, tx: &Transaction) -> bool {
+    let known = names(tx).map(|name| pool.known().contains(&name));
+    assert_eq!(known[0], known[1]);
+    known[0]
+}
+
+fn reference(parent: BlockRef, block: &Block) -> BlockRef {
+    BlockRef {
+        height: parent.height + 1,
+        hash: block.block_hash(),
+    }
 }
 
 fn holds(pool: &TransactionPool, tx: &Transaction) -> bool {
@@ -40,22 +57,151 @@ fn what_a_block_holds_leaves_and_what_a_reorganisation_takes_back_returns() {
     let block = wallet.block(&chain, vec![mined.clone()], 10_000);
     add(&chain, &block).unwrap();
     assert!(holds(&pool, &mined), "it has not been told");
-    pool.follow(&chain);
+    drop(pool.follow(&chain));
     assert!(!holds(&pool, &mined) && holds(&pool, &waits));
     // A longer chain without either.
     let first = block_on(&chain, fork, wallet.script(), Vec::new(), 0, 1);
-    let first_ref = crate::chain::BlockRef {
-        height: fork.height + 1,
-        hash: first.block_hash(),
-    };
+    let first_ref = reference(fork, &first);
     add(&chain, &first).unwrap();
     let second = block_on(&chain, first_ref, wallet.script(), Vec::new(), 0, 1);
     add(&chain, &second).unwrap();
     assert_eq!(chain.tip().hash, second.block_hash());
-    pool.follow(&chain);
+    drop(pool.follow(&chain));
     assert!(holds(&pool, &mined) && holds(&pool, &waits));
     assert_eq!(pool.lock().tip, chain.tip().hash);
     assert_eq!(pool.size().0, 2);
+}
+
+#[test]
+fn what_a_reorganisation_takes_back_returns_to_an_empty_pool() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let fork = chain.tip();
+    let mined = wallet.transaction(&chain, 1, 10_000);
+    let block = wallet.block(&chain, vec![mined.clone()], 10_000);
+    add(&chain, &block).unwrap();
+    drop(pool.follow(&chain));
+    let first = block_on(&chain, fork, wallet.script(), Vec::new(), 0, 1);
+    add(&chain, &first).unwrap();
+    let above = reference(fork, &first);
+    let second = block_on(&chain, above, wallet.script(), Vec::new(), 0, 1);
+    add(&chain, &second).unwrap();
+    drop(pool.follow(&chain));
+    assert!(holds(&pool, &mined));
+}
+
+#[test]
+fn what_left_the_pool_unconfirmed_is_welcome_again() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let coin = wallet.coins()[0].clone();
+    let low = wallet.transaction(&chain, 1, 10_000);
+    assert!(accept(&pool, &chain, &low) && is_known(&pool, &low));
+    // Replaced by one that spends the same and pays more.
+    let high = wallet.pay(&chain, &[coin], 40_000);
+    assert!(accept(&pool, &chain, &high) && is_known(&pool, &high));
+    assert!(!is_known(&pool, &low), "it may be asked for again");
+    // In conflict with a block.
+    let block = wallet.block(&chain, vec![low.clone()], 10_000);
+    add(&chain, &block).unwrap();
+    drop(pool.follow(&chain));
+    assert!(
+        !is_known(&pool, &high),
+        "a reorganisation may bring it back"
+    );
+    assert!(is_known(&pool, &low), "a late announcement is no news");
+    assert_eq!(pool.size(), (0, 0));
+    // Expired.
+    let waits = wallet.transaction(&chain, 1, 10_000);
+    assert!(accept(&pool, &chain, &waits));
+    pool.expire(unix_now() + 15 * 24 * 3600);
+    assert!(!is_known(&pool, &waits) && pool.size() == (0, 0));
+}
+
+#[test]
+fn what_a_reorganisation_loses_is_welcome_again() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let fork = chain.tip();
+    let coin = wallet.coins()[0].clone();
+    let mined = wallet.transaction(&chain, 1, 10_000);
+    let other = wallet.pay(&chain, &[coin], 40_000);
+    let block = wallet.block(&chain, vec![mined.clone()], 10_000);
+    add(&chain, &block).unwrap();
+    drop(pool.follow(&chain));
+    let first = block_on(&chain, fork, wallet.script(), vec![other], 40_000, 1);
+    add(&chain, &first).unwrap();
+    let above = reference(fork, &first);
+    let second = block_on(&chain, above, wallet.script(), Vec::new(), 0, 1);
+    add(&chain, &second).unwrap();
+    drop(pool.follow(&chain));
+    assert_eq!(pool.size(), (0, 0));
+    assert!(!is_known(&pool, &mined));
+}
+
+#[test]
+fn own_transactions_are_told_until_somebody_has_them() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let txs: Vec<_> = (0..4)
+        .map(|_| wallet.transaction(&chain, 1, 10_000))
+        .collect();
+    for tx in &txs[..3] {
+        assert!(accept(&pool, &chain, tx));
+    }
+    pool.accept(&chain, txs[3].clone(), Origin::Peer(1))
+        .unwrap();
+    let own = || -> Vec<_> { pool.known().own().map(|own| own.txid).collect() };
+    let expected: Vec<_> = txs[..3].iter().map(Transaction::compute_txid).collect();
+    assert_eq!(own(), expected, "a peer's is not ours");
+    assert!(pool.serve(names(&txs[0])[1]).is_some());
+    assert_eq!(own(), expected[1..], "somebody asked for it");
+    pool.known().spreads(&names(&txs[1])[0]);
+    assert_eq!(own(), expected[2..], "somebody announced it");
+    assert!(pool.find(names(&txs[2])[0]).is_some());
+    assert_eq!(own(), expected[2..], "looking is not asking");
+    let block = wallet.block(&chain, vec![txs[2].clone()], 10_000);
+    add(&chain, &block).unwrap();
+    drop(pool.follow(&chain));
+    assert!(own().is_empty(), "it is in a block");
+}
+
+/// The pool follows while the chain changes to and fro, and never stops on the way.
+#[test]
+fn a_pool_that_follows_while_the_chain_is_reorganised_ends_at_its_tip() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let chain = Arc::new(chain);
+    let waits = wallet.transaction(&chain, 1, 10_000);
+    assert!(accept(&pool, &chain, &waits));
+    let writing = {
+        let (chain, script) = (Arc::clone(&chain), wallet.script());
+        std::thread::spawn(move || {
+            let mut fork = chain.tip();
+            for round in 0..20 {
+                // Two blocks, and then three others in their place.
+                let mut last = fork;
+                for (branch, length) in [(1, 2), (2, 3)] {
+                    last = fork;
+                    for _ in 0..length {
+                        let salt = 2 * round + branch;
+                        let block = block_on(&chain, last, script.clone(), Vec::new(), 0, salt);
+                        add(&chain, &block).unwrap();
+                        last = reference(last, &block);
+                    }
+                }
+                fork = last;
+            }
+        })
+    };
+    while !writing.is_finished() {
+        let view = pool.follow(&chain);
+        let shared = pool.lock();
+        assert_eq!(shared.tip, view.tip().hash());
+        assert_eq!(view.tip().hash(), chain.tip().hash, "never the midst of it");
+        assert!(!shared.unsettled && shared.mempool.get(&waits.compute_txid()).is_some());
+    }
+    writing.join().unwrap();
 }
 
 #[test]
@@ -77,7 +223,7 @@ fn a_template_is_given_for_the_block_that_the_pool_knows_and_makes_a_valid_block
     // It has not heard of that block, so it does not give the same transaction again.
     let next = pool.template(chain.tip().hash, 1_000_000);
     assert!(next.transactions.is_empty());
-    pool.follow(&chain);
+    drop(pool.follow(&chain));
     assert_eq!(pool.size(), (0, 0));
 }
 
@@ -93,7 +239,7 @@ fn a_chain_that_moved_further_than_is_read_at_once_is_followed_to_its_end() {
     wallet.mine(&chain, 2 * BLOCKS_AT_ONCE);
     let block = wallet.block(&chain, vec![mined.clone()], 10_000);
     add(&chain, &block).unwrap();
-    pool.follow(&chain);
+    drop(pool.follow(&chain));
     assert_eq!(pool.lock().tip, block.block_hash());
     assert!(!holds(&pool, &mined) && holds(&pool, &waits));
 }
@@ -110,13 +256,10 @@ fn a_reorganisation_deeper_than_is_kept_in_mind_empties_the_pool() {
     for _ in 0..BLOCKS_AT_ONCE + 2 {
         let block = block_on(&chain, parent, wallet.script(), Vec::new(), 0, 1);
         add(&chain, &block).unwrap();
-        parent = crate::chain::BlockRef {
-            height: parent.height + 1,
-            hash: block.block_hash(),
-        };
+        parent = reference(parent, &block);
     }
     assert_eq!(chain.tip(), parent);
-    pool.follow(&chain);
+    drop(pool.follow(&chain));
     assert_eq!(pool.size(), (0, 0));
     assert!(accept(&pool, &chain, &waits), "it is welcome again");
 }

@@ -223,8 +223,9 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         true
     }
 
-    /// A block arrived that another peer has delivered meanwhile: its sender is slow, but not silent.
-    pub fn on_late_block(&mut self, peer: P, now: Instant) {
+    /// Something of use arrived that is no wanted block: one that another peer has delivered meanwhile, or the compact
+    /// form of one. Its sender is slow, but not silent.
+    pub fn on_progress(&mut self, peer: P, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.last_progress = now;
         }

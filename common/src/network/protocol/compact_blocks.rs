@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bitcoin::bip152::{HeaderAndShortIds, ShortId};
 use bitcoin::block::Header;
@@ -32,6 +33,16 @@ pub const MAX_COMPACT_DEPTH: u32 = 5;
 /// the same to read (Bitcoin Core's figure).
 pub const MAX_TRANSACTIONS_DEPTH: u32 = 10;
 
+/// Serialized bytes of transactions that a compact block may bring along, at most: all but the coinbase are usually in
+/// the receiver's pool. With more, the whole block is sent or asked for, which is not kept while something is missing.
+pub const MAX_PREFILLED_BYTES: usize = 100_000;
+
+/// Blocks of one peer that may wait for transactions: more than are asked for in compact form at a time.
+const MAX_PARTIAL: usize = 4;
+
+/// How long a block may wait for its transactions. The download has asked others long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why a compact block leads to no block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CompactError {
@@ -44,7 +55,14 @@ pub enum CompactError {
     /// Two transactions have the same short id: the whole block must be asked for.
     #[error("two transactions of a compact block have the same short id")]
     Ambiguous,
-    /// Not as many transactions came as were asked for.
+    /// It brings more transactions along than are kept: the whole block must be asked for.
+    #[error("a compact block brings {bytes} bytes of transactions, {MAX_PREFILLED_BYTES} are kept")]
+    Prefilled {
+        /// Serialized bytes.
+        bytes: usize,
+    },
+    /// Not as many transactions came as were asked for, perhaps for an earlier question: the whole block must be
+    /// asked for.
     #[error("{found} transactions of a block came, {wanted} were asked for")]
     Missing {
         /// What came.
@@ -58,7 +76,7 @@ impl CompactError {
     /// Whether only a faulty or hostile peer causes this.
     #[must_use]
     pub fn is_peer_fault(self) -> bool {
-        self != Self::Ambiguous
+        matches!(self, Self::Count(_) | Self::Place)
     }
 }
 
@@ -82,6 +100,11 @@ impl PartialBlock {
         let count = compact.short_ids.len() + compact.prefilled_txs.len();
         if count == 0 || count > MAX_BLOCK_TRANSACTIONS {
             return Err(CompactError::Count(count));
+        }
+        let prefilled = compact.prefilled_txs.iter();
+        let bytes = prefilled.map(|prefilled| prefilled.tx.total_size()).sum();
+        if bytes > MAX_PREFILLED_BYTES {
+            return Err(CompactError::Prefilled { bytes });
         }
         let mut slots = vec![None; count];
         let mut next = 0;
@@ -158,6 +181,41 @@ impl PartialBlock {
     }
 }
 
+/// The blocks of one peer that wait for transactions.
+#[derive(Debug, Default)]
+pub struct PartialBlocks {
+    waiting: Vec<(PartialBlock, Instant)>,
+}
+
+impl PartialBlocks {
+    /// Whether this block waits.
+    #[must_use]
+    pub fn contains(&self, hash: &BlockHash) -> bool {
+        self.waiting.iter().any(|(block, _)| block.hash() == *hash)
+    }
+
+    /// Lets a block wait. When there are too many, the oldest goes.
+    pub fn insert(&mut self, block: PartialBlock, now: Instant) {
+        if self.waiting.len() >= MAX_PARTIAL {
+            self.waiting.remove(0);
+        }
+        self.waiting.push((block, now));
+    }
+
+    /// Takes a block out.
+    pub fn take(&mut self, hash: &BlockHash) -> Option<PartialBlock> {
+        let mut blocks = self.waiting.iter();
+        let place = blocks.position(|(block, _)| block.hash() == *hash)?;
+        Some(self.waiting.remove(place).0)
+    }
+
+    /// Drops those that have waited too long.
+    pub fn expire(&mut self, now: Instant) {
+        self.waiting
+            .retain(|(_, since)| now.saturating_duration_since(*since) < PATIENCE);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bitcoin::bip152::PrefilledTransaction;
@@ -209,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_or_too_many_are_the_peers_fault() {
+    fn too_few_or_too_many_make_no_block_and_are_nobodys_fault() {
         let block = block(3);
         for found in [1, 3] {
             let partial = start(compact(&block), &[]).unwrap();
@@ -217,8 +275,41 @@ mod tests {
                 .complete(block.txdata[..found].to_vec())
                 .unwrap_err();
             assert_eq!(error, CompactError::Missing { found, wanted: 2 });
-            assert!(error.is_peer_fault());
+            assert!(!error.is_peer_fault());
         }
+    }
+
+    #[test]
+    fn what_brings_a_whole_block_along_is_not_kept() {
+        let mut block = block(3);
+        block.txdata[1].input[0].script_sig = vec![0; MAX_PREFILLED_BYTES].into();
+        let large = HeaderAndShortIds::from_block(&block, 1, 2, &[1]).unwrap();
+        let error = start(large, &[]).unwrap_err();
+        assert!(matches!(error, CompactError::Prefilled { bytes } if bytes > MAX_PREFILLED_BYTES));
+        assert!(!error.is_peer_fault());
+    }
+
+    #[test]
+    fn several_blocks_wait_for_a_while_and_not_too_many() {
+        let start = Instant::now();
+        let mut waiting = PartialBlocks::default();
+        let hashes: Vec<_> = (0..=MAX_PARTIAL as u64)
+            .map(|nonce| {
+                let mut block = block(2);
+                block.header.nonce = nonce as u32;
+                let compact = HeaderAndShortIds::from_block(&block, nonce, 2, &[]).unwrap();
+                let partial = PartialBlock::new(compact, std::iter::empty()).unwrap();
+                waiting.insert(partial, start + Duration::from_secs(nonce));
+                block.block_hash()
+            })
+            .collect();
+        assert!(!waiting.contains(&hashes[0]), "the oldest went");
+        assert!(hashes[1..].iter().all(|hash| waiting.contains(hash)));
+        assert_eq!(waiting.take(&hashes[2]).unwrap().hash(), hashes[2]);
+        assert!(waiting.take(&hashes[2]).is_none());
+        waiting.expire(start + PATIENCE + Duration::from_secs(3));
+        assert!(!waiting.contains(&hashes[1]) && !waiting.contains(&hashes[3]));
+        assert!(waiting.contains(&hashes[4]));
     }
 
     #[test]

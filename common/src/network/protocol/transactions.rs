@@ -3,7 +3,8 @@
 //! Peers announce ids in `inv`, by wtxid where both ends said `wtxidrelay` (BIP339), else by txid. Each is asked
 //! of one peer at a time ([`TransactionDownload`]): of outbound peers at once, of inbound ones, whom an attacker
 //! can be many of, a little later, so that they can't sit on a transaction by announcing it first. A peer that
-//! does not answer within `ANSWER_TIMEOUT` has lost its turn, without a penalty.
+//! does not answer within `ANSWER_TIMEOUT` has lost its turn, without a penalty. What came is looked at before the
+//! others who announced it are forgotten: a txid does not commit to the witness, so one peer could spoil it for all.
 //!
 //! What we announce waits for a moment drawn at random for each peer ([`Announcements`]): who watches from many
 //! connections does not learn from the order who had it first, and many ids share a message.
@@ -24,8 +25,9 @@ pub const MAX_ANNOUNCED_AT_ONCE: usize = 1_000;
 /// entries of about 150 bytes, 19 MB at the worst.
 const MAX_ANNOUNCED: usize = MAX_ANNOUNCED_AT_ONCE;
 
-/// Transactions asked of one peer at a time (Bitcoin Core's figure).
-const MAX_IN_FLIGHT: usize = 100;
+/// Transactions asked of one peer at a time. Each has a place on the way to the pool, so that what was asked for never
+/// holds up what comes after it. With four rounds a second, 128 transactions a second of each peer.
+pub const MAX_IN_FLIGHT: usize = 32;
 
 /// How long a peer may take to send what it announced (Bitcoin Core's figure).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -83,6 +85,8 @@ impl TxRef {
 #[derive(Debug)]
 struct Wanted<P> {
     asked: Option<(P, Instant)>,
+    /// It came and is being looked at, since then.
+    checked: Option<Instant>,
     /// Who else has it, in the order of announcement, and from when on it may be asked.
     others: VecDeque<(P, Instant)>,
 }
@@ -110,6 +114,12 @@ impl<P> Default for TransactionDownload<P> {
     }
 }
 
+impl<P: PartialEq> Wanted<P> {
+    fn is_open(&self) -> bool {
+        self.asked.is_some() || self.checked.is_some() || !self.others.is_empty()
+    }
+}
+
 impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
     /// A peer announced a transaction that we do not have; `outbound` when we chose the peer. False when it has
     /// announced too many already.
@@ -120,6 +130,7 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         }
         let wanted = self.wanted.entry(tx).or_insert_with(|| Wanted {
             asked: None,
+            checked: None,
             others: VecDeque::new(),
         });
         let again = wanted.asked.is_some_and(|(asked, _)| asked == peer)
@@ -137,8 +148,23 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         true
     }
 
-    /// It came, from whomever, or is not wanted any more.
-    pub fn on_received(&mut self, tx: TxRef) {
+    /// It came from this peer and is looked at now: nobody else is asked for it until [`Self::on_settled`] or
+    /// [`Self::on_unsettled`]. Ignored if nobody announced it.
+    pub fn on_received(&mut self, peer: P, tx: TxRef, now: Instant) {
+        let Some(wanted) = self.wanted.get_mut(&tx) else {
+            return;
+        };
+        wanted.checked = Some(now);
+        let asked = wanted.asked.take_if(|(asked, _)| *asked == peer).is_some();
+        let place = wanted.others.iter().position(|(other, _)| *other == peer);
+        let waited = place.and_then(|place| wanted.others.remove(place));
+        if asked || waited.is_some() {
+            self.settle(peer, asked);
+        }
+    }
+
+    /// It is known now, or not wanted any more.
+    pub fn on_settled(&mut self, tx: TxRef) {
         let Some(wanted) = self.wanted.remove(&tx) else {
             return;
         };
@@ -150,6 +176,16 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         }
     }
 
+    /// What came was lost, or not what the name stands for: the others who announced it are asked.
+    pub fn on_unsettled(&mut self, tx: TxRef) {
+        if let Some(wanted) = self.wanted.get_mut(&tx) {
+            wanted.checked = None;
+            if !wanted.is_open() {
+                self.wanted.remove(&tx);
+            }
+        }
+    }
+
     /// The peer does not have it. Ignored unless the peer was asked for it.
     pub fn on_not_found(&mut self, peer: P, tx: TxRef) {
         let Some(wanted) = self.wanted.get_mut(&tx) else {
@@ -158,7 +194,7 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         if wanted.asked.take_if(|(asked, _)| *asked == peer).is_none() {
             return;
         }
-        if wanted.others.is_empty() {
+        if !wanted.is_open() {
             self.wanted.remove(&tx);
         }
         self.settle(peer, true);
@@ -170,11 +206,11 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         self.wanted.retain(|_, wanted| {
             wanted.asked.take_if(|(asked, _)| *asked == peer);
             wanted.others.retain(|(other, _)| *other != peer);
-            wanted.asked.is_some() || !wanted.others.is_empty()
+            wanted.is_open()
         });
     }
 
-    /// How many are announced and not received.
+    /// How many are announced and not settled.
     #[must_use]
     pub fn len(&self) -> usize {
         self.wanted.len()
@@ -199,7 +235,10 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
             {
                 counts.settle(true);
             }
-            if wanted.asked.is_none() {
+            let late =
+                |since: &mut Instant| now.saturating_duration_since(*since) >= ANSWER_TIMEOUT;
+            wanted.checked.take_if(late);
+            if wanted.asked.is_none() && wanted.checked.is_none() {
                 let free = |peer: &P| peers.get(peer).is_some_and(|c| c.in_flight < MAX_IN_FLIGHT);
                 let first = wanted
                     .others
@@ -213,7 +252,7 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
                     requests.entry(peer).or_default().push(*tx);
                 }
             }
-            wanted.asked.is_some() || !wanted.others.is_empty()
+            wanted.is_open()
         });
         requests
     }

@@ -12,10 +12,18 @@ use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 
-use crate::network::protocol::transactions::TxRef;
+use crate::chain::policy::MAX_STANDARD_BYTES;
+use crate::network::protocol::transactions::{MAX_IN_FLIGHT, TxRef};
 
 /// Most credits of one kind: more questions than that are never open at once.
 const MAX_CREDITS: usize = 4_096;
+
+/// Most transactions that may come free at a time: those that are asked for, and as many that are late. What a peer
+/// withholds it can't save up.
+const MAX_TRANSACTION_CREDITS: usize = 2 * MAX_IN_FLIGHT;
+
+/// Largest transaction that comes free, on the wire: more than the largest that is relayed.
+const MAX_FREE_TRANSACTION: usize = MAX_STANDARD_BYTES + 1_024;
 
 /// Waiting longer than this means that the peer is far over its limit and is dropped.
 pub const MAX_THROTTLE: Duration = Duration::from_secs(30);
@@ -46,6 +54,37 @@ pub struct PushLimits {
     pub bytes_per_minute: u64,
 }
 
+/// Answers that a block's questions allow. A compact block can lead to the question for its transactions, and these
+/// to the one for the whole block; nothing leads back, so no question of ours feeds a peer for ever.
+#[derive(Debug, Default)]
+struct Owed {
+    whole: usize,
+    compact: usize,
+    transactions: usize,
+}
+
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.whole + self.compact + self.transactions == 0
+    }
+
+    fn count(&mut self, form: Form) -> &mut usize {
+        match form {
+            Form::Whole => &mut self.whole,
+            Form::Compact => &mut self.compact,
+            Form::Transactions => &mut self.transactions,
+        }
+    }
+}
+
+/// A form in which a block, or what is missing of one, comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Compact,
+    Transactions,
+}
+
 /// The ledger of one peer.
 #[derive(Debug)]
 pub struct Ledger {
@@ -56,8 +95,8 @@ pub struct Ledger {
     pongs: usize,
     /// Transactions asked for. Not which: a peer gains nothing by sending others in their place.
     transactions: usize,
-    /// How often each block was asked for and not answered yet.
-    blocks: HashMap<BlockHash, usize>,
+    /// How often each block was asked for and not answered yet, and in which form.
+    blocks: HashMap<BlockHash, Owed>,
     /// Sum of the counts.
     open_blocks: usize,
     strikes: u32,
@@ -87,14 +126,19 @@ impl Ledger {
             NetworkMessage::GetAddr => more(&mut self.addresses),
             NetworkMessage::Ping(_) => more(&mut self.pongs),
             NetworkMessage::GetBlockTxn(request) => {
-                self.open_block_credit(request.txs_request.block_hash);
+                self.open_block_credit(request.txs_request.block_hash, Form::Transactions);
             }
             NetworkMessage::GetData(items) => {
-                for hash in items.iter().filter_map(block_hash) {
-                    self.open_block_credit(hash);
+                for item in items {
+                    if let Some(hash) = block_hash(item) {
+                        let compact = matches!(item, Inventory::CompactBlock(_));
+                        let form = if compact { Form::Compact } else { Form::Whole };
+                        self.open_block_credit(hash, form);
+                    }
                 }
                 let transactions = items.iter().filter(|item| TxRef::of(item).is_some());
-                self.transactions = (self.transactions + transactions.count()).min(MAX_CREDITS);
+                let open = self.transactions + transactions.count();
+                self.transactions = open.min(MAX_TRANSACTION_CREDITS);
             }
             _ => {}
         }
@@ -102,7 +146,7 @@ impl Ledger {
 
     /// Charges a message of `bytes` on the wire. Requests to us are paced by back-pressure, not here.
     pub fn received(&mut self, message: &NetworkMessage, bytes: usize, now: Instant) -> Charge {
-        if is_request(message) || self.use_credit(message) {
+        if is_request(message) || self.use_credit(message, bytes) {
             return Charge::Solicited;
         }
         let wait = self
@@ -128,7 +172,8 @@ impl Ledger {
         self.strikes = 0;
     }
 
-    fn use_credit(&mut self, message: &NetworkMessage) -> bool {
+    fn use_credit(&mut self, message: &NetworkMessage, bytes: usize) -> bool {
+        use Form::{Compact, Transactions, Whole};
         let mut less = |credits: fn(&mut Self) -> &mut usize| {
             let credits = credits(self);
             let had = *credits > 0;
@@ -141,19 +186,22 @@ impl Ledger {
             NetworkMessage::Addr(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::AddrV2(list) => list.len() > 1 && less(|l| &mut l.addresses),
             NetworkMessage::Pong(_) => less(|l| &mut l.pongs),
-            NetworkMessage::Tx(_) => self.use_transaction_credit(),
+            NetworkMessage::Tx(_) => self.use_transaction_credit() && bytes <= MAX_FREE_TRANSACTION,
             NetworkMessage::CmpctBlock(block) => {
-                self.use_block_credit(&block.compact_block.header.block_hash())
+                self.use_block_credit(&block.compact_block.header.block_hash(), &[Compact])
             }
             NetworkMessage::BlockTxn(answer) => {
-                self.use_block_credit(&answer.transactions.block_hash)
+                self.use_block_credit(&answer.transactions.block_hash, &[Transactions])
             }
-            NetworkMessage::Block(block) => self.use_block_credit(&block.block_hash()),
+            // An old block comes whole, whatever was asked for.
+            NetworkMessage::Block(block) => {
+                self.use_block_credit(&block.block_hash(), &[Whole, Compact, Transactions])
+            }
             NetworkMessage::NotFound(items) => {
                 let mut all = !items.is_empty();
                 for item in items {
                     all &= match block_hash(item) {
-                        Some(hash) => self.use_block_credit(&hash),
+                        Some(hash) => self.use_block_credit(&hash, &[Whole, Compact, Transactions]),
                         None => self.use_transaction_credit(),
                     };
                 }
@@ -163,9 +211,9 @@ impl Ledger {
         }
     }
 
-    fn open_block_credit(&mut self, hash: BlockHash) {
+    fn open_block_credit(&mut self, hash: BlockHash, form: Form) {
         if self.open_blocks < MAX_CREDITS {
-            *self.blocks.entry(hash).or_default() += 1;
+            *self.blocks.entry(hash).or_default().count(form) += 1;
             self.open_blocks += 1;
         }
     }
@@ -176,13 +224,16 @@ impl Ledger {
         had
     }
 
-    /// A block that was asked for twice may come twice.
-    fn use_block_credit(&mut self, hash: &BlockHash) -> bool {
-        let Some(count) = self.blocks.get_mut(hash) else {
+    /// Uses the first of these credits that there is. A block that was asked for twice may come twice.
+    fn use_block_credit(&mut self, hash: &BlockHash, forms: &[Form]) -> bool {
+        let Some(owed) = self.blocks.get_mut(hash) else {
             return false;
         };
-        *count -= 1;
-        if *count == 0 {
+        let Some(form) = forms.iter().find(|form| *owed.count(**form) > 0) else {
+            return false;
+        };
+        *owed.count(*form) -= 1;
+        if owed.is_empty() {
             self.blocks.remove(hash);
         }
         self.open_blocks -= 1;
@@ -241,167 +292,4 @@ impl Bucket {
 }
 
 #[cfg(test)]
-mod tests {
-    use bitcoin::hashes::Hash;
-
-    use super::*;
-
-    const LIMITS: PushLimits = PushLimits {
-        messages_per_minute: 100,
-        bytes_per_minute: 1_000_000,
-    };
-
-    #[test]
-    fn a_hundred_messages_a_minute_exactly() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let inv = NetworkMessage::Inv(Vec::new());
-        for _ in 0..100 {
-            assert_eq!(ledger.received(&inv, 37, now), Charge::Allowed);
-        }
-        assert!(matches!(
-            ledger.received(&inv, 37, now),
-            Charge::Throttle(_)
-        ));
-        assert_eq!(
-            ledger.received(&inv, 37, now + Duration::from_secs(60)),
-            Charge::Allowed,
-            "a minute later the bucket is full again"
-        );
-    }
-
-    #[test]
-    fn a_megabyte_a_minute_exactly() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let inv = NetworkMessage::Inv(Vec::new());
-        assert_eq!(ledger.received(&inv, 1_000_000, now), Charge::Allowed);
-        assert!(matches!(ledger.received(&inv, 1, now), Charge::Throttle(_)));
-        assert_eq!(ledger.received(&inv, 1_000_000, now), Charge::Exceeded);
-    }
-
-    #[test]
-    fn a_flood_is_dropped_in_the_end() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let ping = NetworkMessage::Ping(1);
-        let last = (0..200).map(|_| ledger.received(&ping, 32, now)).last();
-        assert_eq!(last, Some(Charge::Exceeded));
-    }
-
-    #[test]
-    fn a_peer_that_pushes_on_while_it_is_throttled_is_dropped() {
-        let mut now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let ping = NetworkMessage::Ping(1);
-        let mut throttled = 0;
-        loop {
-            match ledger.received(&ping, 32, now) {
-                Charge::Throttle(wait) => {
-                    throttled += 1;
-                    // It sends the next one as soon as we read again, and a little before.
-                    now += wait.mul_f64(0.99);
-                }
-                Charge::Exceeded => break,
-                _ => {}
-            }
-        }
-        assert_eq!(throttled, MAX_STRIKES);
-    }
-
-    #[test]
-    fn answers_to_our_questions_are_free_and_only_once() {
-        let now = Instant::now();
-        let limits = PushLimits {
-            messages_per_minute: 1,
-            bytes_per_minute: 10,
-        };
-        let mut ledger = Ledger::new(limits, now);
-        let hash = BlockHash::all_zeros();
-        ledger.sent(&NetworkMessage::GetData(vec![Inventory::WitnessBlock(
-            hash,
-        )]));
-        ledger.sent(&NetworkMessage::Ping(5));
-        let answer = NetworkMessage::NotFound(vec![Inventory::WitnessBlock(hash)]);
-        assert_eq!(ledger.received(&answer, 61, now), Charge::Solicited);
-        assert_ne!(ledger.received(&answer, 61, now), Charge::Solicited);
-        assert_eq!(
-            ledger.received(&NetworkMessage::Pong(5), 32, now),
-            Charge::Solicited
-        );
-        assert_ne!(
-            ledger.received(&NetworkMessage::Pong(5), 32, now),
-            Charge::Solicited
-        );
-    }
-
-    #[test]
-    fn transactions_that_were_asked_for_are_free_and_others_are_not() {
-        let now = Instant::now();
-        let limits = PushLimits {
-            messages_per_minute: 1,
-            bytes_per_minute: 10,
-        };
-        let mut ledger = Ledger::new(limits, now);
-        let item = Inventory::WTx(bitcoin::Wtxid::all_zeros());
-        ledger.sent(&NetworkMessage::GetData(vec![item, item]));
-        let tx = bitcoin::Transaction {
-            version: bitcoin::transaction::Version::TWO,
-            lock_time: bitcoin::absolute::LockTime::ZERO,
-            input: Vec::new(),
-            output: Vec::new(),
-        };
-        let answer = NetworkMessage::Tx(tx);
-        let missing = NetworkMessage::NotFound(vec![item]);
-        assert_eq!(ledger.received(&answer, 4_000, now), Charge::Solicited);
-        assert_eq!(ledger.received(&missing, 61, now), Charge::Solicited);
-        assert_ne!(ledger.received(&answer, 4_000, now), Charge::Solicited);
-        assert_ne!(ledger.received(&missing, 61, now), Charge::Solicited);
-    }
-
-    #[test]
-    fn what_is_refunded_does_not_count() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let headers = NetworkMessage::Headers(Vec::new());
-        for _ in 0..1_000 {
-            assert_eq!(ledger.received(&headers, 106, now), Charge::Allowed);
-            ledger.refund(106);
-        }
-        for _ in 0..100 {
-            assert_eq!(ledger.received(&headers, 106, now), Charge::Allowed);
-        }
-        assert!(
-            matches!(ledger.received(&headers, 106, now), Charge::Throttle(_)),
-            "refunds give no more than the limit"
-        );
-    }
-
-    #[test]
-    fn a_block_that_is_asked_for_twice_may_come_twice() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        let items = vec![Inventory::WitnessBlock(BlockHash::all_zeros())];
-        let answer = NetworkMessage::NotFound(items.clone());
-        ledger.sent(&NetworkMessage::GetData(items.clone()));
-        ledger.sent(&NetworkMessage::GetData(items));
-        for _ in 0..2 {
-            assert_eq!(ledger.received(&answer, 61, now), Charge::Solicited);
-        }
-        assert_eq!(ledger.received(&answer, 61, now), Charge::Allowed);
-        assert_eq!((ledger.blocks.len(), ledger.open_blocks), (0, 0));
-    }
-
-    #[test]
-    fn a_sync_of_any_size_costs_nothing() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(LIMITS, now);
-        for _ in 0..10_000 {
-            ledger.sent(&NetworkMessage::Ping(0));
-            assert_eq!(
-                ledger.received(&NetworkMessage::Pong(0), 4_000_000, now),
-                Charge::Solicited
-            );
-        }
-    }
-}
+mod tests;

@@ -276,7 +276,7 @@ fn time_from(paces: &[Option<u64>]) -> Duration {
                 if download.wants(&hash) {
                     download.on_block(*peer, hash, 300, now);
                 } else {
-                    download.on_late_block(*peer, now);
+                    download.on_progress(*peer, now);
                 }
             }
         }

@@ -34,7 +34,8 @@ fn one_peer_at_a_time_is_asked_and_outbound_ones_first() {
     assert_eq!(asked(&mut download, later), [], "it was asked of another");
     let timeout = start + ANSWER_TIMEOUT;
     assert_eq!(asked(&mut download, timeout), [(1, 1)], "the other is late");
-    download.on_received(tx(1));
+    download.on_received(1, tx(1), timeout);
+    download.on_settled(tx(1));
     assert!(download.is_empty());
     assert!(
         download
@@ -42,6 +43,36 @@ fn one_peer_at_a_time_is_asked_and_outbound_ones_first() {
             .values()
             .all(|c| c.announced == 0 && c.in_flight == 0)
     );
+}
+
+#[test]
+fn what_came_is_looked_at_before_the_others_who_have_it_are_forgotten() {
+    let now = Instant::now();
+    let mut download = TransactionDownload::default();
+    for peer in 1..=3 {
+        download.on_announced(peer, tx(1), true, now);
+    }
+    assert_eq!(asked(&mut download, now), [(1, 1)]);
+    download.on_received(1, tx(1), now);
+    assert_eq!(asked(&mut download, now), [], "it is being looked at");
+    download.on_unsettled(tx(1));
+    assert_eq!(asked(&mut download, now), [(2, 1)], "that was not it");
+    // Somebody who was not asked sends it: whoever was asked still owes it.
+    download.on_received(3, tx(1), now);
+    download.on_unsettled(tx(1));
+    assert_eq!(asked(&mut download, now), []);
+    download.on_received(2, tx(1), now);
+    download.on_unsettled(tx(1));
+    assert!(download.is_empty(), "nobody is left");
+    // A check that is never over holds up nothing for ever.
+    download.on_announced(1, tx(1), true, now);
+    download.on_announced(2, tx(1), true, now);
+    assert_eq!(asked(&mut download, now), [(1, 1)]);
+    download.on_received(1, tx(1), now);
+    let later = now + ANSWER_TIMEOUT;
+    assert_eq!(asked(&mut download, later), [(2, 1)]);
+    download.on_settled(tx(1));
+    assert!(download.is_empty());
 }
 
 #[test]
@@ -132,7 +163,8 @@ fn announcements_are_bounded_in_a_message_and_in_waiting() {
 #[derive(Debug, Clone)]
 enum Step {
     Announce(u8, u32, bool),
-    Receive(u32),
+    Receive(u8, u32),
+    Settle(u32, bool),
     NotFound(u8, u32),
     Leave(u8),
     Pass(u64),
@@ -141,7 +173,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..4_u8, 0..8_u32, any::<bool>()).prop_map(|(p, t, o)| Step::Announce(p, t, o)),
-        1 => (0..8_u32).prop_map(Step::Receive),
+        1 => (0..4_u8, 0..8_u32).prop_map(|(p, t)| Step::Receive(p, t)),
+        1 => (0..8_u32, any::<bool>()).prop_map(|(t, right)| Step::Settle(t, right)),
         1 => (0..4_u8, 0..8_u32).prop_map(|(p, t)| Step::NotFound(p, t)),
         1 => (0..4_u8).prop_map(Step::Leave),
         2 => (0..40_u64).prop_map(Step::Pass),
@@ -159,7 +192,9 @@ proptest! {
                 Step::Announce(peer, n, outbound) => {
                     download.on_announced(peer, tx(n), outbound, now);
                 }
-                Step::Receive(n) => download.on_received(tx(n)),
+                Step::Receive(peer, n) => download.on_received(peer, tx(n), now),
+                Step::Settle(n, true) => download.on_settled(tx(n)),
+                Step::Settle(n, false) => download.on_unsettled(tx(n)),
                 Step::NotFound(peer, n) => download.on_not_found(peer, tx(n)),
                 Step::Leave(peer) => download.peer_left(peer),
                 Step::Pass(seconds) => now += Duration::from_secs(seconds),
