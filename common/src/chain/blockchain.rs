@@ -52,6 +52,8 @@ pub struct Blockchain {
     spec: Arc<ChainSpec>,
     rules: Rules,
     genesis: Block,
+    /// Held while waiting for `writer`: who comes again at once stands behind who waits already.
+    turnstile: Mutex<()>,
     writer: Mutex<Writer>,
     headers: Mutex<Option<HeadersFile>>,
     state: RwLock<State>,
@@ -115,6 +117,7 @@ impl Blockchain {
             tip: watch::Sender::new(state.tip()),
             state: RwLock::new(state),
             reader: writer.reader(),
+            turnstile: Mutex::new(()),
             writer: Mutex::new(writer),
             headers: Mutex::new(headers),
             max_side_headers: MAX_SIDE_HEADERS,
@@ -201,6 +204,8 @@ impl Blockchain {
     }
 
     fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        let turn = self.turnstile.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         self.writer.lock().unwrap_or_else(|poisoned| {
             // Coins move before signatures are checked: after a panic in between they fit no tip.
             let mut writer = poisoned.into_inner();

@@ -13,6 +13,7 @@
 mod known;
 mod worker;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitcoin::bip152::HeaderAndShortIds;
@@ -80,7 +81,7 @@ impl TransactionPool {
     #[must_use]
     pub fn template(&self, parent: BlockHash, max_bytes: usize) -> Template {
         let shared = self.lock();
-        if shared.tip == parent {
+        if shared.tip == parent && !shared.unsettled {
             shared.mempool.select(max_bytes)
         } else {
             Template::default()
@@ -98,8 +99,8 @@ impl TransactionPool {
         entry.map(|entry| Arc::clone(entry.transaction()))
     }
 
-    /// The transaction of this name, for a peer that asked for it.
-    pub(crate) fn serve(&self, name: TxRef) -> Option<Arc<Transaction>> {
+    /// The transaction of this name, for a peer that we chose and that asked for it.
+    pub(crate) fn give(&self, name: TxRef) -> Option<Arc<Transaction>> {
         let found = self.find(name);
         if found.is_some() {
             self.known().spreads(&name);
@@ -148,10 +149,13 @@ impl TransactionPool {
         origin: Origin,
     ) -> Result<Accepted, MempoolError> {
         let view = self.follow(chain);
-        let mut shared = self.lock();
-        let coins = |outpoint: &OutPoint| coin(&view, outpoint);
-        let result = shared.mempool.accept(tx, coins, &context(&view), origin);
-        self.note(&shared, &result, origin);
+        let (_view, result) = apart(view, |view| {
+            let mut shared = self.lock();
+            let coins = |outpoint: &OutPoint| coin(view, outpoint);
+            let result = shared.mempool.accept(tx, coins, &context(view), origin);
+            self.note(&shared, &result, origin);
+            result
+        });
         result
     }
 
@@ -161,12 +165,15 @@ impl TransactionPool {
             return None;
         }
         let view = self.follow(chain);
-        let mut shared = self.lock();
-        let coins = |outpoint: &OutPoint| coin(&view, outpoint);
-        let retried = shared.mempool.retry_orphan(coins, &context(&view))?;
-        // Orphans come from peers.
-        self.note(&shared, &retried.result, Origin::Peer(0));
-        Some(retried)
+        let (_view, retried) = apart(view, |view| {
+            let mut shared = self.lock();
+            let coins = |outpoint: &OutPoint| coin(view, outpoint);
+            let retried = shared.mempool.retry_orphan(coins, &context(view))?;
+            // Orphans come from peers.
+            self.note(&shared, &retried.result, Origin::Peer(0));
+            Some(retried)
+        });
+        retried
     }
 
     /// Notes by name what a check did to the pool.
@@ -179,8 +186,13 @@ impl TransactionPool {
                 }
                 known.accepted(accepted);
             }
-            // Others may have gone.
-            Err(MempoolError::Full) => self.known().reread(&shared.mempool),
+            // Others may have gone, and nothing else can have changed.
+            Err(MempoolError::Full) => {
+                let mut known = self.known();
+                if known.held() != shared.mempool.len() {
+                    known.reread(&shared.mempool);
+                }
+            }
             Err(_) => {}
         }
     }
@@ -197,59 +209,82 @@ impl TransactionPool {
     /// chain as it then is.
     fn follow<'a>(&self, chain: &'a Blockchain) -> View<'a> {
         loop {
+            // Reading takes longer than the chain should wait, and while the chain runs ahead there is no need to stop it.
+            while let Some((from, tip)) = self.behind(chain) {
+                self.step(chain, from, tip);
+            }
             let view = chain.view();
-            let tip = view.tip().hash();
-            let mut shared = self.lock();
-            if shared.is_idle() && is_verified(chain, &shared.tip) {
-                // Nothing to be told: so a synchronisation is not read twice.
-                shared.tip = tip;
+            let (at_tip, unsettled) = {
+                let shared = self.lock();
+                (shared.tip == view.tip().hash(), shared.unsettled)
+            };
+            if at_tip {
+                return if unsettled {
+                    apart(view, |view| self.settle(view)).0
+                } else {
+                    view
+                };
             }
-            if shared.tip == tip {
-                if shared.unsettled {
-                    self.settle(&mut shared, &view);
-                }
-                return view;
+        }
+    }
+
+    /// Where the pool is and where the chain is, if these differ.
+    fn behind(&self, chain: &Blockchain) -> Option<(BlockHash, BlockHash)> {
+        let tip = chain.tip_context().hash();
+        let mut shared = self.lock();
+        if shared.is_idle() && is_verified(chain, &shared.tip) {
+            // Nothing to be told: so a synchronisation is not read twice.
+            shared.tip = tip;
+        }
+        (shared.tip != tip).then_some((shared.tip, tip))
+    }
+
+    fn step(&self, chain: &Blockchain, from: BlockHash, tip: BlockHash) {
+        match Step::load(chain, from) {
+            Ok(Some(step)) => self.take(from, &step),
+            Ok(None) => {
+                info!("the chain moved too far; transactions that waited are dropped");
+                self.reset(chain, tip);
             }
-            let from = shared.tip;
-            drop(shared);
-            // Reading takes longer than the chain should wait.
-            drop(view);
-            match Step::load(chain, from) {
-                Ok(Some(step)) => self.take(from, &step),
-                Ok(None) => {
-                    info!("the chain moved too far; transactions that waited are dropped");
-                    self.reset(chain, tip);
-                }
-                Err(error) => {
-                    error!(%error, "a block can't be read; transactions that waited are dropped");
-                    self.reset(chain, tip);
-                }
+            Err(error) => {
+                error!(%error, "a block can't be read; transactions that waited are dropped");
+                self.reset(chain, tip);
             }
         }
     }
 
     /// Tells the pool of these blocks. It may have to go back again, should this be the midst of a reorganisation.
     fn take(&self, from: BlockHash, step: &Step) {
+        let transactions = step.connected.iter().flat_map(|b| b.txdata.iter().skip(1));
+        let names: Vec<_> = transactions.flat_map(known::names).collect();
         let mut shared = self.lock();
-        let mut known = self.known();
         let mut tip = from;
         for block in &step.disconnected {
             shared.mempool.block_disconnected(block);
-            known.disconnected();
             tip = block.header.prev_blockhash;
         }
         for block in &step.connected {
             shared.mempool.block_connected(block, unix_now());
-            known.confirmed(block.txdata.iter().skip(1));
             tip = block.block_hash();
         }
         shared.tip = tip;
         shared.unsettled |= !step.disconnected.is_empty();
-        known.reread(&shared.mempool);
+        let mut known = self.known();
+        if !step.disconnected.is_empty() {
+            known.disconnected();
+        }
+        known.confirmed(names);
+        if shared.unsettled {
+            // The user's own may be among what waits to be looked at again.
+            known.reread_held(&shared.mempool);
+        } else {
+            known.reread(&shared.mempool);
+        }
     }
 
     /// Looks again at what a reorganisation gave back.
-    fn settle(&self, shared: &mut Shared, view: &View<'_>) {
+    fn settle(&self, view: &View<'_>) {
+        let mut shared = self.lock();
         let coins = |outpoint: &OutPoint| coin(view, outpoint);
         let done = shared.mempool.revalidate(coins, &context(view));
         info!(?done, "transactions after a reorganisation");
@@ -272,6 +307,18 @@ impl Shared {
     /// Whether blocks that are added concern nothing here.
     fn is_idle(&self) -> bool {
         self.mempool.is_empty() && self.mempool.orphans().0 == 0 && !self.unsettled
+    }
+}
+
+/// Does something with the chain at rest that a panic must not turn into the chain's own: the chain's lock is released
+/// as if nothing had happened, since nothing here changes what is behind it.
+fn apart<'a, T>(view: View<'a>, work: impl FnOnce(&View<'a>) -> T) -> (View<'a>, T) {
+    match catch_unwind(AssertUnwindSafe(|| work(&view))) {
+        Ok(done) => (view, done),
+        Err(panic) => {
+            drop(view);
+            resume_unwind(panic)
+        }
     }
 }
 

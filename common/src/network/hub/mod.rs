@@ -376,6 +376,7 @@ impl Hub {
         );
         let actor = Actor {
             id,
+            direction,
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
             block_room: Arc::clone(&self.block_room),

@@ -111,7 +111,9 @@ impl Hub {
         let mut known = self.pool.known();
         for name in names {
             peer.announcements.peer_knows(*name);
-            known.spreads(name);
+            if outbound {
+                known.spreads(name);
+            }
             if !behind && !known.contains(name) && !self.relay.refused.contains(name) {
                 self.relay.download.on_announced(id, *name, outbound, now);
             }
@@ -197,7 +199,8 @@ impl Hub {
             }
             Err(MempoolError::MissingInputs { parents, kept }) => {
                 self.metrics.transaction("orphan");
-                self.close(&[(names.0, kept), (names.1, true)]);
+                // The others who have it take it on their account as well: it stays when this peer goes.
+                self.close(&[(names.0, false), (names.1, false)]);
                 if kept {
                     self.ask_for_parents(&from, parents.into_iter().map(TxRef::Txid));
                 }

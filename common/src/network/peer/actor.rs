@@ -24,6 +24,7 @@ use crate::network::protocol::addresses;
 use crate::network::protocol::compact_blocks::{self, PartialBlocks};
 use crate::network::protocol::headers::HEADERS_PER_MESSAGE;
 use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
+use crate::network::protocol::version::Direction;
 use crate::network::security::bans::Offence;
 use crate::network::security::ledger::{Charge, Ledger, PushLimits, block_hash};
 use crate::network::session::Session;
@@ -64,6 +65,7 @@ impl Gone {
 /// The parts of a new connection that its two tasks share.
 pub(crate) struct Actor {
     pub(crate) id: PeerId,
+    pub(crate) direction: Direction,
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
     /// In KiB, what blocks on their way to the hub may take; shared by all peers.
@@ -386,8 +388,12 @@ impl Actor {
         let mut missing = Vec::new();
         for item in items {
             if let Some(name) = TxRef::of(&item) {
-                let pool = self.pool.clone();
-                let found = tokio::task::spawn_blocking(move || pool.serve(name)).await;
+                let (pool, direction) = (self.pool.clone(), self.direction);
+                let find = move || match direction {
+                    Direction::Outbound => pool.give(name),
+                    Direction::Inbound => pool.find(name),
+                };
+                let found = tokio::task::spawn_blocking(find).await;
                 match found.ok().flatten() {
                     Some(tx) => {
                         let tx = Arc::unwrap_or_clone(tx);

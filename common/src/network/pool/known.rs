@@ -14,8 +14,8 @@ const MAX_OWN: usize = MAX_ANNOUNCED_AT_ONCE;
 /// Names of confirmed transactions in a generation of [`Recent`]: those of 14 full blocks of payments. 2 MB a generation.
 const CONFIRMED: usize = 28_672;
 
-/// The names of what the pool holds and of what the last blocks held, and the user's own transactions that nobody is
-/// known to have yet. Behind a lock of its own that is held for moments.
+/// The names of what the pool holds and of what the last blocks held, and the user's own transactions that no peer of our
+/// choice is known to have yet. Behind a lock of its own that is held for moments.
 #[derive(Debug)]
 pub(crate) struct Known {
     held: HashMap<Txid, Wtxid>,
@@ -43,12 +43,12 @@ impl Known {
         held || self.confirmed.contains(name)
     }
 
-    /// The user's own transactions that wait and that nobody has asked for or announced, the oldest first.
+    /// The user's own transactions that wait and that no peer of our choice has asked for or announced, the oldest first.
     pub(crate) fn own(&self) -> impl Iterator<Item = &Announcement> {
         self.own.iter()
     }
 
-    /// Somebody else has it: it is no secret any more that it exists, and it spreads without us.
+    /// A peer that we chose has it: it spreads without us. One that came to us may keep it to itself.
     pub(crate) fn spreads(&mut self, name: &TxRef) {
         self.own.retain(|own| match name {
             TxRef::Txid(txid) => own.txid != *txid,
@@ -82,18 +82,28 @@ impl Known {
         }
     }
 
+    /// How many transactions the pool holds, as far as is known here.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Looks at all that the pool holds now.
     pub(super) fn reread(&mut self, mempool: &Mempool) {
-        self.held = mempool.iter().map(|e| (e.txid(), e.wtxid())).collect();
-        self.held_wtxids = self.held.values().copied().collect();
+        self.reread_held(mempool);
         let held = &self.held;
         self.own.retain(|own| held.contains_key(&own.txid));
     }
 
-    pub(super) fn confirmed<'a>(&mut self, transactions: impl Iterator<Item = &'a Transaction>) {
-        for tx in transactions {
-            self.confirmed.insert(TxRef::Txid(tx.compute_txid()));
-            self.confirmed.insert(TxRef::Wtxid(tx.compute_wtxid()));
+    /// The same, while some of the user's own may be neither here nor there.
+    pub(super) fn reread_held(&mut self, mempool: &Mempool) {
+        self.held = mempool.iter().map(|e| (e.txid(), e.wtxid())).collect();
+        self.held_wtxids = self.held.values().copied().collect();
+    }
+
+    /// Blocks hold these.
+    pub(super) fn confirmed(&mut self, names: Vec<TxRef>) {
+        for name in names {
+            self.confirmed.insert(name);
         }
     }
 
@@ -101,4 +111,12 @@ impl Known {
     pub(super) fn disconnected(&mut self) {
         self.confirmed.clear();
     }
+}
+
+/// Both names of a transaction.
+pub(super) fn names(tx: &Transaction) -> [TxRef; 2] {
+    [
+        TxRef::Txid(tx.compute_txid()),
+        TxRef::Wtxid(tx.compute_wtxid()),
+    ]
 }

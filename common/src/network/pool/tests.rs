@@ -1,3 +1,4 @@
+use super::known::names;
 use super::*;
 use crate::chain::BlockRef;
 use crate::chain::miner::mine_block_of;
@@ -14,13 +15,6 @@ fn mature() -> (Blockchain, Wallet) {
 
 fn accept(pool: &TransactionPool, chain: &Blockchain, tx: &Transaction) -> bool {
     pool.accept(chain, tx.clone(), Origin::Local).is_ok()
-}
-
-fn names(tx: &Transaction) -> [TxRef; 2] {
-    [
-        TxRef::Txid(tx.compute_txid()),
-        TxRef::Wtxid(tx.compute_wtxid()),
-    ]
 }
 
 /// Whether it is known by both names; it never is by one alone.
@@ -91,6 +85,35 @@ fn what_a_reorganisation_takes_back_returns_to_an_empty_pool() {
 }
 
 #[test]
+fn what_waits_to_be_looked_at_again_stays_the_users_own_and_goes_into_no_template() {
+    let (chain, mut wallet) = mature();
+    let pool = TransactionPool::new(&chain);
+    let fork = chain.tip();
+    let mined = wallet.transaction(&chain, 1, 10_000);
+    wallet.own(&mined);
+    let spent = wallet.coins().last().cloned().unwrap();
+    let child = wallet.pay(&chain, &[spent], 10_000);
+    assert!(accept(&pool, &chain, &mined));
+    let block = wallet.block(&chain, vec![mined.clone()], 10_000);
+    add(&chain, &block).unwrap();
+    assert!(accept(&pool, &chain, &child));
+    let first = block_on(&chain, fork, wallet.script(), Vec::new(), 0, 1);
+    add(&chain, &first).unwrap();
+    let above = reference(fork, &first);
+    let second = block_on(&chain, above, wallet.script(), Vec::new(), 0, 1);
+    add(&chain, &second).unwrap();
+    let (from, tip) = pool.behind(&chain).unwrap();
+    pool.step(&chain, from, tip);
+    assert!(pool.lock().unsettled && pool.behind(&chain).is_none());
+    let template = pool.template(tip, 1_000_000);
+    assert!(template.transactions.is_empty(), "not looked at yet");
+    drop(pool.follow(&chain));
+    assert_eq!(pool.template(tip, 1_000_000).transactions.len(), 2);
+    let own: Vec<_> = pool.known().own().map(|own| own.txid).collect();
+    assert!(own.contains(&child.compute_txid()), "{own:?}");
+}
+
+#[test]
 fn what_left_the_pool_unconfirmed_is_welcome_again() {
     let (chain, mut wallet) = mature();
     let pool = TransactionPool::new(&chain);
@@ -154,7 +177,7 @@ fn own_transactions_are_told_until_somebody_has_them() {
     let own = || -> Vec<_> { pool.known().own().map(|own| own.txid).collect() };
     let expected: Vec<_> = txs[..3].iter().map(Transaction::compute_txid).collect();
     assert_eq!(own(), expected, "a peer's is not ours");
-    assert!(pool.serve(names(&txs[0])[1]).is_some());
+    assert!(pool.give(names(&txs[0])[1]).is_some());
     assert_eq!(own(), expected[1..], "somebody asked for it");
     pool.known().spreads(&names(&txs[1])[0]);
     assert_eq!(own(), expected[2..], "somebody announced it");
@@ -164,6 +187,19 @@ fn own_transactions_are_told_until_somebody_has_them() {
     add(&chain, &block).unwrap();
     drop(pool.follow(&chain));
     assert!(own().is_empty(), "it is in a block");
+}
+
+#[test]
+fn a_panic_of_the_pool_is_not_the_chains() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = Blockchain::open(Arc::new(ChainSpec::devnet()), dir.path()).unwrap();
+    let mut wallet = Wallet::new(1);
+    wallet.mine(&chain, 1);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        apart(chain.view(), |_| panic!("a defect of the pool"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(wallet.mine(&chain, 1).len(), 1, "blocks need no pool");
 }
 
 /// The pool follows while the chain changes to and fro, and never stops on the way.

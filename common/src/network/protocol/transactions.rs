@@ -87,8 +87,19 @@ struct Wanted<P> {
     asked: Option<(P, Instant)>,
     /// It came and is being looked at, since then.
     checked: Option<Instant>,
-    /// Who else has it, in the order of announcement, and from when on it may be asked.
-    others: VecDeque<(P, Instant)>,
+    /// It is not wanted any more; whoever was asked still owes an answer.
+    settled: bool,
+    /// Who else has it, in the order of announcement.
+    others: VecDeque<Announcer<P>>,
+}
+
+/// Who announced a transaction and was not asked yet.
+#[derive(Debug)]
+struct Announcer<P> {
+    peer: P,
+    outbound: bool,
+    /// When it may be asked at the earliest.
+    from: Instant,
 }
 
 /// What is counted of one peer.
@@ -131,11 +142,12 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         let wanted = self.wanted.entry(tx).or_insert_with(|| Wanted {
             asked: None,
             checked: None,
+            settled: false,
             others: VecDeque::new(),
         });
         let again = wanted.asked.is_some_and(|(asked, _)| asked == peer)
-            || wanted.others.iter().any(|(other, _)| *other == peer);
-        if again {
+            || wanted.others.iter().any(|other| other.peer == peer);
+        if again || wanted.settled {
             return true;
         }
         counts.announced += 1;
@@ -144,7 +156,11 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         } else {
             INBOUND_DELAY
         };
-        wanted.others.push_back((peer, now + delay));
+        wanted.others.push_back(Announcer {
+            peer,
+            outbound,
+            from: now + delay,
+        });
         true
     }
 
@@ -154,10 +170,14 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         let Some(wanted) = self.wanted.get_mut(&tx) else {
             return;
         };
-        wanted.checked = Some(now);
         let asked = wanted.asked.take_if(|(asked, _)| *asked == peer).is_some();
-        let place = wanted.others.iter().position(|(other, _)| *other == peer);
+        let mut others = wanted.others.iter();
+        let place = others.position(|other| other.peer == peer);
         let waited = place.and_then(|place| wanted.others.remove(place));
+        wanted.checked = (!wanted.settled).then_some(now);
+        if !wanted.is_open() {
+            self.wanted.remove(&tx);
+        }
         if asked || waited.is_some() {
             self.settle(peer, asked);
         }
@@ -165,14 +185,17 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
 
     /// It is known now, or not wanted any more.
     pub fn on_settled(&mut self, tx: TxRef) {
-        let Some(wanted) = self.wanted.remove(&tx) else {
+        let Some(wanted) = self.wanted.get_mut(&tx) else {
             return;
         };
-        if let Some((peer, _)) = wanted.asked {
-            self.settle(peer, true);
+        wanted.settled = true;
+        wanted.checked = None;
+        let others = std::mem::take(&mut wanted.others);
+        if !wanted.is_open() {
+            self.wanted.remove(&tx);
         }
-        for (peer, _) in wanted.others {
-            self.settle(peer, false);
+        for other in others {
+            self.settle(other.peer, false);
         }
     }
 
@@ -205,7 +228,7 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
         self.peers.remove(&peer);
         self.wanted.retain(|_, wanted| {
             wanted.asked.take_if(|(asked, _)| *asked == peer);
-            wanted.others.retain(|(other, _)| *other != peer);
+            wanted.others.retain(|other| other.peer != peer);
             wanted.is_open()
         });
     }
@@ -240,11 +263,19 @@ impl<P: Copy + Eq + Hash + Ord> TransactionDownload<P> {
             wanted.checked.take_if(late);
             if wanted.asked.is_none() && wanted.checked.is_none() {
                 let free = |peer: &P| peers.get(peer).is_some_and(|c| c.in_flight < MAX_IN_FLIGHT);
-                let first = wanted
+                let mut ready = wanted
                     .others
                     .iter()
-                    .position(|(peer, from)| *from <= now && free(peer));
-                if let Some((peer, _)) = first.and_then(|place| wanted.others.remove(place)) {
+                    .enumerate()
+                    .filter(|(_, other)| other.from <= now && free(&other.peer));
+                // Of equals the first.
+                let next = ready
+                    .clone()
+                    .find(|(_, other)| other.outbound)
+                    .or_else(|| ready.next())
+                    .map(|(place, _)| place);
+                if let Some(other) = next.and_then(|place| wanted.others.remove(place)) {
+                    let peer = other.peer;
                     wanted.asked = Some((peer, now));
                     if let Some(counts) = peers.get_mut(&peer) {
                         counts.in_flight += 1;

@@ -71,8 +71,41 @@ fn what_came_is_looked_at_before_the_others_who_have_it_are_forgotten() {
     download.on_received(1, tx(1), now);
     let later = now + ANSWER_TIMEOUT;
     assert_eq!(asked(&mut download, later), [(2, 1)]);
+    download.on_received(2, tx(1), later);
     download.on_settled(tx(1));
     assert!(download.is_empty());
+}
+
+#[test]
+fn outbound_peers_go_first_also_when_inbound_ones_have_waited_long() {
+    let start = Instant::now();
+    let mut download = TransactionDownload::default();
+    for peer in 1..=20 {
+        download.on_announced(peer, tx(1), false, start);
+    }
+    let first = start + INBOUND_DELAY;
+    assert_eq!(asked(&mut download, first), [(1, 1)]);
+    download.on_announced(21, tx(1), true, first);
+    let second = first + ANSWER_TIMEOUT;
+    assert_eq!(asked(&mut download, second), [(21, 1)]);
+}
+
+#[test]
+fn whoever_was_asked_owes_an_answer_also_when_it_is_not_wanted_any_more() {
+    let now = Instant::now();
+    let mut download = TransactionDownload::default();
+    for n in 0..2 * MAX_IN_FLIGHT as u32 {
+        download.on_announced(1, tx(n), true, now);
+    }
+    assert_eq!(asked(&mut download, now), [(1, MAX_IN_FLIGHT)]);
+    download.on_settled(tx(0));
+    download.on_announced(2, tx(0), true, now);
+    assert_eq!(asked(&mut download, now), [], "it has not answered yet");
+    download.on_received(1, tx(0), now);
+    assert_eq!(asked(&mut download, now), [(1, 1)], "now it has");
+    download.on_settled(tx(1));
+    let later = now + ANSWER_TIMEOUT;
+    assert_eq!(asked(&mut download, later), [(1, MAX_IN_FLIGHT - 1)]);
 }
 
 #[test]
@@ -202,7 +235,7 @@ proptest! {
             download.poll(now);
             for (peer, counts) in &download.peers {
                 let asked = |w: &&Wanted<u8>| w.asked.is_some_and(|(p, _)| p == *peer);
-                let waits = |w: &&Wanted<u8>| w.others.iter().any(|(p, _)| p == peer);
+                let waits = |w: &&Wanted<u8>| w.others.iter().any(|other| other.peer == *peer);
                 let in_flight = download.wanted.values().filter(asked).count();
                 let waiting = download.wanted.values().filter(waits).count();
                 prop_assert_eq!(counts.in_flight, in_flight);
