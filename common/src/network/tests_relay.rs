@@ -475,3 +475,38 @@ async fn who_comes_later_does_not_learn_which_transactions_are_our_own() {
         node.shutdown().await;
     }
 }
+
+/// Who sends an orphan first and leaves can't take it away: it is asked of the others who announced it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_is_asked_of_others_who_have_it_too() {
+    let (chain, mut wallet) = mature();
+    let server = relaying(&chain, 158, &[]).await;
+    let parent = wallet.transaction(&chain, 1, 10_000);
+    wallet.own(&parent);
+    let spent = wallet.coins().last().cloned().unwrap();
+    let child = wallet.pay(&chain, &[spent], 10_000);
+    let to = server.listen_addr();
+    let mut first = stranger([127, 7, 158, 1], to, &spec()).await.unwrap();
+    let mut other = stranger([127, 7, 158, 2], to, &spec()).await.unwrap();
+    let named = Inventory::Transaction(child.compute_txid());
+    other
+        .writer
+        .write(&NetworkMessage::Inv(vec![named]))
+        .await
+        .unwrap();
+    let orphan = NetworkMessage::Tx(child.clone());
+    first.writer.write(&orphan).await.unwrap();
+    drop(first);
+    let item = Inventory::WitnessTransaction(child.compute_txid());
+    asked(&mut other, vec![item]).await;
+    other.writer.write(&orphan).await.unwrap();
+    let item = Inventory::WitnessTransaction(parent.compute_txid());
+    asked(&mut other, vec![item]).await;
+    let answer = NetworkMessage::Tx(parent.clone());
+    other.writer.write(&answer).await.unwrap();
+    until("both are in the pool", || {
+        holds(&server, &parent) && holds(&server, &child)
+    })
+    .await;
+    server.shutdown().await;
+}
