@@ -232,7 +232,7 @@ impl TransactionPool {
     fn behind(&self, chain: &Blockchain) -> Option<(BlockHash, BlockHash)> {
         let tip = chain.tip_context().hash();
         let mut shared = self.lock();
-        if shared.is_idle() && is_verified(chain, &shared.tip) {
+        if shared.is_idle() && chain.is_verified(&shared.tip) {
             // Nothing to be told: so a synchronisation is not read twice.
             shared.tip = tip;
         }
@@ -320,11 +320,6 @@ fn apart<'a, T>(view: View<'a>, work: impl FnOnce(&View<'a>) -> T) -> (View<'a>,
             resume_unwind(panic)
         }
     }
-}
-
-fn is_verified(chain: &Blockchain, block: &BlockHash) -> bool {
-    let header = chain.header(block);
-    header.is_some_and(|(height, _)| chain.block_at(height) == Some(*block))
 }
 
 fn empty(chain: &Blockchain) -> Mempool {

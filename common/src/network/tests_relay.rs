@@ -19,12 +19,27 @@ use crate::chain::mempool::MempoolError;
 use crate::chain::miner::mine_block_of;
 use crate::chain::tests::wallet::Wallet;
 
+/// What a peer that serves compact blocks says of it.
+const SERVES_COMPACT: SendCmpct = SendCmpct {
+    send_compact: false,
+    version: 2,
+};
+
 /// A chain whose first coinbases are mature, and the wallet that mined it.
 fn mature() -> (Arc<Blockchain>, Wallet) {
     let chain = Arc::new(Blockchain::in_memory(spec()));
     let mut wallet = Wallet::new(1);
     wallet.mine(&chain, 105);
     (chain, wallet)
+}
+
+/// A transaction, and another that spends an output of it.
+fn family(chain: &Blockchain, wallet: &mut Wallet) -> (Transaction, Transaction) {
+    let parent = wallet.transaction(chain, 1, 10_000);
+    wallet.own(&parent);
+    let spent = wallet.coins().last().cloned().unwrap();
+    let child = wallet.pay(chain, &[spent], 10_000);
+    (parent, child)
 }
 
 /// A node that announces quickly, connected to these.
@@ -87,10 +102,7 @@ async fn a_transaction_spreads_is_mined_elsewhere_and_leaves_every_pool() {
     let end = relaying(&end_chain, 103, &[]).await;
     let middle = relaying(&middle_chain, 102, &[end.listen_addr()]).await;
     let first = relaying(&chain, 101, &[middle.listen_addr()]).await;
-    let parent = wallet.transaction(&chain, 1, 10_000);
-    wallet.own(&parent);
-    let spent = wallet.coins().last().cloned().unwrap();
-    let child = wallet.pay(&chain, &[spent], 10_000);
+    let (parent, child) = family(&chain, &mut wallet);
     for tx in [&parent, &child] {
         first.submit_transaction(tx.clone()).await.unwrap();
     }
@@ -131,10 +143,7 @@ async fn a_transaction_spreads_is_mined_elsewhere_and_leaves_every_pool() {
 async fn an_orphan_is_kept_and_its_parent_asked_of_whoever_sent_it() {
     let (chain, mut wallet) = mature();
     let server = relaying(&chain, 111, &[]).await;
-    let parent = wallet.transaction(&chain, 1, 10_000);
-    wallet.own(&parent);
-    let spent = wallet.coins().last().cloned().unwrap();
-    let child = wallet.pay(&chain, &[spent], 10_000);
+    let (parent, child) = family(&chain, &mut wallet);
     let to = server.listen_addr();
     let mut session = stranger([127, 7, 11, 1], to, &spec()).await.unwrap();
     let orphan = NetworkMessage::Tx(child.clone());
@@ -236,12 +245,8 @@ async fn asked_for_a_compact_block(host: u8) -> (NetworkManager, Session, bitcoi
     let block = wallet.block(&chain, txs, 20_000);
     let to = server.listen_addr();
     let mut session = stranger([127, 7, host, 2], to, &spec()).await.unwrap();
-    let serves = SendCmpct {
-        send_compact: false,
-        version: 2,
-    };
     let announcement = NetworkMessage::Headers(vec![block.header]);
-    for message in [NetworkMessage::SendCmpct(serves), announcement] {
+    for message in [NetworkMessage::SendCmpct(SERVES_COMPACT), announcement] {
         session.writer.write(&message).await.unwrap();
     }
     let item = Inventory::CompactBlock(block.block_hash());
@@ -370,13 +375,9 @@ async fn two_compact_blocks_of_one_peer_wait_side_by_side() {
     }
     let to = server.listen_addr();
     let mut session = stranger([127, 7, 154, 2], to, &spec()).await.unwrap();
-    let serves = SendCmpct {
-        send_compact: false,
-        version: 2,
-    };
     let headers = blocks.iter().map(|block| block.header).collect();
     let announcement = NetworkMessage::Headers(headers);
-    for message in [NetworkMessage::SendCmpct(serves), announcement] {
+    for message in [NetworkMessage::SendCmpct(SERVES_COMPACT), announcement] {
         session.writer.write(&message).await.unwrap();
     }
     let items = blocks
@@ -481,10 +482,7 @@ async fn who_comes_later_does_not_learn_which_transactions_are_our_own() {
 async fn an_orphan_is_asked_of_others_who_have_it_too() {
     let (chain, mut wallet) = mature();
     let server = relaying(&chain, 158, &[]).await;
-    let parent = wallet.transaction(&chain, 1, 10_000);
-    wallet.own(&parent);
-    let spent = wallet.coins().last().cloned().unwrap();
-    let child = wallet.pay(&chain, &[spent], 10_000);
+    let (parent, child) = family(&chain, &mut wallet);
     let to = server.listen_addr();
     let mut first = stranger([127, 7, 158, 1], to, &spec()).await.unwrap();
     let mut other = stranger([127, 7, 158, 2], to, &spec()).await.unwrap();

@@ -115,6 +115,14 @@ impl Blockchain {
             .is_some_and(|id| state.tree.has_block(id))
     }
 
+    /// Whether the block is on the verified chain.
+    #[must_use]
+    pub fn is_verified(&self, hash: &BlockHash) -> bool {
+        let state = self.read();
+        let id = state.tree.find(hash);
+        id.is_some_and(|id| state.is_verified(id))
+    }
+
     /// The serialized block, or `None` where it is not on the verified chain.
     ///
     /// # Errors

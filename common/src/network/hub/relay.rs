@@ -65,8 +65,8 @@ impl Relay {
 }
 
 impl Hub {
-    /// The first words to a new peer about transactions. Those of this node's user that nobody is known to have are
-    /// told to peers that we chose: whoever comes to us could come to learn whose they are.
+    /// The first words to a new peer about transactions. Those of this node's user that no peer of our choice is
+    /// known to have are told to such: whoever comes to us could come to learn whose they are.
     pub(super) fn greet_relay(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
             && peer.handle.version.relay

@@ -125,7 +125,7 @@ impl<P> Default for TransactionDownload<P> {
     }
 }
 
-impl<P: PartialEq> Wanted<P> {
+impl<P> Wanted<P> {
     fn is_open(&self) -> bool {
         self.asked.is_some() || self.checked.is_some() || !self.others.is_empty()
     }
