@@ -32,6 +32,7 @@ use tokio::sync::watch;
 
 pub use self::blocks::{Branch, Route, View};
 pub use self::check::CheckReport;
+pub use self::connect::CheckedBlock;
 pub use self::headers::{HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES};
 pub use self::transfer::TransferError;
 use self::writer::Writer;

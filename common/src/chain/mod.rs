@@ -32,8 +32,8 @@ mod tree;
 use bitcoin::BlockHash;
 
 pub use self::blockchain::{
-    Blockchain, Branch, CheckReport, HeadersAccepted, MAX_HEADERS_PER_MESSAGE, MAX_LOCATOR_ENTRIES,
-    Route, TransferError, View,
+    Blockchain, Branch, CheckReport, CheckedBlock, HeadersAccepted, MAX_HEADERS_PER_MESSAGE,
+    MAX_LOCATOR_ENTRIES, Route, TransferError, View,
 };
 pub use self::error::{BlockError, HeaderError, StoreError, TransactionError};
 

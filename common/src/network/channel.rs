@@ -94,4 +94,14 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
         self.records.write_message(&bytes).await?;
         Ok(bytes.len())
     }
+
+    /// Sends a `block` message of a serialized block; returns its size with envelope, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_block(&mut self, block: &[u8]) -> Result<usize, ChannelError> {
+        let bytes = self.envelope.encode_block(block)?;
+        self.records.write_message(&bytes).await?;
+        Ok(bytes.len())
+    }
 }

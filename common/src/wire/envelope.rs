@@ -56,6 +56,26 @@ impl Envelope {
         Ok(bytes)
     }
 
+    /// Encodes a `block` message of a block that is serialized already, as from the chain's files.
+    ///
+    /// Its shape is not looked at: it is for blocks that were decoded and verified once.
+    ///
+    /// # Errors
+    /// [`WireError::OwnMessage`] for one above the largest size of a block.
+    pub fn encode_block(&self, block: &[u8]) -> Result<Vec<u8>, WireError> {
+        const NAME: &str = "block";
+        check_length(NAME, block.len()).map_err(|reason| WireError::OwnMessage {
+            command: NAME.to_owned(),
+            reason: Box::new(reason),
+        })?;
+        let mut bytes = Vec::with_capacity(ENVELOPE_HEADER + block.len());
+        bytes.resize(ENVELOPE_HEADER, 0);
+        bytes.extend_from_slice(block);
+        let (header, payload) = bytes.split_at_mut(ENVELOPE_HEADER);
+        write_header(header, self.magic, NAME, payload);
+        Ok(bytes)
+    }
+
     /// Decodes one whole message: the header, exactly the payload that it announces, and nothing after.
     ///
     /// A command that we do not know gives [`NetworkMessage::Unknown`], if it is small. So do commands

@@ -11,6 +11,50 @@ use crate::chain::store::Standing;
 use crate::chain::tree::{Id, Location};
 use crate::chain::{BlockError, BlockRef};
 
+/// A block, and what is wrong with it by itself: [`Blockchain::check_block`]. For the chain that checked it.
+#[derive(Debug)]
+pub struct CheckedBlock {
+    block: Block,
+    hash: BlockHash,
+    size: usize,
+    verdict: Result<(), BlockError>,
+}
+
+impl CheckedBlock {
+    /// The block.
+    #[must_use]
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> BlockHash {
+        self.hash
+    }
+
+    /// Its serialized size in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The first rule that it breaks by itself, if it breaks one.
+    ///
+    /// # Errors
+    /// That is the error.
+    pub fn verdict(&self) -> Result<(), &BlockError> {
+        self.verdict.as_ref().copied()
+    }
+}
+
+/// A block that was checked by itself, and how it is kept if it is right.
+struct Prepared<'a> {
+    block: &'a Block,
+    hash: BlockHash,
+    record: Result<Vec<u8>, BlockError>,
+}
+
 /// A block that is to be connected.
 pub(super) struct Candidate<'a> {
     pub(super) block: &'a Block,
@@ -38,11 +82,14 @@ enum Place {
 
 impl Blockchain {
     /// Checks all of a block that needs no other block; may run on many threads at once.
-    ///
-    /// # Errors
-    /// The first rule that it breaks.
-    pub fn check_block(&self, block: &Block) -> Result<(), BlockError> {
-        check_block(&self.rules, block)
+    #[must_use]
+    pub fn check_block(&self, block: Block) -> CheckedBlock {
+        CheckedBlock {
+            hash: block.block_hash(),
+            size: block.total_size(),
+            verdict: check_block(&self.rules, &block),
+            block,
+        }
     }
 
     /// Takes in a block whose header was accepted and whose parent is kept.
@@ -65,18 +112,52 @@ impl Blockchain {
     /// that follow each other share the work of all cores.
     #[must_use]
     pub fn connect_blocks(&self, blocks: &[Block]) -> Vec<Result<BlockRef, BlockError>> {
-        let checked: Vec<_> = blocks
+        let prepared = blocks.par_iter().map(|block| {
+            let verdict = check_block(&self.rules, block);
+            self.prepare(block, block.block_hash(), verdict)
+        });
+        self.connect_prepared(prepared.collect())
+    }
+
+    /// Does what [`Blockchain::connect_blocks`] does for blocks that were checked where they arrived, and does not check
+    /// them a second time.
+    #[must_use]
+    pub fn connect_checked(&self, blocks: Vec<CheckedBlock>) -> Vec<Result<BlockRef, BlockError>> {
+        let (blocks, verdicts): (Vec<_>, Vec<_>) = blocks
+            .into_iter()
+            .map(|checked| ((checked.block, checked.hash), checked.verdict))
+            .unzip();
+        let prepared = blocks
             .par_iter()
-            .map(|block| {
-                let checked = check_block(&self.rules, block).map(|()| self.encode_block(block));
-                (block.block_hash(), checked)
-            })
-            .collect();
+            .zip(verdicts)
+            .map(|((block, hash), verdict)| self.prepare(block, *hash, verdict));
+        self.connect_prepared(prepared.collect())
+    }
+
+    fn prepare<'a>(
+        &self,
+        block: &'a Block,
+        hash: BlockHash,
+        verdict: Result<(), BlockError>,
+    ) -> Prepared<'a> {
+        Prepared {
+            block,
+            hash,
+            record: verdict.map(|()| self.encode_block(block)),
+        }
+    }
+
+    fn connect_prepared(&self, blocks: Vec<Prepared<'_>>) -> Vec<Result<BlockRef, BlockError>> {
         let mut writer = self.lock_writer();
         let before = self.connected();
         let mut results = Vec::with_capacity(blocks.len());
         let mut run: Vec<Candidate<'_>> = Vec::new();
-        for (block, (hash, checked)) in blocks.iter().zip(checked) {
+        for Prepared {
+            block,
+            hash,
+            record,
+        } in blocks
+        {
             // What does not follow the run is judged by what is left when the run is over.
             let follows = |last: &Candidate<'_>| last.reference.hash == block.header.prev_blockhash;
             if !run.last().is_some_and(follows) {
@@ -85,7 +166,7 @@ impl Blockchain {
             let end = run
                 .last()
                 .map_or_else(|| self.connected(), |last| last.reference);
-            let result = match self.admit(&mut writer, block, hash, checked, end) {
+            let result = match self.admit(&mut writer, block, hash, record, end) {
                 Ok((Place::Next(reference), bytes)) => {
                     let bytes = Bytes::New(bytes);
                     run.push(Candidate {
@@ -117,7 +198,7 @@ impl Blockchain {
         writer: &mut Writer,
         block: &Block,
         hash: BlockHash,
-        checked: Result<Vec<u8>, BlockError>,
+        record: Result<Vec<u8>, BlockError>,
         end: BlockRef,
     ) -> Result<(Place, Vec<u8>), BlockError> {
         writer.check_running()?;
@@ -125,9 +206,9 @@ impl Blockchain {
         let (Place::Next(reference) | Place::Side(reference)) = place else {
             return Ok((place, Vec::new()));
         };
-        let checked =
-            checked.and_then(|bytes| check_block_at(block, reference.height).map(|()| bytes));
-        match checked {
+        let record =
+            record.and_then(|bytes| check_block_at(block, reference.height).map(|()| bytes));
+        match record {
             Ok(bytes) => Ok((place, bytes)),
             Err(error) => {
                 self.condemn(writer, reference, &error);

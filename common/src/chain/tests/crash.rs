@@ -123,7 +123,7 @@ fn consistent(chain: &Blockchain) {
             (block.block_hash(), block.header.prev_blockhash),
             (hash, parent)
         );
-        chain.check_block(&block).unwrap();
+        chain.check_block(block).verdict().unwrap();
         parent = hash;
     }
     assert!(chain.best_header().height >= chain.tip().height);

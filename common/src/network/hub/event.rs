@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, Transaction, Txid, Wtxid};
+use bitcoin::{BlockHash, Transaction, Txid, Wtxid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::chain::CheckedBlock;
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
 use crate::network::peer::actor::Gone;
@@ -68,7 +69,7 @@ pub(crate) enum FromPeer {
     /// Headers, and the connection's turn to have some checked ([`super::checker`]).
     Headers(Vec<Header>, OwnedSemaphorePermit),
     /// A block whose body is the one that its header commits to, and its share of [`BLOCK_ROOM_KIB`].
-    Block(Box<Block>, OwnedSemaphorePermit),
+    Block(Box<CheckedBlock>, OwnedSemaphorePermit),
     /// A block that was asked for has begun to come: in compact form, and the rest of it was asked for.
     BlockProgress,
     NotFound(Vec<BlockHash>),

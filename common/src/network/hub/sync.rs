@@ -10,11 +10,11 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bitcoin::BlockHash;
 use bitcoin::block::Header;
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
-use bitcoin::{Block, BlockHash};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, error, info};
 
@@ -22,7 +22,7 @@ use super::checker::{Checked, Told};
 use super::writer::{Received, Verified};
 use super::{Hub, PeerId};
 use crate::chain::{
-    BlockError, BlockRef, Branch, HeaderError, HeadersAccepted, MAX_LOCATOR_ENTRIES,
+    BlockError, BlockRef, Branch, CheckedBlock, HeaderError, HeadersAccepted, MAX_LOCATOR_ENTRIES,
 };
 use crate::network::peer::Origin;
 use crate::network::protocol::blocks::{BlockAction, WINDOW};
@@ -167,8 +167,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn on_block(&mut self, id: PeerId, block: Block) {
-        let hash = block.block_hash();
+    pub(super) fn on_block(&mut self, id: PeerId, block: CheckedBlock) {
+        let hash = block.hash();
         let now = Instant::now();
         if !self.blocks.wants(&hash) {
             debug!(peer = id, %hash, "block not wanted");
@@ -180,15 +180,8 @@ impl Hub {
         let Some(from) = self.peers.get(&id).map(|peer| peer.handle.origin()) else {
             return;
         };
-        let bytes = block.total_size();
-        if self.blocks.on_block(id, hash, bytes, now) {
-            let received = Received {
-                from,
-                hash,
-                bytes,
-                block,
-            };
-            self.waiting.insert(hash, received);
+        if self.blocks.on_block(id, hash, block.size(), now) {
+            self.waiting.insert(hash, Received { from, block });
         }
     }
 
@@ -341,8 +334,8 @@ impl Hub {
         let next: Vec<BlockHash> = self
             .blocks
             .wanted()
+            .skip(self.with_the_writer())
             .map(|b| b.hash)
-            .skip_while(|hash| self.submitted.contains(hash))
             .take_while(|hash| self.waiting.contains_key(hash))
             .collect();
         for hash in next {
@@ -355,6 +348,19 @@ impl Hub {
             }
             self.submitted.insert(hash);
         }
+    }
+
+    /// How many of the first wanted blocks are with the writer. Blocks go there in order, so nearly always those are all
+    /// that were submitted, and need not be looked up one by one. Where a change of the target has left others with the
+    /// writer this may be too many, until it has answered for those.
+    fn with_the_writer(&self) -> usize {
+        let submitted = |block: &BlockRef| self.submitted.contains(&block.hash);
+        let at = |place| self.blocks.wanted().nth(place).is_some_and(submitted);
+        let all = self.submitted.len();
+        if all.checked_sub(1).is_none_or(at) && !at(all) {
+            return all;
+        }
+        self.blocks.wanted().take_while(|b| submitted(b)).count()
     }
 
     /// Asks for the headers after `from`, or after what we share with the peer should it not know that.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use bitcoin::{Block, BlockHash};
+use bitcoin::BlockHash;
 use tokio::sync::mpsc;
 use tracing::error;
 
-use crate::chain::{BlockError, BlockRef, Blockchain, StoreError};
+use crate::chain::{BlockError, BlockRef, Blockchain, CheckedBlock, StoreError};
 use crate::network::peer::Origin;
 
 /// Blocks of one batch, at most: enough signatures for all cores, little enough that the tip moves often
@@ -39,10 +39,7 @@ const BUSY_FLUSH: Duration = Duration::from_secs(1);
 /// A block that arrived.
 pub(crate) struct Received {
     pub(crate) from: Origin,
-    pub(crate) hash: BlockHash,
-    /// Its serialized size.
-    pub(crate) bytes: usize,
-    pub(crate) block: Block,
+    pub(crate) block: CheckedBlock,
 }
 
 /// What became of a batch.
@@ -95,7 +92,8 @@ fn run(chain: &Blockchain, queue: &Receiver<Received>, results: &mpsc::Sender<Ve
         match first {
             Ok(first) => {
                 let batch = Batch::gather(first, || queue.try_recv().ok(), &mut left);
-                let connected = chain.connect_blocks(&batch.blocks);
+                let (senders, blocks) = (batch.senders, batch.blocks);
+                let connected = chain.connect_checked(blocks);
                 let since = *unflushed.get_or_insert_with(Instant::now);
                 let mut storage = None;
                 if since.elapsed() >= BUSY_FLUSH {
@@ -103,7 +101,7 @@ fn run(chain: &Blockchain, queue: &Receiver<Received>, results: &mpsc::Sender<Ve
                     unflushed = None;
                 }
                 let verified = Verified {
-                    blocks: batch.report(connected),
+                    blocks: report(senders, connected),
                     storage,
                 };
                 if results.blocking_send(verified).is_err() {
@@ -128,7 +126,7 @@ fn run(chain: &Blockchain, queue: &Receiver<Received>, results: &mpsc::Sender<Ve
 
 /// Blocks that are verified together.
 struct Batch {
-    blocks: Vec<Block>,
+    blocks: Vec<CheckedBlock>,
     senders: Vec<(Origin, BlockHash)>,
     bytes: usize,
 }
@@ -148,7 +146,7 @@ impl Batch {
         batch.push(first);
         while batch.blocks.len() < BATCH_BLOCKS {
             let Some(received) = next() else { break };
-            if batch.bytes + received.bytes > BATCH_BYTES {
+            if batch.bytes + received.block.size() > BATCH_BYTES {
                 *left = Some(received);
                 break;
             }
@@ -158,26 +156,26 @@ impl Batch {
     }
 
     fn push(&mut self, received: Received) {
-        self.bytes += received.bytes;
-        self.senders.push((received.from, received.hash));
+        self.bytes += received.block.size();
+        self.senders.push((received.from, received.block.hash()));
         self.blocks.push(received.block);
     }
+}
 
-    /// The results with whom they concern; the chain gives one for each block.
-    fn report(
-        self,
-        connected: Vec<Result<BlockRef, BlockError>>,
-    ) -> Vec<(Origin, BlockHash, Result<BlockRef, BlockError>)> {
-        let pairs = self.senders.into_iter().zip(connected);
-        pairs.map(|((from, hash), r)| (from, hash, r)).collect()
-    }
+/// The results with whom they concern; the chain gives one for each block.
+fn report(
+    senders: Vec<(Origin, BlockHash)>,
+    connected: Vec<Result<BlockRef, BlockError>>,
+) -> Vec<(Origin, BlockHash, Result<BlockRef, BlockError>)> {
+    let pairs = senders.into_iter().zip(connected);
+    pairs.map(|((from, hash), r)| (from, hash, r)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
-    use bitcoin::ScriptBuf;
+    use bitcoin::{Block, ScriptBuf};
 
     use super::*;
     use crate::chain::miner::mine_block;
@@ -200,20 +198,19 @@ mod tests {
         (Arc::new(chain), blocks)
     }
 
-    fn received(block: &Block, bytes: usize) -> Received {
+    fn received(chain: &Blockchain, block: &Block) -> Received {
         Received {
             from: Origin {
                 id: 7,
                 addr: SocketAddr::from(([9, 9, 9, 9], 1)),
             },
-            hash: block.block_hash(),
-            bytes,
-            block: block.clone(),
+            block: chain.check_block(block.clone()),
         }
     }
 
     /// Submits everything as the queue has room, and collects the batches.
     fn write(
+        chain: &Blockchain,
         writer: &ChainWriter,
         results: &mut mpsc::Receiver<Verified>,
         blocks: &[Block],
@@ -222,7 +219,7 @@ mod tests {
         let mut heard = 0;
         let mut next = 0;
         while heard < blocks.len() {
-            while next < blocks.len() && writer.submit(received(&blocks[next], 1_000)).is_none() {
+            while next < blocks.len() && writer.submit(received(chain, &blocks[next])).is_none() {
                 next += 1;
             }
             let batch = results.blocking_recv().unwrap();
@@ -236,7 +233,7 @@ mod tests {
     fn every_block_is_reported_once_and_in_order() {
         let (chain, blocks) = mined(500);
         let (writer, mut results, thread) = ChainWriter::spawn(Arc::clone(&chain)).unwrap();
-        let batches = write(&writer, &mut results, &blocks);
+        let batches = write(&chain, &writer, &mut results, &blocks);
         let heights: Vec<u32> = batches
             .iter()
             .flat_map(|b| &b.blocks)
@@ -254,7 +251,7 @@ mod tests {
         let (chain, mut blocks) = mined(20);
         blocks[10].txdata[0].output[0].value = bitcoin::Amount::from_sat(1);
         let (writer, mut results, thread) = ChainWriter::spawn(Arc::clone(&chain)).unwrap();
-        let batches = write(&writer, &mut results, &blocks);
+        let batches = write(&chain, &writer, &mut results, &blocks);
         let faults: Vec<Option<bool>> = batches
             .iter()
             .flat_map(|b| &b.blocks)
@@ -274,10 +271,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_in_blocks_and_bytes() {
-        let (_, blocks) = mined(1);
+        let (chain, blocks) = mined(1);
         let mut left = None;
         let mut given = 0;
-        let endless = |bytes: usize| received(&blocks[0], bytes);
+        let endless = |bytes: usize| {
+            let mut block = blocks[0].clone();
+            block.txdata[0].output[0].script_pubkey = ScriptBuf::from_bytes(vec![0; bytes]);
+            received(&chain, &block)
+        };
         let batch = Batch::gather(
             endless(300),
             || {
@@ -301,9 +302,9 @@ mod tests {
     #[test]
     fn the_thread_ends_with_the_hub_and_nothing_is_left_unflushed() {
         let (chain, blocks) = mined(3);
-        let (writer, results, thread) = ChainWriter::spawn(chain).unwrap();
+        let (writer, results, thread) = ChainWriter::spawn(Arc::clone(&chain)).unwrap();
         for block in &blocks {
-            assert!(writer.submit(received(block, 1_000)).is_none());
+            assert!(writer.submit(received(&chain, block)).is_none());
         }
         drop(results);
         drop(writer);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bitcoin::p2p::message::NetworkMessage;
-use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
+use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, BlockHash, Transaction};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
@@ -14,15 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::session::{Local, unix_now};
-use super::{BULK_QUEUE, CONTROL_QUEUE, Outbox, PeerId, PeerStats};
-use crate::chain::BlockError;
+use super::{BULK_QUEUE, Bulk, CONTROL_QUEUE, Outbox, PeerId, PeerStats};
+use crate::chain::CheckedBlock;
 use crate::chain::policy::MAX_STANDARD_BYTES;
 use crate::network::channel::{MessageReader, MessageWriter};
 use crate::network::hub::event::{FromPeer, HubEvent, ReceivedTransaction};
 use crate::network::pool::{TransactionPool, TransactionTurn};
 use crate::network::protocol::addresses;
 use crate::network::protocol::compact_blocks::{self, PartialBlocks};
-use crate::network::protocol::headers::HEADERS_PER_MESSAGE;
 use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::Offence;
@@ -85,7 +84,7 @@ pub(crate) struct Actor {
 /// The receiving ends of an [`Outbox`].
 pub(crate) struct Inbox {
     control: mpsc::Receiver<NetworkMessage>,
-    bulk: mpsc::Receiver<NetworkMessage>,
+    bulk: mpsc::Receiver<Bulk>,
 }
 
 /// Makes the queues of a connection.
@@ -322,8 +321,8 @@ impl Actor {
     /// their headers do not commit to. A true body that breaks a rule is passed on: the chain condemns its
     /// header then, and the hub the peer.
     async fn take_block(&self, block: Block) -> Result<FromPeer, Gone> {
-        let (checked, block) = self.check_block(block).await?;
-        if let Err(error) = checked
+        let checked = self.check_block(block).await?;
+        if let Err(error) = checked.verdict()
             && error.is_peer_fault()
             && !error.condemns_header()
         {
@@ -332,17 +331,14 @@ impl Actor {
                 offence: Some(Offence::InvalidBlock),
             });
         }
-        self.with_room(block).await
+        self.with_room(checked).await
     }
 
     /// What the chain says of a block by itself.
-    pub(super) async fn check_block(
-        &self,
-        block: Block,
-    ) -> Result<(Result<(), BlockError>, Block), Gone> {
+    pub(super) async fn check_block(&self, block: Block) -> Result<CheckedBlock, Gone> {
         let chain = Arc::clone(&self.local.chain);
         let size = block.total_size();
-        let check = move || (chain.check_block(&block), block);
+        let check = move || chain.check_block(block);
         if size <= CHECKED_IN_PLACE {
             return Ok(check());
         }
@@ -350,9 +346,9 @@ impl Actor {
         checked.map_err(|_| Gone::because("the node stops"))
     }
 
-    pub(super) async fn with_room(&self, block: Block) -> Result<FromPeer, Gone> {
+    pub(super) async fn with_room(&self, block: CheckedBlock) -> Result<FromPeer, Gone> {
         // A block is far below what the semaphore has in all.
-        let kib = u32::try_from(block.total_size() / 1024 + 1).unwrap_or(u32::MAX);
+        let kib = u32::try_from(block.size() / 1024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.block_room).acquire_many_owned(kib).await;
         let room = room.map_err(|_| Gone::because("the node stops"))?;
         Ok(FromPeer::Block(Box::new(block), room))
@@ -367,55 +363,12 @@ impl Actor {
     }
 
     /// Large answers wait for room in the bulk queue: a peer that asks and does not read holds four of them.
-    pub(super) async fn reply_bulk(&self, message: NetworkMessage) -> Result<(), Gone> {
-        if self.outbox.send_bulk(message).await {
+    pub(super) async fn reply_bulk(&self, answer: impl Into<Bulk>) -> Result<(), Gone> {
+        if self.outbox.send_bulk(answer.into()).await {
             Ok(())
         } else {
             Err(Gone::because("connection closed"))
         }
-    }
-
-    async fn serve_headers(&self, request: &GetHeadersMessage) -> Result<(), Gone> {
-        let headers = self.local.chain.headers_after(
-            &request.locator_hashes,
-            request.stop_hash,
-            HEADERS_PER_MESSAGE,
-        );
-        self.reply_bulk(NetworkMessage::Headers(headers)).await
-    }
-
-    async fn serve_data(&self, items: Vec<Inventory>) -> Result<(), Gone> {
-        let mut missing = Vec::new();
-        for item in items {
-            if let Some(name) = TxRef::of(&item) {
-                let (pool, direction) = (self.pool.clone(), self.direction);
-                let find = move || match direction {
-                    Direction::Outbound => pool.give(name),
-                    Direction::Inbound => pool.find(name),
-                };
-                let found = tokio::task::spawn_blocking(find).await;
-                match found.ok().flatten() {
-                    Some(tx) => {
-                        let tx = Arc::unwrap_or_clone(tx);
-                        self.reply_bulk(NetworkMessage::Tx(tx)).await?;
-                    }
-                    None => missing.push(item),
-                }
-                continue;
-            }
-            let block = match block_hash(&item) {
-                Some(hash) => self.stored_block(hash).await,
-                None => None,
-            };
-            match block {
-                Some(block) => self.serve_block(&item, block).await?,
-                None => missing.push(item),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.reply_bulk(NetworkMessage::NotFound(missing)).await
     }
 }
 
@@ -439,18 +392,24 @@ async fn write_loop(
     ended: CancellationToken,
 ) {
     loop {
-        let message = tokio::select! {
+        let next = tokio::select! {
             biased;
             () = ended.cancelled() => return,
-            Some(message) = inbox.control.recv() => message,
-            Some(message) = inbox.bulk.recv() => message,
+            Some(message) = inbox.control.recv() => Bulk::Message(message),
+            Some(answer) = inbox.bulk.recv() => answer,
             else => return,
+        };
+        let write = async {
+            match &next {
+                Bulk::Message(message) => writer.write(message).await,
+                Bulk::StoredBlock(block) => writer.write_block(block).await,
+            }
         };
         let written = tokio::select! {
             biased;
             // The connection is over: a peer that does not read must not hold us up.
             () = ended.cancelled() => return,
-            written = tokio::time::timeout(WRITE_TIMEOUT, writer.write(&message)) => written,
+            written = tokio::time::timeout(WRITE_TIMEOUT, write) => written,
         };
         match written {
             Ok(Ok(bytes)) => PeerStats::add(&stats.bytes_out, bytes),

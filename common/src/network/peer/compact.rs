@@ -1,6 +1,5 @@
 //! Compact blocks on one connection: putting together what we asked for, and serving others.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
@@ -10,6 +9,7 @@ use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn};
 use bitcoin::{Block, BlockHash, Transaction};
 
+use super::Bulk;
 use super::actor::{Actor, Gone};
 use crate::network::hub::event::FromPeer;
 use crate::network::protocol::compact_blocks::{
@@ -76,14 +76,14 @@ impl Actor {
         let Ok(block) = partial.complete(missing) else {
             return self.ask_for_whole(hash).await;
         };
-        let (checked, block) = self.check_block(block).await?;
-        match checked {
+        let checked = self.check_block(block).await?;
+        match checked.verdict() {
             // A short id may have led to the wrong transaction: nobody's fault.
             Err(error) if error.is_peer_fault() && !error.condemns_header() => {
                 self.ask_for_whole(hash).await
             }
             _ => {
-                let event = self.with_room(block).await?;
+                let event = self.with_room(checked).await?;
                 self.tell(event).await
             }
         }
@@ -94,24 +94,23 @@ impl Actor {
         self.tell(FromPeer::BlockProgress).await
     }
 
-    /// Sends a block as `getdata` asks for it: in compact form where that is asked for and it is new.
-    pub(super) async fn serve_block(&self, item: &Inventory, block: Block) -> Result<(), Gone> {
-        let hash = block.block_hash();
-        let coinbase = block.txdata.first().map_or(0, Transaction::total_size);
+    /// Sends a stored block as `getdata` asks for it: in compact form where that is asked for and it is new.
+    pub(super) async fn serve_block(
+        &self,
+        item: &Inventory,
+        hash: BlockHash,
+        block: Vec<u8>,
+    ) -> Result<(), Gone> {
         if matches!(item, Inventory::CompactBlock(_))
-            && coinbase <= MAX_PREFILLED_BYTES
             && self.is_within(&hash, MAX_COMPACT_DEPTH)
+            && let Some(compact_block) = compact_form(&block)
         {
-            let version = VERSION as u32;
-            let compact = HeaderAndShortIds::from_block(&block, rand::random(), version, &[]);
-            if let Ok(compact_block) = compact {
-                let answer = NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
-                self.reply_bulk(answer).await?;
-                tokio::time::sleep(PAUSE).await;
-                return Ok(());
-            }
+            let answer = NetworkMessage::CmpctBlock(CmpctBlock { compact_block });
+            self.reply_bulk(answer).await?;
+            tokio::time::sleep(PAUSE).await;
+            return Ok(());
         }
-        self.reply_bulk(NetworkMessage::Block(block)).await
+        self.reply_bulk(Bulk::StoredBlock(block)).await
     }
 
     pub(super) async fn serve_transactions(
@@ -123,9 +122,10 @@ impl Actor {
             let missing = vec![Inventory::WitnessBlock(hash)];
             return self.reply_bulk(NetworkMessage::NotFound(missing)).await;
         };
-        if !self.is_within(&hash, MAX_TRANSACTIONS_DEPTH) {
-            return self.reply_bulk(NetworkMessage::Block(block)).await;
-        }
+        let decoded = deserialize::<Block>(&block).ok();
+        let Some(block) = decoded.filter(|_| self.is_within(&hash, MAX_TRANSACTIONS_DEPTH)) else {
+            return self.reply_bulk(Bulk::StoredBlock(block)).await;
+        };
         let transactions =
             BlockTransactions::from_request(&request, &block).map_err(|error| Gone {
                 reason: error.to_string(),
@@ -137,25 +137,22 @@ impl Actor {
         Ok(())
     }
 
-    /// A block of the verified chain.
-    pub(super) async fn stored_block(&self, hash: BlockHash) -> Option<Block> {
-        let chain = Arc::clone(&self.local.chain);
-        let read = tokio::task::spawn_blocking(move || chain.block(&hash)).await;
-        match read.ok()? {
-            Ok(bytes) => deserialize(&bytes?).ok(),
-            Err(error) => {
-                tracing::error!(%hash, %error, "a stored block can't be read");
-                None
-            }
-        }
-    }
-
     /// Whether a block is at most so many below the tip.
     fn is_within(&self, hash: &BlockHash, depth: u32) -> bool {
         let chain = &self.local.chain;
         let header = chain.header(hash);
         header.is_some_and(|(height, _)| height.saturating_add(depth) >= chain.tip().height)
     }
+}
+
+/// The compact form of a block, unless its coinbase, which is sent along, is too large for one.
+fn compact_form(block: &[u8]) -> Option<HeaderAndShortIds> {
+    let block: Block = deserialize(block).ok()?;
+    let coinbase = block.txdata.first().map_or(0, Transaction::total_size);
+    if coinbase > MAX_PREFILLED_BYTES {
+        return None;
+    }
+    HeaderAndShortIds::from_block(&block, rand::random(), VERSION as u32, &[]).ok()
 }
 
 fn malformed(error: CompactError) -> Gone {

@@ -7,6 +7,7 @@
 pub(crate) mod actor;
 pub(crate) mod claims;
 mod compact;
+mod serve;
 pub(crate) mod session;
 
 use std::net::SocketAddr;
@@ -38,6 +39,21 @@ pub(crate) const CONTROL_QUEUE: usize = 512;
 /// Large answers that may wait for a peer; while they do, nothing more is read from it. Four is reth's
 /// figure: enough to keep the pipe full, at most 16 MB of blocks.
 pub(crate) const BULK_QUEUE: usize = 4;
+
+/// A large answer.
+#[derive(Debug)]
+pub(crate) enum Bulk {
+    Message(NetworkMessage),
+    /// A block of the chain's files, serialized as it is there: to decode and encode it would cost more than
+    /// all else that serving it takes.
+    StoredBlock(Vec<u8>),
+}
+
+impl From<NetworkMessage> for Bulk {
+    fn from(message: NetworkMessage) -> Self {
+        Self::Message(message)
+    }
+}
 
 /// What the peer moved, for status and metrics.
 #[derive(Debug, Default)]
@@ -83,7 +99,7 @@ impl PeerHandle {
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     control: mpsc::Sender<NetworkMessage>,
-    bulk: mpsc::Sender<NetworkMessage>,
+    bulk: mpsc::Sender<Bulk>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -95,8 +111,8 @@ impl Outbox {
     }
 
     /// Queues a large answer, waiting for room. False when the connection is over.
-    pub(crate) async fn send_bulk(&self, message: NetworkMessage) -> bool {
-        self.bulk.send(message).await.is_ok()
+    pub(crate) async fn send_bulk(&self, answer: Bulk) -> bool {
+        self.bulk.send(answer).await.is_ok()
     }
 
     pub(crate) fn with_ledger<T>(&self, f: impl FnOnce(&mut Ledger) -> T) -> T {

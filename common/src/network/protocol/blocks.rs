@@ -82,6 +82,9 @@ struct Owner<P> {
 pub struct BlockDownload<P> {
     wanted: VecDeque<BlockRef>,
     wanted_set: HashSet<BlockHash>,
+    /// So many of the first wanted blocks, at least, are in flight or received: nobody need look for the next to
+    /// ask for among them, and hundreds are, most of the time.
+    taken: usize,
     /// One owner each; more for a head that is overdue.
     in_flight: HashMap<BlockHash, Vec<Owner<P>>>,
     received: HashMap<BlockHash, usize>,
@@ -99,6 +102,7 @@ impl<P: Copy + Eq + Hash + Ord> Default for BlockDownload<P> {
         Self {
             wanted: VecDeque::new(),
             wanted_set: HashSet::new(),
+            taken: 0,
             in_flight: HashMap::new(),
             received: HashMap::new(),
             received_bytes: 0,
@@ -160,6 +164,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         }
         self.wanted = wanted.into();
         self.wanted_set = set;
+        self.taken = 0;
     }
 
     /// The next blocks to hand on for verification, in order.
@@ -177,7 +182,8 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         self.wanted.pop_front();
         self.wanted_set.remove(hash);
         self.release(hash);
-        self.on_discarded(*hash);
+        self.forget(hash);
+        self.taken = self.taken.saturating_sub(1);
         true
     }
 
@@ -215,6 +221,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         self.stall_timeout = self.stall_timeout.mul_f64(STALL_SHRINK).max(STALL_TIMEOUT);
         let is_head = self.wanted.front().is_some_and(|head| head.hash == hash);
         if !is_head && self.received_bytes + bytes > MAX_BUFFERED_BYTES {
+            self.taken = 0;
             return false;
         }
         if self.received.insert(hash, bytes).is_none() {
@@ -234,7 +241,12 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
     /// A received block was thrown away through no fault of its sender, or turned out to be unusable: fetch
     /// it again.
     pub fn on_discarded(&mut self, hash: BlockHash) {
-        if let Some(size) = self.received.remove(&hash) {
+        self.forget(&hash);
+        self.taken = 0;
+    }
+
+    fn forget(&mut self, hash: &BlockHash) {
+        if let Some(size) = self.received.remove(hash) {
             self.received_bytes = self.received_bytes.saturating_sub(size);
         }
     }
@@ -278,11 +290,23 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         // Those that stalled are asked only when there is nobody else.
         let someone_fit = self.peers.values().any(|p| !p.stalled && p.serves > 0);
         let mut requests: HashMap<P, Vec<BlockHash>> = HashMap::new();
-        for (index, block) in self.wanted.iter().enumerate() {
-            if index > 0 && room == 0 {
+        let held = |hash| self.in_flight.contains_key(hash) || self.received.contains_key(hash);
+        debug_assert!(self.wanted.iter().take(self.taken).all(|b| held(&b.hash)));
+        // Nobody may be free; places that the block's own height or a lack rules out are found one by one.
+        let mut places: usize = self
+            .peers
+            .values()
+            .filter(|p| !p.stalled || !someone_fit)
+            .map(|p| p.allowance.saturating_sub(p.in_flight))
+            .sum();
+        for (index, block) in self.wanted.iter().enumerate().skip(self.taken) {
+            if places == 0 || (index > 0 && room == 0) {
                 break;
             }
             if self.in_flight.contains_key(&block.hash) || self.received.contains_key(&block.hash) {
+                if index == self.taken {
+                    self.taken += 1;
+                }
                 continue;
             }
             let best = self
@@ -296,6 +320,10 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
                 .insert(block.hash, vec![peer.take_on(*id, now)]);
             requests.entry(*id).or_default().push(block.hash);
             room = room.saturating_sub(1);
+            places = places.saturating_sub(1);
+            if index == self.taken {
+                self.taken += 1;
+            }
         }
         let mut requests: Vec<_> = requests.into_iter().collect();
         requests.sort_unstable_by_key(|(id, _)| *id);
@@ -346,6 +374,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         let owner = owners.swap_remove(place);
         if owners.is_empty() {
             self.in_flight.remove(hash);
+            self.taken = 0;
         }
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.in_flight = peer.in_flight.saturating_sub(1);
@@ -378,5 +407,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
     }
 }
 
+#[cfg(test)]
+mod property_tests;
 #[cfg(test)]
 mod tests;

@@ -257,6 +257,11 @@ fn a_block_of_the_largest_size_passes_and_one_byte_more_does_not() {
         decode("block", &largest),
         Ok(NetworkMessage::Block(_))
     ));
+    let sent = envelope().encode_block(&largest).unwrap();
+    assert_eq!(sent, framed("block", &largest));
     let error = decode("block", &block(MAX_BLOCK + 1)).unwrap_err();
     assert!(matches!(error, WireError::TooLong { .. }), "{error}");
+    let error = envelope().encode_block(&block(MAX_BLOCK + 1)).unwrap_err();
+    assert!(matches!(error, WireError::OwnMessage { .. }), "{error}");
+    assert!(!error.is_peer_fault());
 }
