@@ -15,7 +15,6 @@
 //! `headers` (the headers file) through a list of headers, `state` for moments, so that readers never wait
 //! for a disk. Nothing awaits; a call that flushes blocks its thread for as long as the disk takes.
 
-mod aside;
 mod blocks;
 mod check;
 mod connect;
@@ -219,12 +218,6 @@ impl Blockchain {
     /// The block up to which the coins are those of: within a reorganisation not yet the tip.
     fn connected(&self) -> BlockRef {
         self.read().tip()
-    }
-
-    /// The work of the chain up to there.
-    fn connected_work(&self) -> u128 {
-        let state = self.read();
-        state.tree.work(state.tip_id())
     }
 
     /// Makes the last connected block the tip.

@@ -1,6 +1,5 @@
 //! The chain as a whole: growing, forking, refusing, and its files under crashes and damage.
 
-mod aside;
 mod chain;
 mod crash;
 mod damage;

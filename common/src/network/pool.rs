@@ -230,8 +230,7 @@ impl TransactionPool {
 
     /// Where the pool is and where the chain is, if these differ.
     fn behind(&self, chain: &Blockchain) -> Option<(BlockHash, BlockHash)> {
-        // Not what is connected: while a reorganisation is under way it has no meaning yet.
-        let tip = chain.tip().hash;
+        let tip = chain.tip_context().hash();
         let mut shared = self.lock();
         if shared.is_idle() && chain.is_verified(&shared.tip) {
             // Nothing to be told: so a synchronisation is not read twice.

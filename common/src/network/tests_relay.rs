@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::bip152::{BlockTransactions, BlockTransactionsRequest, HeaderAndShortIds};
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn, SendCmpct};
@@ -191,6 +193,41 @@ async fn transactions_are_served_by_both_names_and_missing_ones_named() {
         _ => None,
     });
     assert_eq!(lacks.await, Some(vec![missing]));
+    server.shutdown().await;
+}
+
+/// More blocks than are read at a time, one of them unknown, and a transaction in between: each is answered in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_served_as_they_are_stored_and_in_the_order_of_the_question() {
+    let (chain, _) = mature();
+    let server = relaying(&chain, 141, &[]).await;
+    let to = server.listen_addr();
+    let mut session = stranger([127, 7, 14, 1], to, &spec()).await.unwrap();
+    let hashes: Vec<_> = (1..=40).map(|h| chain.block_at(h).unwrap()).collect();
+    let unknown = bitcoin::BlockHash::all_zeros();
+    let mut items: Vec<_> = hashes
+        .iter()
+        .copied()
+        .map(Inventory::WitnessBlock)
+        .collect();
+    items.insert(20, Inventory::WTx(bitcoin::Wtxid::all_zeros()));
+    items.insert(7, Inventory::WitnessBlock(unknown));
+    let missing = vec![items[7], items[21]];
+    let question = NetworkMessage::GetData(items);
+    session.writer.write(&question).await.unwrap();
+    for hash in &hashes {
+        let served = read(&mut session, |message| match message {
+            NetworkMessage::Block(block) => Some(block),
+            _ => None,
+        });
+        let stored = chain.block(hash).unwrap().unwrap();
+        assert_eq!(served.await.map(|block| serialize(&block)), Some(stored));
+    }
+    let lacks = read(&mut session, |message| match message {
+        NetworkMessage::NotFound(items) => Some(items),
+        _ => None,
+    });
+    assert_eq!(lacks.await, Some(missing));
     server.shutdown().await;
 }
 

@@ -14,6 +14,7 @@ use super::noise::{FRAME_HEADER, MESSAGE_1, MESSAGE_3, Noise, message_length, pr
 use super::reader::RecordReader;
 use super::record::{LENGTH_LEN, OVERHEAD};
 use super::stream::{ReadHalf, Stream, WriteHalf};
+use super::tls::{self, Tls};
 use super::writer::RecordWriter;
 
 /// Most bytes that a peer can make us hold before its identity is proven. The handshake frames and the
@@ -32,7 +33,7 @@ const _: () = assert!(
 pub enum TransportKind {
     /// The hybrid post-quantum Noise handshake of this module.
     Noise,
-    /// TLS 1.3 with X25519MLKEM768; known by its first byte, not offered yet.
+    /// TLS 1.3 with X25519MLKEM768 and the same identity.
     Tls,
 }
 
@@ -76,13 +77,17 @@ impl fmt::Display for TransportKind {
 }
 
 /// The transports of this version, in the order in which they are preferred.
-const OFFERED: [TransportKind; 1] = [TransportKind::Noise];
+pub(crate) const OFFERED: [TransportKind; 2] = [TransportKind::Noise, TransportKind::Tls];
 
 /// Makes secured connections for one node on one network. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     identity: Arc<Identity>,
     prologue: Arc<[u8]>,
+    /// `None` if rustls can't be set up, which the first use then says.
+    tls: Option<Arc<Tls>>,
+    /// What connections that come may open with.
+    accepts: &'static [TransportKind],
 }
 
 /// Who is at the other end, as proven by the handshake.
@@ -90,8 +95,8 @@ pub struct Endpoint {
 pub struct RemoteIdentity {
     /// SHA-256 of the peer's ML-DSA-44 public key.
     pub node_id: NodeId,
-    /// The peer's X25519 static key.
-    pub static_key: [u8; 32],
+    /// The peer's X25519 static key, which Noise has and TLS has not.
+    pub static_key: Option<[u8; 32]>,
     /// How the connection is protected.
     pub transport: TransportKind,
 }
@@ -112,10 +117,20 @@ impl Endpoint {
     #[must_use]
     pub fn new(spec: &ChainSpec, identity: Arc<Identity>) -> Self {
         let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
+        let tls =
+            Tls::new(&identity).inspect_err(|error| tracing::error!(%error, "TLS can't be set up"));
         Self {
             identity,
             prologue: prologue.into(),
+            tls: tls.ok().map(Arc::new),
+            accepts: &OFFERED,
         }
+    }
+
+    /// Accepts connections that open with one of these only. What both sides must agree on stays the same.
+    #[must_use]
+    pub fn accepting(self, accepts: &'static [TransportKind]) -> Self {
+        Self { accepts, ..self }
     }
 
     /// The identity that this endpoint proves.
@@ -124,15 +139,58 @@ impl Endpoint {
         &self.identity
     }
 
-    /// Handshakes as the side that dialled. There is no deadline in here; dropping the future drops the
+    /// Handshakes as the side that dialled, by Noise. There is no deadline in here; dropping the future drops the
     /// connection.
     ///
     /// # Errors
     /// [`HandshakeError`] says at which step and whose fault it was.
-    pub async fn connect<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
+    pub async fn connect<S: Stream>(&self, io: S) -> Result<Secured<S>, HandshakeError> {
+        self.connect_by(TransportKind::Noise, io).await
+    }
+
+    /// Handshakes as the side that dialled.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_by<S: Stream>(
+        &self,
+        transport: TransportKind,
+        io: S,
+    ) -> Result<Secured<S>, HandshakeError> {
+        match transport {
+            TransportKind::Noise => self.connect_noise(io).await,
+            TransportKind::Tls => {
+                let established = tls::connect(self.tls()?, &self.prologue, io).await?;
+                Ok(established.into_secured())
+            }
+        }
+    }
+
+    /// Handshakes as the side that was dialled, by whatever of [`Self::accepting`] the other opens with.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] says at which step and whose fault it was.
+    pub async fn accept<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
+        let step = HandshakeStep::Message1;
+        let first_byte = io.read_u8().await.map_err(|error| end(error, step))?;
+        let kind = TransportKind::from_first_byte(first_byte)
+            .ok_or(HandshakeError::NotOurProtocol { first_byte })?;
+        if !self.accepts.contains(&kind) {
+            return Err(HandshakeError::TransportNotOffered { kind });
+        }
+        match kind {
+            TransportKind::Noise => self.accept_noise(io, first_byte).await,
+            TransportKind::Tls => {
+                let established = tls::accept(self.tls()?, &self.prologue, io, first_byte).await?;
+                Ok(established.into_secured())
+            }
+        }
+    }
+
+    async fn connect_noise<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
         let mut noise = self.noise(Role::Initiator)?;
         send(&mut io, &noise.write(HandshakeStep::Message1)?).await?;
-        let message_2 = receive(&mut io, HandshakeStep::Message2).await?;
+        let message_2 = receive(&mut io, HandshakeStep::Message2, None).await?;
         noise.read(HandshakeStep::Message2, &message_2)?;
         let message_3 = noise.write(HandshakeStep::Message3)?;
         let done = noise.finish()?;
@@ -153,17 +211,17 @@ impl Endpoint {
         Ok(secured(node_id, done.remote_static, reader, writer))
     }
 
-    /// Handshakes as the side that was dialled. It verifies the peer before it signs, so nobody gets a
-    /// signature without showing an identity.
-    ///
-    /// # Errors
-    /// [`HandshakeError`] says at which step and whose fault it was.
-    pub async fn accept<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
-        let message_1 = receive(&mut io, HandshakeStep::Message1).await?;
+    /// Verifies the peer before it signs, so nobody gets a signature without showing an identity.
+    async fn accept_noise<S: Stream>(
+        &self,
+        mut io: S,
+        first_byte: u8,
+    ) -> Result<Secured<S>, HandshakeError> {
+        let message_1 = receive(&mut io, HandshakeStep::Message1, Some(first_byte)).await?;
         let mut noise = self.noise(Role::Responder)?;
         noise.read(HandshakeStep::Message1, &message_1)?;
         send(&mut io, &noise.write(HandshakeStep::Message2)?).await?;
-        let message_3 = receive(&mut io, HandshakeStep::Message3).await?;
+        let message_3 = receive(&mut io, HandshakeStep::Message3, None).await?;
         noise.read(HandshakeStep::Message3, &message_3)?;
         let done = noise.finish()?;
 
@@ -182,6 +240,11 @@ impl Endpoint {
         Ok(secured(node_id, done.remote_static, reader, writer))
     }
 
+    fn tls(&self) -> Result<&Tls, HandshakeError> {
+        let tls = self.tls.as_deref();
+        tls.ok_or(HandshakeError::Local("TLS can't be set up"))
+    }
+
     fn noise(&self, role: Role) -> Result<Noise, HandshakeError> {
         Noise::new(role, self.identity.static_private(), &self.prologue)
     }
@@ -195,7 +258,7 @@ fn secured<S: Stream>(
 ) -> Secured<S> {
     let remote = RemoteIdentity {
         node_id,
-        static_key,
+        static_key: Some(static_key),
         transport: TransportKind::Noise,
     };
     Secured {
@@ -205,24 +268,37 @@ fn secured<S: Stream>(
     }
 }
 
+impl<S: Stream> tls::Established<S> {
+    fn into_secured(self) -> Secured<S> {
+        let (reader, writer) = self.io.into_halves();
+        Secured {
+            remote: RemoteIdentity {
+                node_id: self.node_id,
+                static_key: None,
+                transport: TransportKind::Tls,
+            },
+            reader: RecordReader::tls(reader, self.reading),
+            writer: RecordWriter::tls(writer, self.writing),
+        }
+    }
+}
+
 async fn send(io: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<(), HandshakeError> {
     io.write_all(frame).await?;
     Ok(io.flush().await?)
 }
 
-/// Reads one handshake message of exactly the length that `step` has.
+/// Reads one handshake message of exactly the length that `step` has; its first byte may have come already.
 async fn receive(
     io: &mut (impl AsyncRead + Unpin),
     step: HandshakeStep,
+    first_byte: Option<u8>,
 ) -> Result<Vec<u8>, HandshakeError> {
-    let end = |error: io::Error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => HandshakeError::Closed { step },
-        _ => HandshakeError::Io(error),
+    let end = |error| end(error, step);
+    let high = match first_byte {
+        Some(byte) => byte,
+        None => io.read_u8().await.map_err(end)?,
     };
-    let high = io.read_u8().await.map_err(end)?;
-    if step == HandshakeStep::Message1 {
-        check_first_byte(high)?;
-    }
     let length = u16::from_be_bytes([high, io.read_u8().await.map_err(end)?]);
     let expected = message_length(step);
     if usize::from(length) != expected {
@@ -237,11 +313,10 @@ async fn receive(
     Ok(message)
 }
 
-fn check_first_byte(first_byte: u8) -> Result<(), HandshakeError> {
-    match TransportKind::from_first_byte(first_byte) {
-        Some(TransportKind::Noise) => Ok(()),
-        Some(kind) => Err(HandshakeError::TransportNotOffered { kind }),
-        None => Err(HandshakeError::NotOurProtocol { first_byte }),
+fn end(error: io::Error, step: HandshakeStep) -> HandshakeError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => HandshakeError::Closed { step },
+        _ => HandshakeError::Io(error),
     }
 }
 

@@ -16,6 +16,10 @@ pub enum HandshakeStep {
     Message3,
     /// The first encrypted record of either side: post-quantum identity and signature.
     Identity,
+    /// The handshake of TLS, both flights.
+    Tls,
+    /// What binds a TLS connection to network and version: the first that is said in it.
+    Binding,
 }
 
 impl fmt::Display for HandshakeStep {
@@ -25,6 +29,8 @@ impl fmt::Display for HandshakeStep {
             Self::Message2 => "handshake message 2",
             Self::Message3 => "handshake message 3",
             Self::Identity => "the identity record",
+            Self::Tls => "the TLS handshake",
+            Self::Binding => "the binding of the TLS connection",
         })
     }
 }
@@ -74,6 +80,15 @@ pub enum HandshakeError {
     /// The identity record itself is broken.
     #[error("the peer's identity record is broken: {0}")]
     IdentityRecord(#[source] RecordError),
+    /// TLS came to no agreement, or the peer breaks it.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] rustls::Error),
+    /// The peer says more than any handshake takes before it has shown who it is.
+    #[error("more than {max} bytes before the peer has shown who it is")]
+    TooMuch {
+        /// The most that is taken.
+        max: usize,
+    },
     /// The peer closed the connection before the handshake was over.
     #[error("the peer closed the connection while we waited for {step}")]
     Closed {
@@ -98,8 +113,10 @@ impl HandshakeError {
             | Self::BadLength { .. }
             | Self::WrongNetworkOrTampering { .. }
             | Self::InvalidKey { .. }
+            | Self::TooMuch { .. }
             | Self::IdentityForged => true,
             Self::IdentityRecord(error) => error.is_peer_fault(),
+            Self::Tls(error) => is_tls_peer_fault(error),
             Self::TransportNotOffered { .. }
             | Self::Closed { .. }
             | Self::Io(_)
@@ -144,6 +161,9 @@ pub enum RecordError {
         /// Whether the peer sent it (or we tried to).
         received: bool,
     },
+    /// TLS refuses what came.
+    #[error("TLS: {0}")]
+    Tls(#[source] rustls::Error),
     /// The peer sends nothing but decoys.
     #[error("more than {0} decoy records in a row")]
     TooManyDecoys(u32),
@@ -168,7 +188,26 @@ impl RecordError {
             | Self::Malformed(_)
             | Self::TooManyDecoys(_) => true,
             Self::MessageTooLong { received, .. } => *received,
+            Self::Tls(error) => is_tls_peer_fault(error),
             Self::Closed | Self::Truncated | Self::Failed | Self::Exhausted | Self::Io(_) => false,
         }
     }
+}
+
+/// Whether TLS says that the other end sent what it must not.
+fn is_tls_peer_fault(error: &rustls::Error) -> bool {
+    use rustls::Error as E;
+    matches!(
+        error,
+        E::InappropriateMessage { .. }
+            | E::InappropriateHandshakeMessage { .. }
+            | E::InvalidMessage(_)
+            | E::DecryptError
+            | E::PeerIncompatible(_)
+            | E::PeerMisbehaved(_)
+            | E::PeerSentOversizedRecord
+            | E::NoApplicationProtocol
+            | E::NoCertificatesPresented
+            | E::InvalidCertificate(_)
+    )
 }

@@ -10,11 +10,12 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use crate::chain_spec::ChainSpec;
 
 use super::cipher::DirectionCipher;
+use super::endpoint::OFFERED;
 use super::error::{HandshakeError, HandshakeStep};
 use super::identity::{IDENTITY_PAYLOAD, Role};
 use super::noise::{FRAME_HEADER, MESSAGE_2, Noise, prologue};
 use super::record::{Assembler, MAX_MESSAGE, MAX_RECORD_DATA, Progress, Trailer, seal_record};
-use super::{Endpoint, Identity, TransportKind};
+use super::{Endpoint, Identity};
 
 const KEY: [u8; 32] = [9; 32];
 
@@ -94,11 +95,7 @@ async fn dial(mut io: DuplexStream, honest: u8, junk: &[u8]) -> Result<(), Hands
         return Ok(io.write_all(junk).await?);
     }
     let spec = ChainSpec::devnet();
-    let prologue = prologue(
-        spec.network_protocol.magic_bytes,
-        &spec.network,
-        &[TransportKind::Noise],
-    );
+    let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
     let mut noise = Noise::new(Role::Initiator, &KEY, &prologue)?;
     io.write_all(&noise.write(HandshakeStep::Message1)?).await?;
     let mut second = vec![0; FRAME_HEADER + MESSAGE_2];

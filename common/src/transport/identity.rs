@@ -123,13 +123,16 @@ impl Identity {
         handshake_hash: &[u8; 32],
     ) -> Result<Vec<u8>, HandshakeError> {
         let message = signed_message(role, handshake_hash, &self.static_public);
-        let mut payload = self.public_key().to_vec();
-        payload.resize(IDENTITY_PAYLOAD, 0);
-        let signature = payload.get_mut(PUBLIC_KEY_LEN..).unwrap_or_default();
-        match self.signing.sign(&message, signature) {
-            Ok(SIGNATURE_LEN) => Ok(payload),
-            _ => Err(HandshakeError::Local("the identity key cannot sign")),
-        }
+        let signature = self.sign(&message);
+        let signature = signature.ok_or(HandshakeError::Local("the identity key cannot sign"))?;
+        Ok([self.public_key(), &signature].concat())
+    }
+
+    /// An ML-DSA-44 signature, pure and without context. `None` if the key cannot sign.
+    pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let mut signature = vec![0; SIGNATURE_LEN];
+        let signed = self.signing.sign(message, &mut signature).ok()?;
+        (signed == SIGNATURE_LEN).then_some(signature)
     }
 
     fn from_secrets(

@@ -11,6 +11,7 @@
 //! | `record` | the record format: seal, open, put messages together (no I/O) |
 //! | `reader`, `writer` | the record format over a socket's halves |
 //! | `stream` | how a stream comes apart into its halves without a lock |
+//! | `tls` | the fallback, TLS 1.3: its configuration, handshake and halves |
 //!
 //! The bytes are described in `docs/transport.md`. A handshake has no deadline of its own: whoever
 //! calls [`Endpoint::connect`] or [`Endpoint::accept`] puts `tokio::time::timeout` around it. The bytes
@@ -28,6 +29,7 @@ mod noise;
 mod reader;
 mod record;
 mod stream;
+mod tls;
 mod writer;
 
 #[cfg(test)]

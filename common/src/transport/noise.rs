@@ -135,13 +135,13 @@ impl Noise {
     }
 }
 
-/// Bytes that a message of `step` has; the identity record is not a Noise message.
+/// Bytes that a message of `step` has; the others are no Noise messages.
 pub(crate) const fn message_length(step: HandshakeStep) -> usize {
     match step {
         HandshakeStep::Message1 => MESSAGE_1,
         HandshakeStep::Message2 => MESSAGE_2,
         HandshakeStep::Message3 => MESSAGE_3,
-        HandshakeStep::Identity => 0,
+        HandshakeStep::Identity | HandshakeStep::Tls | HandshakeStep::Binding => 0,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::cipher::DirectionCipher;
 use super::error::RecordError;
 use super::record::{Assembler, Progress};
+use super::tls::TlsReading;
 
 /// First size of the receive buffer in bytes: holds the identity record (3,758) and everything that a
 /// peer without blocks says at once, so that a crawler's thousand connections stay small.
@@ -17,13 +18,49 @@ const INITIAL_BUFFER: usize = 4 * 1024;
 /// one of them.
 const MAX_BUFFER: usize = 128 * 1024;
 
+/// How received bytes become messages.
+enum Opening {
+    Records(Box<Assembler>),
+    Tls(TlsReading),
+}
+
+impl Opening {
+    fn take(&mut self, received: &mut [u8]) -> Result<Progress, RecordError> {
+        match self {
+            Self::Records(records) => records.take(received),
+            Self::Tls(tls) => tls.take(received),
+        }
+    }
+
+    fn limit_messages(&mut self, max: usize) {
+        match self {
+            Self::Records(records) => records.limit_messages(max),
+            Self::Tls(tls) => tls.limit_messages(max),
+        }
+    }
+
+    fn is_inside_message(&self) -> bool {
+        match self {
+            Self::Records(records) => records.is_inside_message(),
+            Self::Tls(tls) => tls.is_inside_message(),
+        }
+    }
+
+    fn assembled(&self) -> usize {
+        match self {
+            Self::Records(records) => records.assembled(),
+            Self::Tls(tls) => tls.assembled(),
+        }
+    }
+}
+
 /// Reads messages from the receiving half of an authenticated connection.
 ///
 /// Any failure closes it for good: later calls give [`RecordError::Failed`]. The caller then drops both
 /// halves.
 pub struct RecordReader<R> {
     io: R,
-    records: Assembler,
+    opening: Opening,
     /// Received bytes; those before `start` are used up. It grows only when it is full of bytes that
     /// have arrived.
     buffer: Vec<u8>,
@@ -35,9 +72,20 @@ pub struct RecordReader<R> {
 impl<R: AsyncRead + Unpin> RecordReader<R> {
     /// A reader that takes the identity record first ([`Self::read_identity`]).
     pub(crate) fn new(io: R, key: &[u8; 32], identity_len: usize) -> Self {
+        let cipher = DirectionCipher::new(key);
+        let records = Assembler::before_identity(cipher, identity_len);
+        Self::of(io, Opening::Records(Box::new(records)))
+    }
+
+    /// A reader of what a TLS connection brings.
+    pub(super) fn tls(io: R, reading: TlsReading) -> Self {
+        Self::of(io, Opening::Tls(reading))
+    }
+
+    fn of(io: R, opening: Opening) -> Self {
         Self {
             io,
-            records: Assembler::before_identity(DirectionCipher::new(key), identity_len),
+            opening,
             buffer: Vec::with_capacity(INITIAL_BUFFER),
             start: 0,
             arriving: Arc::default(),
@@ -75,20 +123,22 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
     /// [`MAX_MESSAGE`](super::MAX_MESSAGE). A longer one is refused at its first record, which announces
     /// the length.
     pub fn limit_messages(&mut self, max: usize) {
-        self.records.limit_messages(max);
+        self.opening.limit_messages(max);
     }
 
     /// Reads the peer's identity payload; only messages may follow.
     pub(crate) async fn read_identity(&mut self) -> Result<Vec<u8>, RecordError> {
         let identity = self.read_message().await?;
-        self.records.authenticated();
+        if let Opening::Records(records) = &mut self.opening {
+            records.authenticated();
+        }
         Ok(identity)
     }
 
     async fn next(&mut self) -> Result<Vec<u8>, RecordError> {
         loop {
             let waiting = self.buffer.get_mut(self.start..).unwrap_or_default();
-            match self.records.take(waiting)? {
+            match self.opening.take(waiting)? {
                 Progress::NeedMore => self.receive().await?,
                 Progress::Consumed(count) => self.start += count,
                 Progress::Message(count, message) => {
@@ -105,14 +155,14 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             self.note_arrived();
             return Ok(());
         }
-        if self.start < self.buffer.len() || self.records.is_inside_message() {
+        if self.start < self.buffer.len() || self.opening.is_inside_message() {
             return Err(RecordError::Truncated);
         }
         Err(RecordError::Closed)
     }
 
     fn note_arrived(&self) {
-        let bytes = self.records.assembled() + self.buffer.len().saturating_sub(self.start);
+        let bytes = self.opening.assembled() + self.buffer.len().saturating_sub(self.start);
         self.arriving.store(bytes as u64, Ordering::Relaxed);
     }
 

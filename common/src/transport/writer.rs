@@ -5,6 +5,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::cipher::DirectionCipher;
 use super::error::RecordError;
 use super::record::{Kind, MAX_MESSAGE, fragments, seal_decoy, seal_record};
+use super::tls::TlsWriting;
 
 /// Sealed bytes after which the buffer is written out: four full records at a time keep it inside the
 /// processor's second-level cache, and a small batch goes out in one write.
@@ -13,13 +14,19 @@ const BATCH: usize = 256 * 1024;
 /// Capacity in bytes above which an idle buffer is given back.
 const KEEP: usize = 16 * 1024;
 
+/// How messages become bytes to send.
+enum Sealing {
+    Records(Box<DirectionCipher>),
+    Tls(TlsWriting),
+}
+
 /// Writes messages to the sending half of an authenticated connection.
 ///
 /// Writing is not cancel-safe: a write that is dropped before it has finished may have sent half a
 /// record, so this half is then closed and later calls give [`RecordError::Failed`].
 pub struct RecordWriter<W> {
     io: W,
-    cipher: DirectionCipher,
+    sealing: Sealing,
     /// Sealed bytes that wait to be written.
     out: Vec<u8>,
     failed: bool,
@@ -30,8 +37,18 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
     pub(crate) fn new(io: W, key: &[u8; 32], prefix: Vec<u8>) -> Self {
         Self {
             io,
-            cipher: DirectionCipher::new(key),
+            sealing: Sealing::Records(Box::new(DirectionCipher::new(key))),
             out: prefix,
+            failed: false,
+        }
+    }
+
+    /// A writer into a TLS connection.
+    pub(super) fn tls(io: W, writing: TlsWriting) -> Self {
+        Self {
+            io,
+            sealing: Sealing::Tls(writing),
+            out: Vec::new(),
             failed: false,
         }
     }
@@ -57,13 +74,15 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
     }
 
     /// Writes a record that means nothing and that the peer ignores, of `size` bytes between 64 and
-    /// [`super::MAX_RECORD_DATA`] (other sizes are moved to the nearer end).
+    /// [`super::MAX_RECORD_DATA`] (other sizes are moved to the nearer end). TLS has no such records: nothing is sent.
     ///
     /// # Errors
     /// [`RecordError::Io`] and [`RecordError::Failed`].
     pub async fn write_decoy(&mut self, size: usize) -> Result<(), RecordError> {
         self.begin()?;
-        seal_decoy(&mut self.cipher, size, &mut self.out)?;
+        if let Sealing::Records(cipher) = &mut self.sealing {
+            seal_decoy(cipher, size, &mut self.out)?;
+        }
         self.finish().await
     }
 
@@ -72,7 +91,11 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
     /// # Errors
     /// [`RecordError::Io`].
     pub async fn shutdown(&mut self) -> Result<(), RecordError> {
-        self.failed = true;
+        self.begin()?;
+        if let Sealing::Tls(tls) = &mut self.sealing {
+            tls.close(&mut self.out)?;
+            self.io.write_all(&self.out).await?;
+        }
         Ok(self.io.shutdown().await?)
     }
 
@@ -99,11 +122,21 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
         }
         self.begin()?;
         for message in messages {
-            for (data, trailer) in fragments(kind, message.as_ref())? {
-                seal_record(&mut self.cipher, data, trailer, &mut self.out)?;
-                if self.out.len() >= BATCH {
-                    self.io.write_all(&self.out).await?;
-                    self.out.clear();
+            let message = message.as_ref();
+            match &mut self.sealing {
+                Sealing::Records(cipher) => {
+                    for (data, trailer) in fragments(kind, message)? {
+                        seal_record(cipher, data, trailer, &mut self.out)?;
+                        write_full(&mut self.io, &mut self.out).await?;
+                    }
+                }
+                Sealing::Tls(tls) => {
+                    let mut rest = message;
+                    while !rest.is_empty() {
+                        let sealed = tls.seal(rest, &mut self.out)?;
+                        rest = rest.get(sealed..).unwrap_or_default();
+                        write_full(&mut self.io, &mut self.out).await?;
+                    }
                 }
             }
         }
@@ -127,6 +160,18 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
         self.failed = false;
         Ok(())
     }
+}
+
+/// Writes the buffer out when it is full.
+async fn write_full(
+    io: &mut (impl AsyncWrite + Unpin),
+    out: &mut Vec<u8>,
+) -> Result<(), RecordError> {
+    if out.len() >= BATCH {
+        io.write_all(out).await?;
+        out.clear();
+    }
+    Ok(())
 }
 
 impl<W> std::fmt::Debug for RecordWriter<W> {

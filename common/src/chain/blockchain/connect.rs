@@ -149,7 +149,7 @@ impl Blockchain {
 
     fn connect_prepared(&self, blocks: Vec<Prepared<'_>>) -> Vec<Result<BlockRef, BlockError>> {
         let mut writer = self.lock_writer();
-        let before = self.connected_work();
+        let before = self.connected();
         let mut results = Vec::with_capacity(blocks.len());
         let mut run: Vec<Candidate<'_>> = Vec::new();
         for Prepared {
@@ -178,8 +178,7 @@ impl Blockchain {
                 }
                 Ok((Place::Known(reference), _)) => Ok(reference),
                 Ok((Place::Side(reference), bytes)) => {
-                    let parent = &block.header.prev_blockhash;
-                    self.keep_aside(&mut writer, reference, parent, &bytes)
+                    self.keep_aside(&mut writer, reference, &bytes)
                 }
                 Err(error) => Err(error),
             };
@@ -187,8 +186,7 @@ impl Blockchain {
             results.push(result);
         }
         self.finish(&mut writer, &mut run, &mut results);
-        // Less only where a failure of the disk has left it in the midst of a reorganisation: nobody's business.
-        if self.connected_work() > before {
+        if self.connected() != before {
             self.publish();
         }
         results

@@ -63,7 +63,7 @@ impl Blockchain {
             verified,
             blocks: Vec::new(),
         };
-        let mut writer = Writer::on_disk(blocks, undo, limits.aside_bytes);
+        let mut writer = Writer::on_disk(blocks, undo);
         for (hash, location) in pending {
             let standing = Standing {
                 block: Some(location),

@@ -1,5 +1,4 @@
-//! Side chains: their blocks are kept, and verified when their chain has more work than the tip's, or when there are too
-//! many that nobody has verified ([`super::aside`]).
+//! Side chains: their blocks are kept, and verified when their chain has more work than the tip's.
 
 use bitcoin::consensus::encode::deserialize;
 use bitcoin::{Block, BlockHash};
@@ -25,7 +24,6 @@ impl Blockchain {
         &self,
         writer: &mut Writer,
         reference: BlockRef,
-        parent: &BlockHash,
         bytes: &[u8],
     ) -> Result<BlockRef, BlockError> {
         let location = self
@@ -36,9 +34,6 @@ impl Blockchain {
             ..Standing::default()
         };
         writer.note(reference.hash, standing);
-        writer
-            .aside
-            .keep(parent, reference.hash, bytes.len() as u64);
         let better = {
             let mut state = self.write();
             state.tree.find(&reference.hash).is_some_and(|id| {
@@ -47,51 +42,12 @@ impl Blockchain {
             })
         };
         if better {
-            writer.aside.forget(&reference.hash);
             self.activate(writer, reference.hash)?;
-            return Ok(reference);
+        } else {
+            self.flush_if_wanted(writer)
+                .inspect_err(|_| writer.stop())?;
         }
-        self.flush_if_wanted(writer)
-            .inspect_err(|_| writer.stop())?;
-        let mut outcome = Ok(reference);
-        while let Some(tip) = writer.aside.due() {
-            let tried = self.try_branch(writer, tip);
-            if let Err(BlockError::Store(error)) = tried {
-                return Err(error.into());
-            }
-            if tip == reference.hash {
-                outcome = tried.map(|()| reference);
-            }
-        }
-        outcome
-    }
-
-    /// Verifies the side chain that ends in the kept block `tip`, and goes back to where the chain was. Outside this
-    /// looks like a reorganisation that is not over yet.
-    fn try_branch(&self, writer: &mut Writer, tip: BlockHash) -> Result<(), BlockError> {
-        let origin = self.connected();
-        let invalid = {
-            let state = self.read();
-            // Unknown: its header was dropped to make room.
-            let id = state.tree.find(&tip);
-            id.is_none_or(|id| state.tree.is_invalid(id))
-        };
-        if invalid {
-            writer.aside.forget(&tip);
-            return Err(BlockError::KnownInvalid { hash: tip });
-        }
-        tracing::info!(%tip, "much of a side chain is kept; verifying it on trial");
-        let outcome = self.switch_to(writer, tip);
-        match &outcome {
-            Ok(()) => writer.aside.prove(&tip),
-            Err(BlockError::Store(_)) => {
-                writer.stop();
-                return outcome;
-            }
-            Err(_) => writer.aside.forget(&tip),
-        }
-        self.settle(writer, origin.hash, origin.hash)?;
-        outcome
+        Ok(reference)
     }
 
     /// Goes on where the files' last writer was interrupted.
@@ -112,18 +68,8 @@ impl Blockchain {
     /// Changes over to the chain that ends in the kept block `target`, or to the best there is if that one
     /// is not valid. Gives what is wrong with `target`.
     fn activate(&self, writer: &mut Writer, target: BlockHash) -> Result<(), BlockError> {
-        let origin = self.connected().hash;
-        self.settle(writer, target, origin)
-    }
-
-    /// As [`Self::activate`]; of chains of equal work the one that ends in `origin` stays.
-    fn settle(
-        &self,
-        writer: &mut Writer,
-        target: BlockHash,
-        origin: BlockHash,
-    ) -> Result<(), BlockError> {
         let mut outcome = Ok(());
+        let origin = self.connected().hash;
         let mut next = Some(target);
         while let Some(goal) = next {
             match self.switch_to(writer, goal) {

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use bitcoin::BlockHash;
 use bitcoin::consensus::encode::serialize;
 
-use super::aside::Aside;
 use super::{Blockchain, State};
 use crate::chain::StoreError;
 use crate::chain::coins::{CoinCache, NoDatabase, Undo};
-use crate::chain::store::{BlockReader, BlockStore, Limits, Standing};
+use crate::chain::store::{BlockReader, BlockStore, Standing};
 use crate::chain::tree::Location;
 
 /// What is changed under the writer's lock.
@@ -23,8 +22,6 @@ pub(super) struct Writer {
     undo: Vec<UndoPlace>,
     /// What became known of blocks since the last flush.
     standings: HashMap<BlockHash, Standing>,
-    /// What is kept of side chains.
-    pub(super) aside: Aside,
     /// Something failed half-way: memory may not agree with the files, and nothing more is done.
     broken: bool,
 }
@@ -43,15 +40,13 @@ impl Writer {
             coins: CoinCache::new(Box::new(NoDatabase)),
             undo: Vec::new(),
             standings: HashMap::new(),
-            aside: Aside::new(Limits::default().aside_bytes),
             broken: false,
         }
     }
 
     /// `undo` has the places of the undo data of the verified chain, from block 1 on.
-    pub(super) fn on_disk(files: BlockStore, undo: Vec<Location>, aside_bytes: u64) -> Self {
+    pub(super) fn on_disk(files: BlockStore, undo: Vec<Location>) -> Self {
         Self {
-            aside: Aside::new(aside_bytes),
             coins: CoinCache::new(Box::new(files.database().clone())),
             files: Some(files),
             undo: undo.into_iter().map(UndoPlace::File).collect(),

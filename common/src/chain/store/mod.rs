@@ -44,9 +44,6 @@ pub(super) struct Limits {
     pub(super) flush_changes: usize,
     /// Bytes of blocks after which a batch of blocks flushes: bounds what is verified again after a crash.
     pub(super) flush_bytes: u64,
-    /// Bytes of side chains that are kept without having been verified, at most, before one of these chains is
-    /// verified on trial: as many as a sync may have on its way.
-    pub(super) aside_bytes: u64,
 }
 
 impl Default for Limits {
@@ -55,7 +52,6 @@ impl Default for Limits {
             roll_bytes: 128 << 20,
             flush_changes: 100_000,
             flush_bytes: 64 << 20,
-            aside_bytes: 256 << 20,
         }
     }
 }

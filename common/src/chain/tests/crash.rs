@@ -21,7 +21,6 @@ fn open(dir: &Path) -> Result<Blockchain, StoreError> {
         roll_bytes: 20_000,
         flush_changes: 9,
         flush_bytes: 1 << 20,
-        ..Limits::default()
     };
     Blockchain::open_with(Arc::new(ChainSpec::devnet()), dir, limits)
 }

@@ -21,7 +21,6 @@ pub(super) fn small(dir: &Path) -> Result<Blockchain, StoreError> {
         roll_bytes: 4_000,
         flush_changes: usize::MAX,
         flush_bytes: u64::MAX,
-        ..Limits::default()
     };
     Blockchain::open_with(Arc::new(ChainSpec::devnet()), dir, limits)
 }

@@ -18,7 +18,6 @@ pub(super) fn open(dir: &Path) -> Blockchain {
         roll_bytes: 100_000,
         flush_changes: 7,
         flush_bytes: u64::MAX,
-        ..Limits::default()
     };
     Blockchain::open_with(Arc::new(ChainSpec::devnet()), dir, limits).unwrap()
 }
@@ -58,18 +57,6 @@ pub(super) fn forest(lengths: &[usize]) -> Forest {
         .collect();
     drop(wallet);
     Forest { base, branches }
-}
-
-/// A bad signature in one block; those after it follow it.
-pub(super) fn spoil_signature(blocks: &mut [Block], at: usize) {
-    let witness = &mut blocks[at].txdata[1].input[0].witness;
-    let mut items = witness.to_vec();
-    items[0][50] ^= 4;
-    *witness = bitcoin::Witness::from_slice(&items);
-    for index in at..blocks.len() {
-        blocks[index].header.prev_blockhash = blocks[index - 1].block_hash();
-        seal(&mut blocks[index]);
-    }
 }
 
 /// Gives the branches' headers, then their blocks in turns.
@@ -140,9 +127,15 @@ fn a_heavier_chain_with_a_bad_block_is_left_again_for_ever() {
     let (honest, blocks) = &left[0];
     feed(&chain, blocks);
     let coins = chain.coins();
-    // The third block of the other branch has a bad signature: nobody sees it before its turn comes.
+    // The fifth block of the other branch has a bad signature: nobody sees it before its turn comes.
     let (_, bad) = &mut right[0];
-    spoil_signature(bad, 2);
+    let mut items = bad[2].txdata[1].input[0].witness.to_vec();
+    items[0][50] ^= 4;
+    bad[2].txdata[1].input[0].witness = bitcoin::Witness::from_slice(&items);
+    for index in 2..bad.len() {
+        bad[index].header.prev_blockhash = bad[index - 1].block_hash();
+        seal(&mut bad[index]);
+    }
     let headers: Vec<_> = bad.iter().map(|block| block.header).collect();
     chain.accept_headers(&headers, NOW).unwrap();
     assert_eq!(chain.best_header().hash, bad[6].block_hash());

@@ -266,6 +266,18 @@ mod tests {
         assert_eq!(some.complete(rest.to_vec()).unwrap(), block);
     }
 
+    /// 256 transactions with a signature and a key each.
+    #[test]
+    fn a_block_of_a_megabyte_takes_two_kilobytes() {
+        let mut block = block(257);
+        for tx in block.txdata.iter_mut().skip(1) {
+            tx.input[0].witness = bitcoin::Witness::from_slice(&[vec![1; 2_420], vec![2; 1_312]]);
+        }
+        assert!(block.total_size() > 1_000_000);
+        let bytes = bitcoin::consensus::serialize(&compact(&block));
+        assert!(bytes.len() < 1_900, "{}", bytes.len());
+    }
+
     #[test]
     fn too_few_or_too_many_make_no_block_and_are_nobodys_fault() {
         let block = block(3);

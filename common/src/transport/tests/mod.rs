@@ -6,6 +6,7 @@ mod known_answers;
 mod noise;
 mod records;
 mod streams;
+mod tls;
 
 use std::sync::Arc;
 
