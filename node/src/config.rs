@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::NetworkConfig;
 use quantumcoin::network::discovery::Provider;
 use quantumcoin::service::{dirs, spec};
+use quantumcoin::transport::{ALL_TRANSPORTS, TransportKind};
 use serde::Deserialize;
 
 /// Where the API listens by default. Loopback: it is for the operator.
@@ -64,6 +65,9 @@ pub struct Settings {
     /// The address to announce to others, when it is not the one listened on
     #[arg(long, env = "QTC_NODE_EXTERNAL_ADDRESS", value_name = "ADDR:PORT")]
     pub external_address: Option<SocketAddr>,
+    /// How to speak with peers: noise and tls both, or one of them where the network lets nothing else through [default: all]
+    #[arg(long, env = "QTC_NODE_TRANSPORTS", value_name = "WHICH")]
+    pub transports: Option<TransportChoice>,
     /// Outbound connections to keep [default: 8]
     #[arg(long, env = "QTC_NODE_OUTBOUND", value_name = "N")]
     pub outbound: Option<usize>,
@@ -110,9 +114,33 @@ impl Settings {
                 self.connect
             },
             external_address: self.external_address.or(other.external_address),
+            transports: self.transports.or(other.transports),
             outbound: self.outbound.or(other.outbound),
             mine_every: self.mine_every.or(other.mine_every),
             log: self.log.or(other.log),
+        }
+    }
+}
+
+/// The transports that a node speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportChoice {
+    /// Noise and TLS: whoever can speak Noise is spoken to by Noise.
+    #[default]
+    All,
+    /// Noise alone.
+    Noise,
+    /// TLS 1.3 alone.
+    Tls,
+}
+
+impl TransportChoice {
+    fn kinds(self) -> &'static [TransportKind] {
+        match self {
+            Self::All => &ALL_TRANSPORTS,
+            Self::Noise => &[TransportKind::Noise],
+            Self::Tls => &[TransportKind::Tls],
         }
     }
 }
@@ -183,6 +211,7 @@ impl NodeConfig {
         }
         network.manual_peers = settings.connect;
         network.external_address = settings.external_address;
+        network.transports = settings.transports.unwrap_or_default().kinds();
         if let Some(outbound) = settings.outbound {
             if outbound > spec.network_protocol.max_connections {
                 bail!(

@@ -1,5 +1,6 @@
 //! What an operator may set of the network part of a node. Network-wide numbers live in the chain spec.
 
+use crate::transport::{ALL_TRANSPORTS, TransportKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,9 @@ pub struct NetworkConfig {
     /// time, so that nobody learns who had one first. To outbound peers two fifths of it. Below the default the
     /// limit of unasked messages may be met.
     pub relay_delay: Duration,
+    /// The transports that are spoken, [`ALL_TRANSPORTS`] or one of them; what is accepted, and with one alone, what
+    /// is dialled by.
+    pub transports: &'static [TransportKind],
     /// BIP14 user agent.
     pub user_agent: String,
 }
@@ -60,6 +64,7 @@ impl NetworkConfig {
             external_address: None,
             bootstrap_after: Duration::from_secs(30),
             relay_delay: RELAY_DELAY,
+            transports: &ALL_TRANSPORTS,
             user_agent: concat!("/quantumcoin:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         }
     }

@@ -80,7 +80,7 @@ impl Listener {
             let direction = Direction::Inbound;
             let event = tokio::select! {
                 () = stop.cancelled() => return,
-                result = establish(&local, stream, addr, direction) => match result {
+                result = establish(&local, stream, addr, None) => match result {
                     Ok((session, claim)) => {
                         slot.handshake_done();
                         let session = Box::new(session);

@@ -8,6 +8,7 @@ use crate::network::security::bans::Offence;
 use crate::network::security::limits::Refusal;
 use crate::network::status::SyncProgress;
 use crate::service::metrics::{Metrics, MetricsError};
+use crate::transport::TransportKind;
 
 /// Handles of the network's metrics; cloning shares them.
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub struct NetworkMetrics {
     peers: IntGaugeVec,
     connections: IntCounterVec,
     failed_handshakes: IntCounterVec,
+    dialled_by: IntCounterVec,
     refused: IntCounterVec,
     offences: IntCounterVec,
     header_height: IntGauge,
@@ -48,6 +50,11 @@ impl NetworkMetrics {
                 "failed_handshakes_total",
                 "Connections that did not become peers",
                 &["direction", "kind"],
+            )?,
+            dialled_by: metrics.counter_vec(
+                "outbound_transports_total",
+                "Outbound connections that became peers, by transport",
+                &["transport"],
             )?,
             refused: metrics.counter_vec(
                 "refused_connections_total",
@@ -102,6 +109,12 @@ impl NetworkMetrics {
     pub(crate) fn handshake_failed(&self, direction: Direction, kind: &'static str) {
         self.failed_handshakes
             .with_label_values(&[direction.as_str(), kind])
+            .inc();
+    }
+
+    pub(crate) fn dialled_by(&self, transport: TransportKind) {
+        self.dialled_by
+            .with_label_values(&[transport.as_str()])
             .inc();
     }
 

@@ -48,6 +48,8 @@ mod tests_relay;
 mod tests_stall;
 #[cfg(test)]
 mod tests_sync;
+#[cfg(test)]
+mod tests_transport;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -67,7 +69,7 @@ use crate::chain::mempool::{Accepted, MempoolError};
 use crate::chain_spec::ChainSpec;
 use crate::service::bind::{self, BindError};
 use crate::service::metrics::{Metrics, MetricsError};
-use crate::transport::{Endpoint, Identity, IdentityError, NodeId};
+use crate::transport::{Endpoint, Identity, IdentityError, NodeId, TransportKind};
 use crate::wire::services;
 
 pub use config::NetworkConfig;
@@ -172,6 +174,16 @@ pub struct SyncReport {
     pub peers: usize,
 }
 
+/// The service bits of these transports.
+fn transport_services(transports: &[TransportKind]) -> u64 {
+    transports.iter().fold(0, |bits, kind| {
+        bits | match kind {
+            TransportKind::Noise => services::NOISE,
+            TransportKind::Tls => services::TLS,
+        }
+    })
+}
+
 /// One node on the network: made by [`Self::new`], run by [`Self::start`], ended by [`Self::shutdown`].
 #[derive(Debug)]
 pub struct NetworkManager {
@@ -246,10 +258,12 @@ impl NetworkManager {
         let listen_addr = socket.local_addr().unwrap_or(config.listen_addr);
         let metrics = NetworkMetrics::register(metrics)?;
         let local = Arc::new(Local {
-            endpoint: Endpoint::new(&spec, identity),
+            endpoint: Endpoint::new(&spec, identity).accepting(config.transports),
             nonce: rand::random(),
             claims: peer::claims::Claims::default(),
-            services: services::NETWORK.to_u64() | services::WITNESS.to_u64() | services::NOISE,
+            services: services::NETWORK.to_u64()
+                | services::WITNESS.to_u64()
+                | transport_services(config.transports),
             user_agent: config.user_agent.clone(),
             listen_addr,
             chain: blockchain,

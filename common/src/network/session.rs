@@ -11,7 +11,9 @@ use crate::network::channel::{ChannelError, MessageReader, MessageWriter};
 use crate::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionError, VersionHandshake,
 };
-use crate::transport::{Endpoint, HandshakeError, MAX_MESSAGE, NodeId, RemoteIdentity, Secured};
+use crate::transport::{
+    Endpoint, HandshakeError, MAX_MESSAGE, NodeId, RemoteIdentity, Secured, TransportKind,
+};
 use crate::wire::Envelope;
 
 /// Largest message before `verack`, in bytes: `version` with the longest user agent taken is below 500, and
@@ -36,6 +38,9 @@ pub enum SessionError {
     /// We have dialled this node at another address.
     #[error("already connected to node {0}")]
     AlreadyConnected(NodeId),
+    /// We came by TLS, since it was said to speak no Noise, and it says that it does.
+    #[error("the peer speaks Noise, and TLS was used")]
+    Downgraded,
     /// The connection failed during the version handshake.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -54,6 +59,7 @@ impl SessionError {
             Self::Channel(_) => "channel",
             Self::Ourselves => "self",
             Self::AlreadyConnected(_) => "duplicate",
+            Self::Downgraded => "downgraded",
             Self::Version(_) => "version",
         }
     }
@@ -72,7 +78,8 @@ pub struct Session {
     pub writer: MessageWriter<OwnedWriteHalf>,
 }
 
-/// Does the transport's handshake and the version handshake, without a deadline: the caller sets one.
+/// Does the transport's handshake (by Noise, if outbound) and the version handshake, without a deadline: the caller
+/// sets one.
 ///
 /// # Errors
 /// See [`SessionError`].
@@ -83,21 +90,26 @@ pub async fn shake_hands(
     stream: TcpStream,
     direction: Direction,
 ) -> Result<Session, SessionError> {
-    let secured = secure(endpoint, stream, direction).await?;
+    let dialled_by = match direction {
+        Direction::Outbound => Some(TransportKind::Noise),
+        Direction::Inbound => None,
+    };
+    let secured = secure(endpoint, stream, dialled_by).await?;
     negotiate(secured, magic, local, direction).await
 }
 
-/// The transport's handshake: afterwards the identity is proven, and nothing has been said yet.
+/// The transport's handshake: afterwards the identity is proven, and nothing has been said yet. `dialled_by` is the
+/// transport of an outbound connection.
 pub(crate) async fn secure(
     endpoint: &Endpoint,
     stream: TcpStream,
-    direction: Direction,
+    dialled_by: Option<TransportKind>,
 ) -> Result<Secured<TcpStream>, SessionError> {
     // Small messages must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true).map_err(SessionError::Connect)?;
-    let secured = match direction {
-        Direction::Outbound => endpoint.connect(stream).await?,
-        Direction::Inbound => endpoint.accept(stream).await?,
+    let secured = match dialled_by {
+        Some(transport) => endpoint.connect_by(transport, stream).await?,
+        None => endpoint.accept(stream).await?,
     };
     // Proven, unlike the nonce of `version`, which any peer can send back to us.
     if secured.remote.node_id == endpoint.identity().node_id() {

@@ -29,7 +29,6 @@ const _: () = assert!(
 
 /// A way to protect a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum TransportKind {
     /// The hybrid post-quantum Noise handshake of this module.
     Noise,
@@ -77,7 +76,7 @@ impl fmt::Display for TransportKind {
 }
 
 /// The transports of this version, in the order in which they are preferred.
-pub(crate) const OFFERED: [TransportKind; 2] = [TransportKind::Noise, TransportKind::Tls];
+pub const ALL_TRANSPORTS: [TransportKind; 2] = [TransportKind::Noise, TransportKind::Tls];
 
 /// Makes secured connections for one node on one network. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -116,14 +115,18 @@ impl Endpoint {
     /// An endpoint for `spec`'s network that proves `identity`.
     #[must_use]
     pub fn new(spec: &ChainSpec, identity: Arc<Identity>) -> Self {
-        let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
+        let prologue = prologue(
+            spec.network_protocol.magic_bytes,
+            &spec.network,
+            &ALL_TRANSPORTS,
+        );
         let tls =
             Tls::new(&identity).inspect_err(|error| tracing::error!(%error, "TLS can't be set up"));
         Self {
             identity,
             prologue: prologue.into(),
             tls: tls.ok().map(Arc::new),
-            accepts: &OFFERED,
+            accepts: &ALL_TRANSPORTS,
         }
     }
 

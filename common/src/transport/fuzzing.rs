@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use crate::chain_spec::ChainSpec;
 
 use super::cipher::DirectionCipher;
-use super::endpoint::OFFERED;
+use super::endpoint::ALL_TRANSPORTS;
 use super::error::{HandshakeError, HandshakeStep};
 use super::identity::{IDENTITY_PAYLOAD, Role};
 use super::noise::{FRAME_HEADER, MESSAGE_2, Noise, prologue};
@@ -95,7 +95,11 @@ async fn dial(mut io: DuplexStream, honest: u8, junk: &[u8]) -> Result<(), Hands
         return Ok(io.write_all(junk).await?);
     }
     let spec = ChainSpec::devnet();
-    let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
+    let prologue = prologue(
+        spec.network_protocol.magic_bytes,
+        &spec.network,
+        &ALL_TRANSPORTS,
+    );
     let mut noise = Noise::new(Role::Initiator, &KEY, &prologue)?;
     io.write_all(&noise.write(HandshakeStep::Message1)?).await?;
     let mut second = vec![0; FRAME_HEADER + MESSAGE_2];

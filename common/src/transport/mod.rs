@@ -35,7 +35,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use endpoint::{Endpoint, MAX_PRE_AUTH_BYTES, RemoteIdentity, Secured, TransportKind};
+pub use endpoint::{
+    ALL_TRANSPORTS, Endpoint, MAX_PRE_AUTH_BYTES, RemoteIdentity, Secured, TransportKind,
+};
 pub use error::{HandshakeError, HandshakeStep, RecordError};
 pub use identity::{Identity, NodeId, NodeIdError};
 pub use identity_file::IdentityError;

@@ -189,7 +189,7 @@ impl Prober {
         visit.observed.node_id = Some(secured.remote.node_id.to_bytes());
         visit.observed.transports = Some(match secured.remote.transport {
             TransportKind::Tls => Transports::TLS,
-            _ => Transports::NOISE,
+            TransportKind::Noise => Transports::NOISE,
         });
         Ok(Conversation::new(secured, Envelope::new(self.spec.magic())))
     }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::protocol::addresses::Gossip;
 use crate::reachability::netgroup::{Netgroup, canonical_socket, is_dialable};
+use crate::transport::TransportKind;
+use crate::wire::services::{NOISE, TLS};
 
 /// Most addresses kept: Bitcoin Core's 1,024 × 64 places, about 10 MB here at the worst.
 pub const MAX_ADDRESSES: usize = 65_536;
@@ -61,6 +63,9 @@ pub struct Entry {
     pub not_before: u64,
     /// Netgroup of who told us first, as text.
     pub source: String,
+    /// It has spoken Noise with us, or has said so itself: it is never dialled by anything weaker again.
+    #[serde(default)]
+    pub noise: bool,
 }
 
 /// The book. Time and randomness come in as arguments.
@@ -107,9 +112,29 @@ impl AddressBook {
             failures: 0,
             not_before: 0,
             source: source.to_owned(),
+            noise: false,
         };
         self.entries.insert(addr, entry);
         true
+    }
+
+    /// The node at `addr` speaks Noise, as it has shown or said over a secured connection.
+    pub fn speaks_noise(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
+            entry.noise = true;
+        }
+    }
+
+    /// By what to dial `addr`: by Noise, unless it is said to speak TLS and not Noise, and has never shown otherwise.
+    /// That a dial by Noise fails changes nothing, so nobody on the path can choose.
+    #[must_use]
+    pub fn transport(&self, addr: SocketAddr) -> TransportKind {
+        let entry = self.entries.get(&canonical_socket(addr));
+        let only_tls = |services: u64| services & TLS != 0 && services & NOISE == 0;
+        match entry {
+            Some(entry) if !entry.noise && only_tls(entry.services) => TransportKind::Tls,
+            _ => TransportKind::Noise,
+        }
     }
 
     /// A handshake with `addr` succeeded.
@@ -277,6 +302,40 @@ mod tests {
             services: 9,
             time: 1_000,
         }
+    }
+
+    #[test]
+    fn only_who_is_said_to_speak_tls_alone_is_dialled_by_it_and_only_until_it_speaks_noise() {
+        let addr = gossip(1).addr;
+        let told = |services: &[u64]| {
+            let mut book = AddressBook::new(false);
+            for (n, services) in services.iter().enumerate() {
+                let gossip = Gossip {
+                    services: *services,
+                    ..gossip(1)
+                };
+                book.add(gossip, &format!("source {n}"));
+            }
+            book
+        };
+        for noise in [&[][..], &[0], &[9], &[NOISE], &[NOISE | TLS], &[TLS, NOISE]] {
+            assert_eq!(
+                told(noise).transport(addr),
+                TransportKind::Noise,
+                "{noise:?}"
+            );
+        }
+        let mut book = told(&[9 | TLS]);
+        assert_eq!(book.transport(addr), TransportKind::Tls);
+        book.failed(addr, 5, &mut StdRng::seed_from_u64(1));
+        assert_eq!(book.transport(addr), TransportKind::Tls);
+        book.speaks_noise(addr);
+        book.met(addr, 9 | TLS, 10);
+        assert_eq!(
+            book.transport(addr),
+            TransportKind::Noise,
+            "once shown, never forgotten"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::session::SessionError;
 use crate::reachability::netgroup::canonical_socket;
-use crate::transport::NodeId;
+use crate::transport::{NodeId, TransportKind};
 
 /// Fewer outbound peers than this for long enough make us ask DNS (Bitcoin Core asks below 2 after 11 s; a
 /// quorum of four is what synchronisation wants).
@@ -190,10 +190,11 @@ impl Hub {
         let local = Arc::clone(&self.local);
         let events = self.events.clone();
         let stop = self.stop.clone();
+        let transport = self.transport_for(addr);
         self.tasks.spawn(async move {
             let attempt = async {
                 let stream = dial(&local, addr).await?;
-                establish(&local, stream, addr, Direction::Outbound).await
+                establish(&local, stream, addr, Some(transport)).await
             };
             let event = tokio::select! {
                 () = stop.cancelled() => return,
@@ -213,9 +214,37 @@ impl Hub {
         });
     }
 
+    /// As the book has it, as far as we speak that ourselves.
+    fn transport_for(&self, addr: SocketAddr) -> TransportKind {
+        match self.config.transports {
+            [only] => *only,
+            _ => self.book.transport(addr),
+        }
+    }
+
+    /// An outbound connection stands, by this transport.
+    pub(super) fn note_transport(&mut self, addr: SocketAddr, transport: TransportKind) {
+        self.metrics.dialled_by(transport);
+        match transport {
+            TransportKind::Noise => self.book.speaks_noise(addr),
+            TransportKind::Tls => warn!(
+                target: "security", event = "transport_fallback", %addr,
+                "connected by TLS: the peer is said to speak no Noise"
+            ),
+        }
+    }
+
     pub(super) fn on_dial_failed(&mut self, addr: SocketAddr, error: &SessionError) {
         self.dialing.remove(&addr);
         match error {
+            SessionError::Downgraded => {
+                warn!(
+                    target: "security", event = "downgrade", %addr,
+                    "somebody said that the peer speaks no Noise, and it does; dialling it by Noise"
+                );
+                self.book.speaks_noise(addr);
+                self.start_dial(addr);
+            }
             SessionError::Ourselves => {
                 self.dials.add_own(addr);
                 self.book.forget(addr);

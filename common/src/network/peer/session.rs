@@ -11,7 +11,8 @@ use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
 use crate::network::protocol::version::{Direction, LocalVersion};
 use crate::network::session::{Session, SessionError, negotiate, secure};
-use crate::transport::{Endpoint, NodeId};
+use crate::transport::{Endpoint, NodeId, TransportKind};
+use crate::wire::services::NOISE;
 
 /// What every connection of a node needs to know of it.
 #[derive(Debug)]
@@ -71,21 +72,29 @@ pub(crate) async fn dial(local: &Local, addr: SocketAddr) -> Result<TcpStream, S
 }
 
 /// Does both handshakes within one deadline: whoever is slow in the first has less time for the second.
-/// An outbound session comes with the claim on its node.
+/// An outbound session, which is one with a transport to dial by, comes with the claim on its node.
 pub(crate) async fn establish(
     local: &Local,
     stream: TcpStream,
     addr: SocketAddr,
-    direction: Direction,
+    dialled_by: Option<TransportKind>,
 ) -> Result<(Session, Option<Claim>), SessionError> {
     let handshakes = async {
-        let secured = secure(&local.endpoint, stream, direction).await?;
-        let claim = match direction {
-            Direction::Inbound => None,
-            Direction::Outbound => Some(claim(local, secured.remote.node_id)?),
+        let secured = secure(&local.endpoint, stream, dialled_by).await?;
+        let (direction, claim) = match dialled_by {
+            None => (Direction::Inbound, None),
+            Some(_) => (
+                Direction::Outbound,
+                Some(claim(local, secured.remote.node_id)?),
+            ),
         };
         let version = local.version(addr);
         let session = negotiate(secured, local.spec.magic(), version, direction).await?;
+        // What it says of itself over a secured connection nobody can have changed.
+        let both_speak_noise = session.version.services & local.services & NOISE != 0;
+        if dialled_by == Some(TransportKind::Tls) && both_speak_noise {
+            return Err(SessionError::Downgraded);
+        }
         Ok((session, claim))
     };
     match tokio::time::timeout(local.timeout(), handshakes).await {

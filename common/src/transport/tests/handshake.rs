@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use crate::transport::endpoint::{OFFERED, TransportKind};
+use crate::transport::endpoint::{ALL_TRANSPORTS, TransportKind};
 use crate::transport::error::{HandshakeError, HandshakeStep, RecordError};
 use crate::transport::identity::{IDENTITY_PAYLOAD, Role};
 use crate::transport::noise::{
@@ -237,7 +237,11 @@ async fn noise_as(
     io: &mut DuplexStream,
 ) -> (Established, Option<Vec<u8>>) {
     let spec = spec("devnet");
-    let prologue = prologue(spec.network_protocol.magic_bytes, &spec.network, &OFFERED);
+    let prologue = prologue(
+        spec.network_protocol.magic_bytes,
+        &spec.network,
+        &ALL_TRANSPORTS,
+    );
     let mut noise = Noise::new(role, identity.static_private(), &prologue).unwrap();
     match role {
         Role::Initiator => {

@@ -202,7 +202,7 @@ async fn no_weaker_way_in() {
         "{only_kem}"
     );
     let stranger = against(client(|config| {
-        config.alpn_protocols = vec![b"h2".to_vec()]
+        config.alpn_protocols = vec![b"h2".to_vec()];
     }))
     .await;
     assert!(

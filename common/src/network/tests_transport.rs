@@ -1,0 +1,145 @@
+//! Which transport a connection is made by, and who can change that.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::address_book::AddressBook;
+use super::protocol::addresses::Gossip;
+use super::tests::{PATIENCE, config, copy, mined, node, spec};
+use super::tests_sync::reaches;
+use super::*;
+use crate::network::peer::session::unix_now;
+use crate::transport::TransportKind;
+use crate::wire::services::{NOISE, TLS};
+
+const TLS_ONLY: &[TransportKind] = &[TransportKind::Tls];
+
+/// A node with files, to which somebody has told `addr` with these services.
+async fn told(
+    host: u8,
+    addr: SocketAddr,
+    services: u64,
+    noise: bool,
+) -> (NetworkManager, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = AddressBook::new(true);
+    let time = unix_now() as u32;
+    book.add(
+        Gossip {
+            addr,
+            services: 9 | services,
+            time,
+        },
+        "somebody",
+    );
+    if noise {
+        book.speaks_noise(addr);
+    }
+    book.save(dir.path()).unwrap();
+    let mut config = config(host);
+    config.data_dir = Some(dir.path().to_owned());
+    let empty = Arc::new(Blockchain::in_memory(spec()));
+    (node(&empty, config).await, dir)
+}
+
+/// Those of its connections; the other side may have dialled back by now.
+async fn transports(node: &NetworkManager) -> Vec<&'static str> {
+    let status = node.status().await.unwrap();
+    let mut all: Vec<_> = status.peers.iter().map(|peer| peer.transport).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_speaks_tls_alone_is_reached_and_synced_from() {
+    let chain = mined(40);
+    let mut settings = config(151);
+    settings.transports = TLS_ONLY;
+    let server = node(&copy(&chain), settings).await;
+    let (fresh, _dir) = told(152, server.listen_addr(), TLS, false).await;
+    reaches(&fresh, chain.tip().hash).await;
+    assert_eq!(transports(&fresh).await, ["tls"]);
+    assert_eq!(transports(&server).await, ["tls"]);
+    fresh.shutdown().await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_slandered_as_speaking_no_noise_is_found_out_and_dialled_by_noise() {
+    let chain = mined(10);
+    let server = node(&copy(&chain), config(153)).await;
+    let (fresh, dir) = told(154, server.listen_addr(), TLS, false).await;
+    reaches(&fresh, chain.tip().hash).await;
+    assert_eq!(transports(&fresh).await, ["noise"]);
+    let failed = fresh.status().await.unwrap().security.failed_handshakes;
+    assert_eq!(failed.get("outbound.downgraded"), Some(&1));
+    fresh.shutdown().await;
+    let book = AddressBook::load(dir.path(), true);
+    assert_eq!(book.transport(server.listen_addr()), TransportKind::Noise);
+    server.shutdown().await;
+}
+
+/// Somebody on the path lets no Noise through and says that TLS would do.
+#[tokio::test(flavor = "multi_thread")]
+async fn cutting_noise_off_brings_nobody_to_dial_by_tls() {
+    for services in [0, NOISE, NOISE | TLS, TLS] {
+        let listener = TcpListener::bind("127.7.0.155:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let firsts = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&firsts);
+        let path = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if let Ok(byte) = stream.read_u8().await {
+                    seen.lock().unwrap().push(byte);
+                }
+            }
+        });
+        // Even who is said to speak TLS alone has spoken Noise with us before.
+        let (node, _dir) = told(156, addr, services, services == TLS).await;
+        // Told again and again; dialled again and again.
+        let dialled = async {
+            while firsts.lock().unwrap().len() < 2 {
+                node.connect(addr).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, dialled).await.expect("it is dialled");
+        let firsts = firsts.lock().unwrap().clone();
+        assert!(
+            firsts.iter().all(|byte| *byte == 0x04),
+            "{services:x}: {firsts:?}"
+        );
+        path.abort();
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_tls_says_so_and_takes_none() {
+    let chain = mined(5);
+    let mut settings = config(157);
+    settings.transports = &[TransportKind::Noise];
+    let server = node(&copy(&chain), settings).await;
+    let mut settings = config(158);
+    settings.transports = TLS_ONLY;
+    settings.manual_peers = vec![server.listen_addr()];
+    let other = node(&Arc::new(Blockchain::in_memory(spec())), settings).await;
+    let refused = async {
+        loop {
+            let failed = other.status().await.unwrap().security.failed_handshakes;
+            if failed.contains_key("outbound.transport") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("it is refused");
+    assert!(transports(&server).await.is_empty());
+    other.shutdown().await;
+    server.shutdown().await;
+}
