@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use crate::network::hub::event::HubEvent;
 use crate::network::metrics::NetworkMetrics;
-use crate::network::peer::session::{Local, establish};
+use crate::network::peer::session::{How, Local, establish};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::BanList;
 use crate::network::security::limits::{Admission, Refusal, Slot};
@@ -27,11 +27,26 @@ pub(crate) struct Listener {
     pub(crate) local: Arc<Local>,
     pub(crate) admission: Admission,
     pub(crate) bans: Arc<Mutex<BanList>>,
-    pub(crate) refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
-    pub(crate) metrics: NetworkMetrics,
+    pub(crate) refusals: Refusals,
     pub(crate) events: mpsc::Sender<HubEvent>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+}
+
+/// Counts those who were turned away.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusals {
+    pub(crate) counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    pub(crate) metrics: NetworkMetrics,
+}
+
+impl Refusals {
+    fn note(&self, addr: SocketAddr, refusal: Refusal) {
+        debug!(%addr, %refusal, "connection refused");
+        self.metrics.refused(refusal);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(refusal.as_str()).or_default() += 1;
+    }
 }
 
 impl Listener {
@@ -54,12 +69,7 @@ impl Listener {
     fn admit(&self, stream: TcpStream, addr: SocketAddr) {
         match self.slot(addr) {
             Ok(slot) => self.shake_hands(stream, addr, slot),
-            Err(refusal) => {
-                debug!(%addr, %refusal, "connection refused");
-                self.metrics.refused(refusal);
-                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                *refused.entry(refusal.as_str()).or_default() += 1;
-            }
+            Err(refusal) => self.refusals.note(addr, refusal),
         }
     }
 
@@ -76,13 +86,23 @@ impl Listener {
         let local = Arc::clone(&self.local);
         let events = self.events.clone();
         let stop = self.stop.clone();
+        let evicted = slot.evicted();
+        let refusals = self.refusals.clone();
         self.tasks.spawn(async move {
             let direction = Direction::Inbound;
+            let handshake = establish(&local, stream, addr, How::Accept(slot.gate()));
             let event = tokio::select! {
                 () = stop.cancelled() => return,
-                result = establish(&local, stream, addr, None) => match result {
+                () = evicted.cancelled() => {
+                    refusals.note(addr, Refusal::Silent);
+                    return;
+                }
+                result = handshake => match result {
                     Ok((session, claim)) => {
-                        slot.handshake_done();
+                        if let Err(refusal) = slot.handshake_done() {
+                            refusals.note(addr, refusal);
+                            return;
+                        }
                         let session = Box::new(session);
                         HubEvent::Established { addr, direction, session, slot: Some(slot), claim }
                     }

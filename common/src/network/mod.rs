@@ -80,7 +80,7 @@ use hub::checker::HeaderChecker;
 use hub::event::HubEvent;
 use hub::writer::ChainWriter;
 use hub::{Hub, HubParts};
-use listener::Listener;
+use listener::{Listener, Refusals};
 use peer::session::Local;
 use pool::{PoolChecker, TransactionPool};
 use security::limits::{Admission, Limits};
@@ -345,8 +345,10 @@ impl NetworkManager {
             local: Arc::clone(&self.local),
             admission,
             bans,
-            refused,
-            metrics: ready.metrics,
+            refusals: Refusals {
+                counts: refused,
+                metrics: ready.metrics,
+            },
             events: self.events.clone(),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),

@@ -1,6 +1,6 @@
 //! From a TCP stream to a peer that has shown its identity and told its version.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitcoin::p2p::Magic;
 use thiserror::Error;
@@ -11,6 +11,7 @@ use crate::network::channel::{ChannelError, MessageReader, MessageWriter};
 use crate::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionError, VersionHandshake,
 };
+use crate::network::security::limits::HandshakeGate;
 use crate::transport::{
     Endpoint, HandshakeError, MAX_MESSAGE, NodeId, RemoteIdentity, Secured, TransportKind,
 };
@@ -90,32 +91,53 @@ pub async fn shake_hands(
     stream: TcpStream,
     direction: Direction,
 ) -> Result<Session, SessionError> {
-    let dialled_by = match direction {
-        Direction::Outbound => Some(TransportKind::Noise),
-        Direction::Inbound => None,
+    prepare(&stream)?;
+    let secured = match direction {
+        Direction::Outbound => endpoint.connect(stream).await?,
+        Direction::Inbound => endpoint.accept(stream).await?,
     };
-    let secured = secure(endpoint, stream, dialled_by).await?;
+    check_not_us(endpoint, &secured)?;
     negotiate(secured, magic, local, direction).await
 }
 
-/// The transport's handshake: afterwards the identity is proven, and nothing has been said yet. `dialled_by` is the
-/// transport of an outbound connection.
+/// Which side of a connection we are, and what its handshake needs to know.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// We dialled, by this transport.
+    Dial(TransportKind),
+    /// We were dialled; the gate is asked before we put work into it.
+    Accept(HandshakeGate),
+}
+
+/// The transport's handshake: afterwards the identity is proven, and nothing has been said yet.
 pub(crate) async fn secure(
     endpoint: &Endpoint,
     stream: TcpStream,
-    dialled_by: Option<TransportKind>,
+    how: &How,
 ) -> Result<Secured<TcpStream>, SessionError> {
-    // Small messages must not wait for the acknowledgement of earlier ones.
-    stream.set_nodelay(true).map_err(SessionError::Connect)?;
-    let secured = match dialled_by {
-        Some(transport) => endpoint.connect_by(transport, stream).await?,
-        None => endpoint.accept(stream).await?,
+    prepare(&stream)?;
+    let secured = match how {
+        How::Dial(transport) => endpoint.connect_by(*transport, stream).await?,
+        How::Accept(gate) => {
+            let open = || gate.open(Instant::now());
+            endpoint.accept_if(stream, open).await?
+        }
     };
-    // Proven, unlike the nonce of `version`, which any peer can send back to us.
+    check_not_us(endpoint, &secured)?;
+    Ok(secured)
+}
+
+/// Small messages must not wait for the acknowledgement of earlier ones.
+fn prepare(stream: &TcpStream) -> Result<(), SessionError> {
+    stream.set_nodelay(true).map_err(SessionError::Connect)
+}
+
+/// The identity is proven, unlike the nonce of `version`, which any peer can send back to us.
+fn check_not_us(endpoint: &Endpoint, secured: &Secured<TcpStream>) -> Result<(), SessionError> {
     if secured.remote.node_id == endpoint.identity().node_id() {
         return Err(SessionError::Ourselves);
     }
-    Ok(secured)
+    Ok(())
 }
 
 /// The version handshake over a secured connection. Until it is over, only small messages are taken.

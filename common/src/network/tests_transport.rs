@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::address_book::AddressBook;
 use super::protocol::addresses::Gossip;
-use super::tests::{PATIENCE, config, copy, mined, node, spec};
+use super::security::limits::MAX_PENDING_HANDSHAKES;
+use super::tests::{PATIENCE, config, copy, mined, node, spec, stranger};
 use super::tests_sync::reaches;
 use super::*;
 use crate::network::peer::session::unix_now;
@@ -141,5 +142,33 @@ async fn a_node_without_tls_says_so_and_takes_none() {
     timeout(PATIENCE, refused).await.expect("it is refused");
     assert!(transports(&server).await.is_empty());
     other.shutdown().await;
+    server.shutdown().await;
+}
+
+/// More than may be in their handshakes at once, from as many subnets, half of them with half a first message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_crowd_does_not_keep_an_honest_peer_out() {
+    let server = node(&mined(3), config(159)).await;
+    let to = server.listen_addr();
+    let mut crowd = Vec::new();
+    for n in 0..4 * MAX_PENDING_HANDSHAKES {
+        let socket = TcpSocket::new_v4().unwrap();
+        let host = [127, 20 + (n / 250) as u8, (n % 250) as u8, 1];
+        socket.bind(SocketAddr::from((host, 0))).unwrap();
+        let mut stream = socket.connect(to).await.unwrap();
+        if n % 2 == 0 {
+            // It may be gone already.
+            let _ = stream.write_all(&[0x04, 0xc0, 7, 7, 7]).await;
+        }
+        crowd.push(stream);
+    }
+    for host in 1..=5 {
+        stranger([127, 7, 16, host], to, &spec()).await.unwrap();
+    }
+    let refused = server.status().await.unwrap().security.refused;
+    assert!(
+        refused.get("silent").is_some_and(|count| *count > 100),
+        "{refused:?}"
+    );
     server.shutdown().await;
 }

@@ -173,7 +173,20 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`HandshakeError`] says at which step and whose fault it was.
-    pub async fn accept<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
+    pub async fn accept<S: Stream>(&self, io: S) -> Result<Secured<S>, HandshakeError> {
+        self.accept_if(io, || true).await
+    }
+
+    /// As [`Self::accept`], but asks before it does anything that costs more than reading: for Noise when the first
+    /// message has come whole, for TLS when it has begun.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Busy`] when the answer is no; else as [`Self::accept`].
+    pub async fn accept_if<S: Stream>(
+        &self,
+        mut io: S,
+        may_begin: impl FnOnce() -> bool + Send,
+    ) -> Result<Secured<S>, HandshakeError> {
         let step = HandshakeStep::Message1;
         let first_byte = io.read_u8().await.map_err(|error| end(error, step))?;
         let kind = TransportKind::from_first_byte(first_byte)
@@ -182,8 +195,11 @@ impl Endpoint {
             return Err(HandshakeError::TransportNotOffered { kind });
         }
         match kind {
-            TransportKind::Noise => self.accept_noise(io, first_byte).await,
+            TransportKind::Noise => self.accept_noise(io, first_byte, may_begin).await,
             TransportKind::Tls => {
+                if !may_begin() {
+                    return Err(HandshakeError::Busy);
+                }
                 let established = tls::accept(self.tls()?, &self.prologue, io, first_byte).await?;
                 Ok(established.into_secured())
             }
@@ -219,8 +235,12 @@ impl Endpoint {
         &self,
         mut io: S,
         first_byte: u8,
+        may_begin: impl FnOnce() -> bool + Send,
     ) -> Result<Secured<S>, HandshakeError> {
         let message_1 = receive(&mut io, HandshakeStep::Message1, Some(first_byte)).await?;
+        if !may_begin() {
+            return Err(HandshakeError::Busy);
+        }
         let mut noise = self.noise(Role::Responder)?;
         noise.read(HandshakeStep::Message1, &message_1)?;
         send(&mut io, &noise.write(HandshakeStep::Message2)?).await?;

@@ -89,6 +89,9 @@ pub enum HandshakeError {
         /// The most that is taken.
         max: usize,
     },
+    /// We are asked for more handshakes than we work on.
+    #[error("too many handshakes are asked for")]
+    Busy,
     /// The peer closed the connection before the handshake was over.
     #[error("the peer closed the connection while we waited for {step}")]
     Closed {
@@ -118,6 +121,7 @@ impl HandshakeError {
             Self::IdentityRecord(error) => error.is_peer_fault(),
             Self::Tls(error) => is_tls_peer_fault(error),
             Self::TransportNotOffered { .. }
+            | Self::Busy
             | Self::Closed { .. }
             | Self::Io(_)
             | Self::Local(_) => false,

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::Hub;
 use super::event::HubEvent;
 use crate::network::discovery::{Candidate, Found};
-use crate::network::peer::session::{dial, establish, unix_now};
+use crate::network::peer::session::{How, dial, establish, unix_now};
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::session::SessionError;
@@ -194,7 +194,7 @@ impl Hub {
         self.tasks.spawn(async move {
             let attempt = async {
                 let stream = dial(&local, addr).await?;
-                establish(&local, stream, addr, Some(transport)).await
+                establish(&local, stream, addr, How::Dial(transport)).await
             };
             let event = tokio::select! {
                 () = stop.cancelled() => return,

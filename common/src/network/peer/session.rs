@@ -10,6 +10,7 @@ use super::claims::{Claim, Claims};
 use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
 use crate::network::protocol::version::{Direction, LocalVersion};
+pub(crate) use crate::network::session::How;
 use crate::network::session::{Session, SessionError, negotiate, secure};
 use crate::transport::{Endpoint, NodeId, TransportKind};
 use crate::wire::services::NOISE;
@@ -72,18 +73,19 @@ pub(crate) async fn dial(local: &Local, addr: SocketAddr) -> Result<TcpStream, S
 }
 
 /// Does both handshakes within one deadline: whoever is slow in the first has less time for the second.
-/// An outbound session, which is one with a transport to dial by, comes with the claim on its node.
+/// An outbound session comes with the claim on its node.
 pub(crate) async fn establish(
     local: &Local,
     stream: TcpStream,
     addr: SocketAddr,
-    dialled_by: Option<TransportKind>,
+    how: How,
 ) -> Result<(Session, Option<Claim>), SessionError> {
     let handshakes = async {
-        let secured = secure(&local.endpoint, stream, dialled_by).await?;
-        let (direction, claim) = match dialled_by {
-            None => (Direction::Inbound, None),
-            Some(_) => (
+        let tls = matches!(how, How::Dial(TransportKind::Tls));
+        let secured = secure(&local.endpoint, stream, &how).await?;
+        let (direction, claim) = match how {
+            How::Accept(_) => (Direction::Inbound, None),
+            How::Dial(_) => (
                 Direction::Outbound,
                 Some(claim(local, secured.remote.node_id)?),
             ),
@@ -92,7 +94,7 @@ pub(crate) async fn establish(
         let session = negotiate(secured, local.spec.magic(), version, direction).await?;
         // What it says of itself over a secured connection nobody can have changed.
         let both_speak_noise = session.version.services & local.services & NOISE != 0;
-        if dialled_by == Some(TransportKind::Tls) && both_speak_noise {
+        if tls && both_speak_noise {
             return Err(SessionError::Downgraded);
         }
         Ok((session, claim))

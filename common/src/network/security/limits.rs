@@ -2,11 +2,15 @@
 //!
 //! An IPv6 host owns a whole /64, so the /64 is its address here; IPv4-mapped IPv6 is IPv4.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use super::handshakes::HandshakeBudget;
 
 /// Inbound connections that may be in their handshakes at once. Each holds at most 8 KiB before it is
 /// authenticated and ends within the connection time-out, so a crowd of slow ones holds 1 MiB at most.
@@ -41,6 +45,9 @@ pub enum Refusal {
     /// Too many handshakes are in progress.
     #[error("too many handshakes in progress")]
     Handshakes,
+    /// It said nothing, and its place was wanted.
+    #[error("silent while others wanted its place")]
+    Silent,
     /// The address is banned.
     #[error("banned")]
     Banned,
@@ -54,6 +61,7 @@ impl Refusal {
             Self::PerIp => "per_ip",
             Self::PerSubnet => "per_subnet",
             Self::Handshakes => "handshakes",
+            Self::Silent => "silent",
             Self::Banned => "banned",
         }
     }
@@ -82,33 +90,65 @@ pub struct Admission {
     counts: Arc<Mutex<Counts>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
-    inbound: usize,
-    pending: usize,
+    /// Connections past their handshakes.
+    established: usize,
+    /// Those in their handshakes, the oldest first.
+    pending: BTreeMap<u64, Pending>,
+    next: u64,
     per_ip: HashMap<IpAddr, usize>,
     per_subnet: HashMap<IpAddr, usize>,
     pending_per_subnet: HashMap<IpAddr, usize>,
+    budget: HandshakeBudget,
+}
+
+/// A connection in its handshake.
+#[derive(Debug)]
+struct Pending {
+    subnet: IpAddr,
+    /// It has not said yet what an honest one says at once.
+    mute: bool,
+    evicted: CancellationToken,
 }
 
 /// One taken slot; dropping it gives it back. It starts in the handshake.
 #[derive(Debug)]
 pub struct Slot {
     counts: Arc<Mutex<Counts>>,
+    inbound: usize,
     ip: IpAddr,
-    pending: bool,
+    pending: Option<u64>,
+    evicted: CancellationToken,
+}
+
+/// Asked before work is put into a handshake.
+#[derive(Debug, Clone)]
+pub struct HandshakeGate {
+    counts: Arc<Mutex<Counts>>,
+    pending: Option<u64>,
 }
 
 impl Admission {
     /// No connection stands yet.
     pub fn new(limits: Limits) -> Self {
+        let counts = Counts {
+            established: 0,
+            pending: BTreeMap::new(),
+            next: 0,
+            per_ip: HashMap::new(),
+            per_subnet: HashMap::new(),
+            pending_per_subnet: HashMap::new(),
+            budget: HandshakeBudget::new(limits.per_subnet, Instant::now()),
+        };
         Self {
             limits,
-            counts: Arc::default(),
+            counts: Arc::new(Mutex::new(counts)),
         }
     }
 
-    /// Takes a slot for a connection from `ip`.
+    /// Takes a slot for a connection from `ip`. When too many are in their handshakes, the oldest of those that have said
+    /// nothing yet has to go: an honest one speaks at once.
     ///
     /// # Errors
     /// The limit that stands against it.
@@ -122,44 +162,113 @@ impl Admission {
         if of(&counts.per_subnet, &subnet) >= self.limits.per_subnet {
             return Err(Refusal::PerSubnet);
         }
-        if counts.inbound >= self.limits.inbound {
+        if counts.established >= self.limits.inbound {
             return Err(Refusal::Full);
         }
-        if counts.pending >= MAX_PENDING_HANDSHAKES
-            || of(&counts.pending_per_subnet, &subnet) >= MAX_PENDING_PER_SUBNET
-        {
+        if of(&counts.pending_per_subnet, &subnet) >= MAX_PENDING_PER_SUBNET {
             return Err(Refusal::Handshakes);
         }
-        counts.inbound += 1;
-        counts.pending += 1;
+        if counts.pending.len() >= MAX_PENDING_HANDSHAKES && !counts.evict_mute() {
+            return Err(Refusal::Handshakes);
+        }
+        let evicted = CancellationToken::new();
+        let pending = Pending {
+            subnet,
+            mute: true,
+            evicted: evicted.clone(),
+        };
+        let id = counts.next;
+        counts.next += 1;
+        counts.pending.insert(id, pending);
         *counts.per_ip.entry(host).or_default() += 1;
         *counts.per_subnet.entry(subnet).or_default() += 1;
         *counts.pending_per_subnet.entry(subnet).or_default() += 1;
         drop(counts);
         Ok(Slot {
             counts: Arc::clone(&self.counts),
+            inbound: self.limits.inbound,
             ip,
-            pending: true,
+            pending: Some(id),
+            evicted,
+        })
+    }
+}
+
+impl Counts {
+    /// False when all have said something.
+    fn evict_mute(&mut self) -> bool {
+        let mut pending = self.pending.iter();
+        let Some(oldest) = pending.find(|(_, pending)| pending.mute).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.end_pending(oldest);
+        true
+    }
+
+    /// The connection is no longer in its handshake. Whoever runs it is told, should it not be he who ends it.
+    fn end_pending(&mut self, id: u64) {
+        if let Some(pending) = self.pending.remove(&id) {
+            decrement(&mut self.pending_per_subnet, pending.subnet);
+            pending.evicted.cancel();
+        }
+    }
+}
+
+impl HandshakeGate {
+    /// The first message has come. Whether it may be worked on: the budget has room for it.
+    #[must_use]
+    pub fn open(&self, now: Instant) -> bool {
+        let counts = &mut *lock(&self.counts);
+        let pending = self.pending.and_then(|id| counts.pending.get_mut(&id));
+        pending.is_some_and(|pending| {
+            pending.mute = false;
+            counts.budget.take(pending.subnet, now)
         })
     }
 }
 
 impl Slot {
-    /// The handshakes are over; the slot stays taken.
-    pub fn handshake_done(&mut self) {
-        if std::mem::take(&mut self.pending) {
-            let mut counts = lock(&self.counts);
-            counts.pending -= 1;
-            decrement(&mut counts.pending_per_subnet, subnet_key(self.ip));
+    /// What the handshake asks before it begins.
+    #[must_use]
+    pub fn gate(&self) -> HandshakeGate {
+        HandshakeGate {
+            counts: Arc::clone(&self.counts),
+            pending: self.pending,
         }
+    }
+
+    /// Cancelled when the connection has to go before its handshake is over.
+    #[must_use]
+    pub fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
+    }
+
+    /// The handshakes are over; the slot stays taken.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when all slots were taken meanwhile.
+    pub fn handshake_done(&mut self) -> Result<(), Refusal> {
+        let Some(id) = self.pending else {
+            return Ok(());
+        };
+        let mut counts = lock(&self.counts);
+        if counts.established >= self.inbound {
+            return Err(Refusal::Full);
+        }
+        counts.established += 1;
+        counts.end_pending(id);
+        self.pending = None;
+        Ok(())
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.handshake_done();
         let mut counts = lock(&self.counts);
-        counts.inbound -= 1;
+        match self.pending {
+            Some(id) => counts.end_pending(id),
+            None => counts.established -= 1,
+        }
         decrement(&mut counts.per_ip, host_key(self.ip));
         decrement(&mut counts.per_subnet, subnet_key(self.ip));
     }
@@ -246,9 +355,17 @@ mod tests {
     #[test]
     fn all_slots_and_all_handshakes_are_bounded() {
         let admission = Admission::new(LIMITS);
-        let _slots: Vec<_> = (0..20)
+        let mut slots: Vec<_> = (0..21)
             .map(|n| admission.admit(ip(&format!("9.8.{n}.1"))).unwrap())
             .collect();
+        let mut last = slots.pop().unwrap();
+        for slot in &mut slots {
+            slot.handshake_done().unwrap();
+        }
+        assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
+        assert_eq!(last.handshake_done(), Err(Refusal::Full));
+        slots.pop();
+        assert_eq!(last.handshake_done(), Ok(()));
         assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
 
         let wide = Limits {
@@ -264,12 +381,65 @@ mod tests {
             admission.admit(ip("9.8.7.2")).unwrap_err(),
             Refusal::Handshakes
         );
-        slots[0].handshake_done();
-        slots[0].handshake_done();
+        slots[0].handshake_done().unwrap();
+        slots[0].handshake_done().unwrap();
         assert!(
             admission.admit(ip("9.8.7.2")).is_ok(),
             "an established peer is no handshake"
         );
+    }
+
+    #[test]
+    fn whoever_says_nothing_makes_room_for_others_and_whoever_speaks_stays() {
+        let wide = Limits {
+            inbound: 1_000,
+            per_ip: 3,
+            per_subnet: 10,
+        };
+        let admission = Admission::new(wide);
+        let from = |n: usize| admission.admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)));
+        let mut slots: Vec<_> = (0..MAX_PENDING_HANDSHAKES)
+            .map(|n| from(n).unwrap())
+            .collect();
+        assert!(slots[0].gate().open(Instant::now()));
+        let newcomer = from(1_000).unwrap();
+        let evicted = |slot: &Slot| slot.evicted().is_cancelled();
+        assert!(!evicted(&slots[0]) && evicted(&slots[1]) && !evicted(&slots[2]));
+        assert!(!slots[1].gate().open(Instant::now()), "too late");
+        // With all of them speaking, nobody has to go.
+        drop(slots.remove(1));
+        for slot in slots.iter().chain([&newcomer]) {
+            assert!(slot.gate().open(Instant::now()));
+        }
+        assert_eq!(from(1_001).unwrap_err(), Refusal::Handshakes);
+        slots[5].handshake_done().unwrap();
+        assert!(from(1_001).is_ok());
+    }
+
+    /// A silent crowd from everywhere does not keep out who speaks at once.
+    #[test]
+    fn a_silent_crowd_keeps_nobody_out() {
+        let wide = Limits {
+            inbound: 115,
+            per_ip: 3,
+            per_subnet: 10,
+        };
+        let admission = Admission::new(wide);
+        let mut crowd = std::collections::VecDeque::new();
+        for n in 0..10_000_u32 {
+            let address = std::net::Ipv4Addr::from(0x0b00_0001 + (n << 8));
+            crowd.push_back(admission.admit(address.into()).unwrap());
+            // Those that had to go are closed a little later.
+            while crowd.len() > 200 {
+                crowd.pop_front();
+            }
+            if n % 100 == 0 {
+                let address = std::net::Ipv4Addr::from(0x6300_0001 + (n << 8));
+                let mut honest = admission.admit(address.into()).unwrap();
+                assert!(honest.gate().open(Instant::now()));
+                honest.handshake_done().unwrap();
+            }
+        }
     }
 
     #[test]
@@ -280,11 +450,11 @@ mod tests {
                 .admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)))
                 .unwrap();
             if n % 2 == 0 {
-                slot.handshake_done();
+                slot.handshake_done().unwrap();
             }
         }
         let counts = lock(&admission.counts);
-        assert_eq!((counts.inbound, counts.pending), (0, 0));
+        assert_eq!((counts.established, counts.pending.len()), (0, 0));
         assert!(counts.per_ip.is_empty() && counts.per_subnet.is_empty());
         assert!(counts.pending_per_subnet.is_empty());
     }

@@ -3,9 +3,11 @@
 //! | part | guards |
 //! |---|---|
 //! | [`limits`] | connection slots: per address, per subnet, in all, and handshakes in progress |
+//! | [`handshakes`] | handshakes in a second, from one subnet and in all |
 //! | [`ledger`] | what a peer sends without being asked; answers to our own questions never count |
 //! | [`bans`] | addresses that proved to be hostile |
 
 pub mod bans;
+pub mod handshakes;
 pub mod ledger;
 pub mod limits;
