@@ -70,13 +70,24 @@ impl DirectionCipher {
         Ok(bytes)
     }
 
-    /// Checks and decrypts `sealed` (ciphertext and tag) in place and returns the plaintext; counts the
-    /// record and rekeys when it is due.
-    pub(crate) fn open<'a>(&mut self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], RecordError> {
+    /// Checks and decrypts `sealed` (ciphertext and tag) to the end of `out`; counts the record and rekeys when it is
+    /// due. Decrypting to where the bytes belong saves moving them.
+    pub(crate) fn open(&mut self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), RecordError> {
         let nonce = self.next_nonce()?;
-        let opened = self.aead.open_in_place(nonce, Aad::empty(), sealed);
+        let Some((body, tag)) = sealed.split_last_chunk::<TAG_LEN>() else {
+            return Err(RecordError::Decrypt);
+        };
+        let start = out.len();
+        out.resize(start + body.len(), 0);
+        let plaintext = out.get_mut(start..).unwrap_or_default();
+        let opened = self
+            .aead
+            .open_separate_gather(nonce, Aad::empty(), body, tag, plaintext);
         self.rekey_when_due();
-        opened.map_err(|_| RecordError::Decrypt)
+        opened.map_err(|_| {
+            out.truncate(start);
+            RecordError::Decrypt
+        })
     }
 
     fn next_nonce(&mut self) -> Result<Nonce, RecordError> {

@@ -35,7 +35,11 @@ const HASH_LEN: usize = 32;
 const HASH_BLOCK_LEN: usize = 64;
 
 /// Offers the primitives to snow.
-pub(crate) struct Primitives;
+///
+/// Its X25519 refuses keys of low order. What it gives for snow's KEM `Kyber1024` is ML-KEM-768: with it a protocol has
+/// to be named by its parts, and its name must say so.
+#[derive(Debug)]
+pub struct Primitives;
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {

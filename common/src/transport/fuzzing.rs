@@ -39,7 +39,7 @@ pub fn records(script: &[u8]) {
         if seal_record(&mut sealing, &vec![*d1; data_len], trailer, &mut record).is_err() {
             return;
         }
-        match records.take(&mut record) {
+        match records.take(&record) {
             Ok(Progress::NeedMore) => panic!("a whole record is not enough"),
             Ok(Progress::Consumed(count)) => {
                 assert_eq!(count, record.len());
@@ -54,7 +54,7 @@ pub fn records(script: &[u8]) {
             Err(_) => return,
         }
     }
-    let _ = records.take(&mut rest.to_vec());
+    let _ = records.take(rest);
 }
 
 /// Dials a responder. The first byte of `script` says how far the dialler is honest; the rest is junk.

@@ -35,6 +35,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use crypto::Primitives;
 pub use endpoint::{
     ALL_TRANSPORTS, Endpoint, MAX_PRE_AUTH_BYTES, RemoteIdentity, Secured, TransportKind,
 };

@@ -25,7 +25,7 @@ enum Opening {
 }
 
 impl Opening {
-    fn take(&mut self, received: &mut [u8]) -> Result<Progress, RecordError> {
+    fn take(&mut self, received: &[u8]) -> Result<Progress, RecordError> {
         match self {
             Self::Records(records) => records.take(received),
             Self::Tls(tls) => tls.take(received),
@@ -137,7 +137,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
 
     async fn next(&mut self) -> Result<Vec<u8>, RecordError> {
         loop {
-            let waiting = self.buffer.get_mut(self.start..).unwrap_or_default();
+            let waiting = self.buffer.get(self.start..).unwrap_or_default();
             match self.opening.take(waiting)? {
                 Progress::NeedMore => self.receive().await?,
                 Progress::Consumed(count) => self.start += count,

@@ -223,11 +223,11 @@ impl Assembler {
         self.message.len()
     }
 
-    /// Takes one record from the start of `buffer` (decrypting in place) if it is there as a whole.
+    /// Takes one record from the start of `buffer` if it is there as a whole.
     ///
     /// After an error the direction is out of step for good; do not call it again.
-    pub(crate) fn take(&mut self, buffer: &mut [u8]) -> Result<Progress, RecordError> {
-        let Some(([high, low], rest)) = buffer.split_first_chunk_mut::<LENGTH_LEN>() else {
+    pub(crate) fn take(&mut self, buffer: &[u8]) -> Result<Progress, RecordError> {
+        let Some(([high, low], rest)) = buffer.split_first_chunk::<LENGTH_LEN>() else {
             return Ok(Progress::NeedMore);
         };
         let mask = self.cipher.length_mask()?;
@@ -240,20 +240,26 @@ impl Assembler {
                 max,
             });
         }
-        let Some(sealed) = rest.get_mut(..length) else {
+        let Some(sealed) = rest.get(..length) else {
             return Ok(Progress::NeedMore);
         };
-        let plaintext = self.cipher.open(sealed)?;
+        let start = self.message.len();
+        self.cipher.open(sealed, &mut self.message)?;
+        let (data_len, trailer) = accept(self.message.get(start..).unwrap_or_default())?;
         let consumed = LENGTH_LEN + length;
-        Ok(match accept(plaintext)? {
-            (_, trailer) if trailer.kind == Kind::Decoy as u8 => {
-                self.count_decoy()?;
-                Progress::Consumed(consumed)
+        if trailer.kind == Kind::Decoy as u8 {
+            self.message.truncate(start);
+            if start == 0 {
+                // A large decoy leaves nothing behind.
+                self.message = Vec::new();
             }
-            (data, trailer) => match self.append(data, trailer)? {
-                None => Progress::Consumed(consumed),
-                Some(message) => Progress::Message(consumed, message),
-            },
+            self.count_decoy()?;
+            return Ok(Progress::Consumed(consumed));
+        }
+        self.message.truncate(start + data_len);
+        Ok(match self.append(start, trailer)? {
+            None => Progress::Consumed(consumed),
+            Some(message) => Progress::Message(consumed, message),
         })
     }
 
@@ -276,11 +282,11 @@ impl Assembler {
         Ok(())
     }
 
-    fn append(&mut self, data: &[u8], trailer: Trailer) -> Result<Option<Vec<u8>>, RecordError> {
+    /// The message has grown from `start` by a record's data.
+    fn append(&mut self, start: usize, trailer: Trailer) -> Result<Option<Vec<u8>>, RecordError> {
         self.decoys = 0;
-        self.check(data, trailer)?;
+        self.check(self.message.len() - start, trailer)?;
         self.total = Some(trailer.total);
-        self.message.extend_from_slice(data);
         if trailer.flags & LAST == 0 {
             return Ok(None);
         }
@@ -288,7 +294,7 @@ impl Assembler {
         Ok(Some(std::mem::take(&mut self.message)))
     }
 
-    fn check(&self, data: &[u8], trailer: Trailer) -> Result<(), RecordError> {
+    fn check(&self, data_len: usize, trailer: Trailer) -> Result<(), RecordError> {
         let malformed = |what| Err(RecordError::Malformed(what));
         if trailer.kind != self.expected as u8 {
             return malformed("a record kind that does not belong here");
@@ -314,20 +320,20 @@ impl Assembler {
             }
             _ => {}
         }
-        let have = self.message.len() + data.len();
+        let have = self.message.len();
         if trailer.flags & LAST != 0 {
             if have != total {
                 return malformed("a message that is not as long as announced");
             }
-        } else if data.len() != MAX_RECORD_DATA || have >= total {
+        } else if data_len != MAX_RECORD_DATA || have >= total {
             return malformed("a record inside a message that is not full");
         }
         Ok(())
     }
 }
 
-/// Takes a record's plaintext apart into data and trailer.
-fn accept(plaintext: &[u8]) -> Result<(&[u8], Trailer), RecordError> {
+/// How much of a record's plaintext is data, and its trailer.
+fn accept(plaintext: &[u8]) -> Result<(usize, Trailer), RecordError> {
     let Some((body, trailer)) = plaintext.split_last_chunk::<TRAILER_LEN>() else {
         return Err(RecordError::Malformed("no trailer"));
     };
@@ -339,5 +345,5 @@ fn accept(plaintext: &[u8]) -> Result<(&[u8], Trailer), RecordError> {
     if padding.iter().any(|byte| *byte != 0) {
         return Err(RecordError::Malformed("padding that is not zero"));
     }
-    Ok((data, trailer))
+    Ok((data.len(), trailer))
 }

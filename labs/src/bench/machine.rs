@@ -10,7 +10,16 @@ use std::time::Duration;
 const LOCK_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
 
 /// Libraries whose speed shows in the figures.
-const LIBRARIES: [&str; 6] = ["aws-lc-rs", "bitcoin", "fips204", "fjall", "rayon", "tokio"];
+const LIBRARIES: [&str; 8] = [
+    "aws-lc-rs",
+    "bitcoin",
+    "fips204",
+    "fjall",
+    "rayon",
+    "rustls",
+    "snow",
+    "tokio",
+];
 
 /// Two lines: the machine, and the versions.
 pub(super) fn describe() -> [String; 2] {
@@ -66,6 +75,12 @@ pub(super) fn peak_rss_mb() -> Option<f64> {
     let text = field("/proc/self/status", "VmHWM")?;
     let kibibytes: f64 = text.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1_024.0 / 1e6)
+}
+
+/// What this process has resident, in KiB.
+pub(super) fn rss_kib() -> Option<f64> {
+    let text = field("/proc/self/status", "VmRSS")?;
+    text.strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// The value of the first line `key : value`.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`headers`] | checking, loading and holding a million headers |
 //! | [`verify`] | signature checks on all cores against the bare library |
+//! | [`transport`] | handshakes, records and memory of connections, beside classical ones |
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod headers;
@@ -14,6 +15,7 @@ pub mod report;
 pub mod sync;
 #[cfg(test)]
 mod tests;
+pub mod transport;
 pub mod verify;
 pub mod worker;
 
@@ -31,6 +33,8 @@ pub enum Bench {
     Headers,
     /// Signature checks of transactions on all cores, against a bare loop over the library.
     Verify,
+    /// Handshakes, records and memory of secured connections.
+    Transport,
     /// A fresh node syncs a generated chain from four peers over encrypted loopback.
     Sync(sync::SyncArgs),
 }
@@ -57,6 +61,7 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
     match bench {
         Bench::Headers => headers::run(options.quick),
         Bench::Verify => verify::run(options.quick),
+        Bench::Transport => transport::run(options.quick),
         Bench::Sync(args) => sync::run(args, options.quick),
     }
 }

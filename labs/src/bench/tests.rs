@@ -1,7 +1,7 @@
 //! The contract: which keys each benchmark's JSON has at least.
 
 use super::report::Report;
-use super::{headers, sync, verify};
+use super::{headers, sync, transport, verify};
 use crate::chain_generator::files::Summary;
 
 fn assert_keys(report: &Report, expected: &[&str]) {
@@ -26,6 +26,24 @@ fn every_benchmark_has_its_keys() {
     assert_keys(&headers, &["headers", "check_cpu_s", "load_s", "rss_mb"]);
     let verify = verify::Measured::default().report(false, 0, 1);
     assert_keys(&verify, &["verify_per_s", "bare_verify_per_s", "ratio"]);
+    let transport = transport::Measurements::default().report(true, 0);
+    assert_keys(
+        &transport,
+        &[
+            "xxhfs_initiator_us",
+            "xxhfs_responder_us",
+            "xkhfs_responder_us",
+            "xx_initiator_us",
+            "xx_responder_us",
+            "tls_initiator_us",
+            "tls_responder_us",
+            "ratio_hybrid_to_classical",
+            "bulk_ratio_1mib",
+            "bulk_ratio_250b",
+            "loopback_gb_per_core_s",
+            "idle_connection_kib",
+        ],
+    );
     let summary = Summary {
         blocks: 1,
         transactions: 2,

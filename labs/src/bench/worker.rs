@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{headers, sync};
+use super::{headers, sync, transport};
 
 /// The parts.
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,9 @@ pub enum Worker {
     /// Part of `bench sync`.
     #[command(subcommand)]
     Sync(sync::Part),
+    /// Part of `bench transport`.
+    #[command(subcommand)]
+    Transport(transport::Part),
 }
 
 impl Worker {
@@ -32,6 +35,7 @@ impl Worker {
         match self {
             Self::Headers(part) => tell(&part.run()?),
             Self::Sync(part) => part.run(),
+            Self::Transport(part) => tell(&part.run()?),
         }
     }
 }

@@ -48,10 +48,10 @@ pub(super) fn trailer(flags: u8, kind: u8, padding: u16, total: usize) -> Traile
 }
 
 /// All messages in `bytes`, which must end where a record ends.
-fn opened(records: &mut Assembler, mut bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RecordError> {
+fn opened(records: &mut Assembler, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RecordError> {
     let (mut messages, mut start) = (Vec::new(), 0);
     loop {
-        match records.take(&mut bytes[start..])? {
+        match records.take(&bytes[start..])? {
             Progress::NeedMore => {
                 assert_eq!(start, bytes.len(), "bytes are left over");
                 return Ok(messages);
@@ -311,7 +311,7 @@ fn every_bit_flip_of_a_record_is_refused_or_waits() {
     for bit in 0..good.len() * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        match opening().take(&mut bytes) {
+        match opening().take(&bytes) {
             Err(error) => assert!(error.is_peer_fault(), "bit {bit}"),
             // A flipped length can only ask for more bytes.
             Ok(progress) => {
@@ -326,7 +326,7 @@ fn every_bit_flip_of_a_record_is_refused_or_waits() {
 fn every_truncation_waits() {
     let good = sealed(&mut sealing(), b"message").concat();
     for length in 0..good.len() {
-        let progress = opening().take(&mut good[..length].to_vec()).unwrap();
+        let progress = opening().take(&good[..length]).unwrap();
         assert_eq!(progress, Progress::NeedMore, "{length}");
     }
 }
@@ -393,7 +393,7 @@ proptest! {
     }
 
     #[test]
-    fn junk_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
-        let _ = opening().take(&mut bytes);
+    fn junk_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let _ = opening().take(&bytes);
     }
 }
