@@ -94,7 +94,7 @@ impl Listener {
             let event = tokio::select! {
                 () = stop.cancelled() => return,
                 () = evicted.cancelled() => {
-                    refusals.note(addr, Refusal::Silent);
+                    refusals.note(addr, Refusal::Evicted);
                     return;
                 }
                 result = handshake => match result {

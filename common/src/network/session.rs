@@ -56,6 +56,7 @@ impl SessionError {
         match self {
             Self::Connect(_) => "connect",
             Self::Timeout(..) => "timeout",
+            Self::Handshake(HandshakeError::Busy) => "busy",
             Self::Handshake(_) => "transport",
             Self::Channel(_) => "channel",
             Self::Ourselves => "self",

@@ -38,7 +38,9 @@ async fn told(
         "somebody",
     );
     if noise {
-        book.speaks_noise(addr);
+        book.speaks_noise(addr, unix_now());
+        // Told anew as speaking TLS alone.
+        book.met(addr, 9 | services, unix_now());
     }
     book.save(dir.path()).unwrap();
     let mut config = config(host);
@@ -81,7 +83,8 @@ async fn who_is_slandered_as_speaking_no_noise_is_found_out_and_dialled_by_noise
     assert_eq!(failed.get("outbound.downgraded"), Some(&1));
     fresh.shutdown().await;
     let book = AddressBook::load(dir.path(), true);
-    assert_eq!(book.transport(server.listen_addr()), TransportKind::Noise);
+    let transport = book.transport(server.listen_addr(), unix_now());
+    assert_eq!(transport, TransportKind::Noise);
     server.shutdown().await;
 }
 
@@ -141,6 +144,14 @@ async fn a_node_without_tls_says_so_and_takes_none() {
     };
     timeout(PATIENCE, refused).await.expect("it is refused");
     assert!(transports(&server).await.is_empty());
+    let visitor = stranger([127, 7, 16, 9], server.listen_addr(), &spec())
+        .await
+        .unwrap();
+    assert_eq!(
+        visitor.version.services & (NOISE | TLS),
+        NOISE,
+        "it says so"
+    );
     other.shutdown().await;
     server.shutdown().await;
 }
@@ -167,7 +178,7 @@ async fn a_silent_crowd_does_not_keep_an_honest_peer_out() {
     }
     let refused = server.status().await.unwrap().security.refused;
     assert!(
-        refused.get("silent").is_some_and(|count| *count > 100),
+        refused.get("evicted").is_some_and(|count| *count > 100),
         "{refused:?}"
     );
     server.shutdown().await;

@@ -177,8 +177,8 @@ impl Endpoint {
         self.accept_if(io, || true).await
     }
 
-    /// As [`Self::accept`], but asks before it does anything that costs more than reading: for Noise when the first
-    /// message has come whole, for TLS when it has begun.
+    /// As [`Self::accept`], but asks before it does anything that costs more than reading: when the first message has come
+    /// whole.
     ///
     /// # Errors
     /// [`HandshakeError::Busy`] when the answer is no; else as [`Self::accept`].
@@ -197,10 +197,9 @@ impl Endpoint {
         match kind {
             TransportKind::Noise => self.accept_noise(io, first_byte, may_begin).await,
             TransportKind::Tls => {
-                if !may_begin() {
-                    return Err(HandshakeError::Busy);
-                }
-                let established = tls::accept(self.tls()?, &self.prologue, io, first_byte).await?;
+                let tls = self.tls()?;
+                let established =
+                    tls::accept(tls, &self.prologue, io, first_byte, may_begin).await?;
                 Ok(established.into_secured())
             }
         }

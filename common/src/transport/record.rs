@@ -44,6 +44,9 @@ const FIRST: u8 = 1;
 /// Flag: the record ends a message.
 const LAST: u8 = 2;
 
+/// A message under way may hold so many times the bytes that have arrived, besides these.
+const GROWTH: usize = 3;
+
 /// What a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -288,10 +291,21 @@ impl Assembler {
         self.check(self.message.len() - start, trailer)?;
         self.total = Some(trailer.total);
         if trailer.flags & LAST == 0 {
+            self.make_room(trailer.total as usize);
             return Ok(None);
         }
         self.total = None;
         Ok(Some(std::mem::take(&mut self.message)))
+    }
+
+    /// Room for the rest of a message of `total` bytes, but for no more than three times what has arrived: doubling, as a
+    /// `Vec` does it, would move each byte once more, which costs a tenth of decrypting it.
+    fn make_room(&mut self, total: usize) {
+        let have = self.message.len();
+        if self.message.capacity() - have < MAX_RECORD {
+            let rest = total.saturating_sub(have) + TRAILER_LEN;
+            self.message.reserve_exact(rest.min(GROWTH * have));
+        }
     }
 
     fn check(&self, data_len: usize, trailer: Trailer) -> Result<(), RecordError> {

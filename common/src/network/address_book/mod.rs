@@ -48,6 +48,10 @@ const ANSWER_FLOOR: usize = 64;
 /// Seconds since somebody saw an address after which it is not told any more (Bitcoin Core's horizon).
 const HORIZON: u32 = 30 * 24 * 3_600;
 
+/// Seconds for which an address that has spoken Noise is dialled by nothing else, whatever is said of it: long enough
+/// that cutting Noise off for a while gains nothing, and not for ever, since an address may get another node.
+pub const NOISE_REMEMBERED: u64 = 30 * 24 * 3_600;
+
 /// What we know of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -63,9 +67,9 @@ pub struct Entry {
     pub not_before: u64,
     /// Netgroup of who told us first, as text.
     pub source: String,
-    /// It has spoken Noise with us, or has said so itself: it is never dialled by anything weaker again.
+    /// Unix seconds when it last spoke Noise with us or said so itself; 0 for never.
     #[serde(default)]
-    pub noise: bool,
+    pub noise_at: u64,
 }
 
 /// The book. Time and randomness come in as arguments.
@@ -112,27 +116,33 @@ impl AddressBook {
             failures: 0,
             not_before: 0,
             source: source.to_owned(),
-            noise: false,
+            noise_at: 0,
         };
         self.entries.insert(addr, entry);
         true
     }
 
     /// The node at `addr` speaks Noise, as it has shown or said over a secured connection.
-    pub fn speaks_noise(&mut self, addr: SocketAddr) {
+    pub fn speaks_noise(&mut self, addr: SocketAddr, now: u64) {
         if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
-            entry.noise = true;
+            entry.noise_at = now;
+            entry.services |= NOISE;
         }
     }
 
-    /// By what to dial `addr`: by Noise, unless it is said to speak TLS and not Noise, and has never shown otherwise.
-    /// That a dial by Noise fails changes nothing, so nobody on the path can choose.
+    /// By what to dial `addr`: by Noise, unless it is said to speak TLS and not Noise, and has not shown otherwise within
+    /// [`NOISE_REMEMBERED`]. That a dial by Noise fails changes nothing, so nobody on the path can choose.
     #[must_use]
-    pub fn transport(&self, addr: SocketAddr) -> TransportKind {
+    pub fn transport(&self, addr: SocketAddr, now: u64) -> TransportKind {
         let entry = self.entries.get(&canonical_socket(addr));
         let only_tls = |services: u64| services & TLS != 0 && services & NOISE == 0;
         match entry {
-            Some(entry) if !entry.noise && only_tls(entry.services) => TransportKind::Tls,
+            Some(entry)
+                if now >= entry.noise_at.saturating_add(NOISE_REMEMBERED)
+                    && only_tls(entry.services) =>
+            {
+                TransportKind::Tls
+            }
             _ => TransportKind::Noise,
         }
     }
@@ -304,6 +314,9 @@ mod tests {
         }
     }
 
+    /// A time long after the start of Unix time.
+    const NOW: u64 = 1_800_000_000;
+
     #[test]
     fn only_who_is_said_to_speak_tls_alone_is_dialled_by_it_and_only_until_it_speaks_noise() {
         let addr = gossip(1).addr;
@@ -320,22 +333,25 @@ mod tests {
         };
         for noise in [&[][..], &[0], &[9], &[NOISE], &[NOISE | TLS], &[TLS, NOISE]] {
             assert_eq!(
-                told(noise).transport(addr),
+                told(noise).transport(addr, NOW),
                 TransportKind::Noise,
                 "{noise:?}"
             );
         }
         let mut book = told(&[9 | TLS]);
-        assert_eq!(book.transport(addr), TransportKind::Tls);
+        assert_eq!(book.transport(addr, NOW), TransportKind::Tls);
         book.failed(addr, 5, &mut StdRng::seed_from_u64(1));
-        assert_eq!(book.transport(addr), TransportKind::Tls);
-        book.speaks_noise(addr);
+        assert_eq!(book.transport(addr, NOW), TransportKind::Tls);
+        book.speaks_noise(addr, NOW);
         book.met(addr, 9 | TLS, 10);
         assert_eq!(
-            book.transport(addr),
+            book.transport(addr, NOW),
             TransportKind::Noise,
-            "once shown, never forgotten"
+            "shown, and not forgotten soon"
         );
+        let later = NOW + NOISE_REMEMBERED;
+        assert_eq!(book.transport(addr, later - 1), TransportKind::Noise);
+        assert_eq!(book.transport(addr, later), TransportKind::Tls);
     }
 
     #[test]

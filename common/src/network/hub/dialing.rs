@@ -218,7 +218,7 @@ impl Hub {
     fn transport_for(&self, addr: SocketAddr) -> TransportKind {
         match self.config.transports {
             [only] => *only,
-            _ => self.book.transport(addr),
+            _ => self.book.transport(addr, unix_now()),
         }
     }
 
@@ -226,7 +226,7 @@ impl Hub {
     pub(super) fn note_transport(&mut self, addr: SocketAddr, transport: TransportKind) {
         self.metrics.dialled_by(transport);
         match transport {
-            TransportKind::Noise => self.book.speaks_noise(addr),
+            TransportKind::Noise => self.book.speaks_noise(addr, unix_now()),
             TransportKind::Tls => warn!(
                 target: "security", event = "transport_fallback", %addr,
                 "connected by TLS: the peer is said to speak no Noise"
@@ -242,7 +242,7 @@ impl Hub {
                     target: "security", event = "downgrade", %addr,
                     "somebody said that the peer speaks no Noise, and it does; dialling it by Noise"
                 );
-                self.book.speaks_noise(addr);
+                self.book.speaks_noise(addr, unix_now());
                 self.start_dial(addr);
             }
             SessionError::Ourselves => {

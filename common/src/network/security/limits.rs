@@ -45,9 +45,9 @@ pub enum Refusal {
     /// Too many handshakes are in progress.
     #[error("too many handshakes in progress")]
     Handshakes,
-    /// It said nothing, and its place was wanted.
-    #[error("silent while others wanted its place")]
-    Silent,
+    /// Others wanted its place before its handshake was over.
+    #[error("not done while others wanted its place")]
+    Evicted,
     /// The address is banned.
     #[error("banned")]
     Banned,
@@ -61,7 +61,7 @@ impl Refusal {
             Self::PerIp => "per_ip",
             Self::PerSubnet => "per_subnet",
             Self::Handshakes => "handshakes",
-            Self::Silent => "silent",
+            Self::Evicted => "evicted",
             Self::Banned => "banned",
         }
     }
@@ -148,7 +148,7 @@ impl Admission {
     }
 
     /// Takes a slot for a connection from `ip`. When too many are in their handshakes, the oldest of those that have said
-    /// nothing yet has to go: an honest one speaks at once.
+    /// nothing yet has to go: an honest one speaks at once. With none of those, one of a subnet that has several.
     ///
     /// # Errors
     /// The limit that stands against it.
@@ -168,7 +168,10 @@ impl Admission {
         if of(&counts.pending_per_subnet, &subnet) >= MAX_PENDING_PER_SUBNET {
             return Err(Refusal::Handshakes);
         }
-        if counts.pending.len() >= MAX_PENDING_HANDSHAKES && !counts.evict_mute() {
+        if counts.pending.len() >= MAX_PENDING_HANDSHAKES
+            && !counts.evict_mute()
+            && !counts.evict_crowded(subnet)
+        {
             return Err(Refusal::Handshakes);
         }
         let evicted = CancellationToken::new();
@@ -199,6 +202,22 @@ impl Counts {
     fn evict_mute(&mut self) -> bool {
         let mut pending = self.pending.iter();
         let Some(oldest) = pending.find(|(_, pending)| pending.mute).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.end_pending(oldest);
+        true
+    }
+
+    /// The oldest of the subnet that has most connections in their handshakes, if those are at least two more than the
+    /// newcomer's has. So a few subnets can't hold all places by saying just enough.
+    fn evict_crowded(&mut self, newcomer: IpAddr) -> bool {
+        let of = |subnet: &IpAddr| self.pending_per_subnet.get(subnet).copied().unwrap_or(0);
+        let most = self.pending_per_subnet.values().copied().max().unwrap_or(0);
+        if most < of(&newcomer) + 2 {
+            return false;
+        }
+        let mut pending = self.pending.iter();
+        let Some((&oldest, _)) = pending.find(|(_, pending)| of(&pending.subnet) == most) else {
             return false;
         };
         self.end_pending(oldest);
@@ -414,6 +433,32 @@ mod tests {
         assert_eq!(from(1_001).unwrap_err(), Refusal::Handshakes);
         slots[5].handshake_done().unwrap();
         assert!(from(1_001).is_ok());
+    }
+
+    /// Thirteen subnets that all say their first message and stop there.
+    #[test]
+    fn a_few_talkative_subnets_keep_nobody_out() {
+        let wide = Limits {
+            inbound: 1_000,
+            per_ip: 3,
+            per_subnet: 10,
+        };
+        let admission = Admission::new(wide);
+        let mut crowd: Vec<_> = (0..MAX_PENDING_HANDSHAKES)
+            .map(|n| {
+                let slot = admission.admit(ip(&format!("9.8.{}.{}", n / 10, n % 10)));
+                let slot = slot.unwrap();
+                assert!(slot.gate().open(Instant::now()));
+                slot
+            })
+            .collect();
+        for n in 0..50 {
+            let mut honest = admission.admit(ip(&format!("9.9.{n}.1"))).unwrap();
+            assert!(honest.gate().open(Instant::now()));
+            honest.handshake_done().unwrap();
+        }
+        crowd.retain(|slot| !slot.evicted().is_cancelled());
+        assert!(crowd.len() < MAX_PENDING_HANDSHAKES);
     }
 
     /// A silent crowd from everywhere does not keep out who speaks at once.

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use crate::transport::error::{HandshakeError, HandshakeStep, RecordError};
 use crate::transport::record::MAX_MESSAGE;
 use crate::transport::tls::{ALPN, Tls};
-use crate::transport::{Endpoint, Identity, MAX_PRE_AUTH_BYTES, Secured, TransportKind};
+use crate::transport::{
+    Endpoint, Identity, MAX_PRE_AUTH_BYTES, REKEY_INTERVAL, Secured, TransportKind,
+};
 use crate::wire::limits::ENVELOPE_HEADER;
 
 use super::{Outcome, endpoint, endpoint_of, spec};
@@ -59,6 +61,13 @@ async fn both_sides_know_each_other_and_talk_both_ways() {
     near.writer.shutdown().await.unwrap();
     let ended = far.reader.read_message().await;
     assert!(matches!(ended, Err(RecordError::Closed)), "{ended:?}");
+    // Half a message, and then a close.
+    let mut half = message(100, 4);
+    half.truncate(50);
+    far.writer.write_message(&half).await.unwrap();
+    far.writer.shutdown().await.unwrap();
+    let ended = near.reader.read_message().await;
+    assert!(matches!(ended, Err(RecordError::Truncated)), "{ended:?}");
 }
 
 #[tokio::test]
@@ -154,33 +163,48 @@ fn with_groups(groups: Vec<&'static dyn rustls::crypto::SupportedKxGroup>) -> Cl
     ClientConnection::new(Arc::clone(tls.client_config()), name).unwrap()
 }
 
-/// Plays a client by hand until it is through with the handshake, and leaves; gives what the server says.
-async fn against(client: ClientConnection) -> HandshakeError {
-    let (mut near, far) = duplex(64 * 1024);
-    let server = tokio::spawn(async move { endpoint().accept(far).await });
-    let mut client = Connection::from(client);
+/// Plays one side by hand until it is through with the handshake, and leaves.
+async fn play(mut side: Connection, mut near: DuplexStream) {
     loop {
         let mut out = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut out).unwrap();
+        while side.wants_write() {
+            side.write_tls(&mut out).unwrap();
         }
-        if near.write_all(&out).await.is_err() || !client.is_handshaking() {
-            break;
+        if near.write_all(&out).await.is_err() || !side.is_handshaking() {
+            return;
         }
         let mut bytes = [0; 4_096];
         match near.read(&mut bytes).await {
-            Ok(0) | Err(_) => break,
+            Ok(0) | Err(_) => return,
             Ok(count) => {
                 let mut rest = &bytes[..count];
-                while !rest.is_empty() && client.read_tls(&mut rest).unwrap() > 0 {
+                while !rest.is_empty() && side.read_tls(&mut rest).unwrap() > 0 {
                     // Its own refusal is not what is asked for here.
-                    let _ = client.process_new_packets();
+                    let _ = side.process_new_packets();
                 }
             }
         }
     }
-    drop(near);
-    server.await.unwrap().unwrap_err()
+}
+
+/// What our responder says of a client.
+async fn against(client: ClientConnection) -> HandshakeError {
+    let (near, far) = duplex(64 * 1024);
+    let ours = tokio::spawn(async move { endpoint().accept(far).await });
+    play(client.into(), near).await;
+    ours.await.unwrap().unwrap_err()
+}
+
+/// What our initiator says of a server.
+async fn against_server(change: impl FnOnce(&mut ServerConfig)) -> HandshakeError {
+    let tls = Tls::new(&Arc::new(Identity::generate().unwrap())).unwrap();
+    let mut config = ServerConfig::clone(tls.server_config());
+    change(&mut config);
+    let server = ServerConnection::new(Arc::new(config)).unwrap();
+    let (near, far) = duplex(64 * 1024);
+    let ours = tokio::spawn(async move { endpoint().connect_by(TransportKind::Tls, far).await });
+    play(server.into(), near).await;
+    ours.await.unwrap().unwrap_err()
 }
 
 #[tokio::test]
@@ -308,6 +332,68 @@ async fn an_identity_can_only_be_shown_by_who_holds_its_key() {
     }
 }
 
+impl rustls::server::ResolvesServerCert for Thief {
+    fn resolve(
+        &self,
+        _: rustls::server::ClientHello<'_>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+/// The same from the other side: who dials is no easier to deceive.
+#[tokio::test]
+async fn nobody_can_pose_as_the_node_that_is_dialled() {
+    let [victim, thief] = [(); 2].map(|()| Arc::new(Identity::generate().unwrap()));
+    let key = |of| {
+        let tls = Tls::new(of).unwrap();
+        let resolver = Arc::clone(&tls.client_config().client_auth_cert_resolver);
+        resolver.resolve(&[], &[]).unwrap()
+    };
+    let (theirs, own) = (key(&victim), key(&thief));
+    let posing = |certificates: Vec<Vec<u8>>| {
+        let certificates = certificates.into_iter().map(Into::into).collect();
+        let key = rustls::sign::CertifiedKey::new(certificates, Arc::clone(&own.key));
+        move |config: &mut ServerConfig| config.cert_resolver = Arc::new(Thief(Arc::new(key)))
+    };
+    let info = theirs.cert[0].to_vec();
+    let forged = against_server(posing(vec![info.clone()])).await;
+    assert!(matches!(forged, HandshakeError::IdentityForged), "{forged}");
+    let mut other = info.clone();
+    other[16] ^= 1;
+    for bytes in [
+        vec![other],
+        vec![info[..info.len() - 1].to_vec()],
+        vec![info.clone(), info],
+    ] {
+        let refused = against_server(posing(bytes)).await;
+        assert!(matches!(refused, HandshakeError::Tls(_)), "{refused}");
+        assert!(refused.is_peer_fault(), "{refused}");
+    }
+    // Nobody in particular, who speaks something else.
+    for protocols in [vec![], vec![b"h2".to_vec()]] {
+        let other = against_server(|config| config.alpn_protocols = protocols).await;
+        assert!(!matches!(other, HandshakeError::Local(_)), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_renewed_on_the_way_and_nothing_is_lost() {
+    let (mut near, mut far) = connected().await;
+    let text = message(10, 5);
+    for _ in 0..3 * REKEY_INTERVAL {
+        near.writer.write_message(&text).await.unwrap();
+        assert_eq!(far.reader.read_message().await.unwrap(), text);
+    }
+    // The other side's answers to that go before what it says next.
+    far.writer.write_message(&text).await.unwrap();
+    assert_eq!(near.reader.read_message().await.unwrap(), text);
+}
+
 fn hello() -> Vec<u8> {
     let mut client = client(|_| ());
     let mut bytes = Vec::new();
@@ -419,7 +505,7 @@ async fn records_that_are_changed_replayed_or_cut_are_caught() {
         }
         let error = far.reader.read_message().await.unwrap_err();
         match attack {
-            "cut" => assert!(!error.is_peer_fault(), "{error}"),
+            "cut" => assert!(matches!(error, RecordError::Truncated), "{error}"),
             _ => assert!(
                 matches!(error, RecordError::Tls(rustls::Error::DecryptError)),
                 "{error}"

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, Connection, ServerConnection};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::server::{AcceptedAlert, Acceptor};
+use rustls::{ClientConnection, Connection};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::session::{TlsReading, TlsWriting, halves, read_plain, take_records};
 use super::{ALPN, Tls, identity};
@@ -49,17 +50,70 @@ pub(in crate::transport) async fn connect<S: Stream>(
         .await
 }
 
-/// Handshakes as the side that was dialled; `first_byte` was read already.
+/// Handshakes as the side that was dialled; `first_byte` was read already. Asks whether it may begin when the whole first
+/// message is there: until then nothing is computed.
 pub(in crate::transport) async fn accept<S: Stream>(
     tls: &Tls,
     prologue: &[u8],
-    io: S,
+    mut io: S,
     first_byte: u8,
+    may_begin: impl FnOnce() -> bool + Send,
 ) -> Result<Established<S>, HandshakeError> {
-    let connection = ServerConnection::new(Arc::clone(&tls.server)).map_err(refusal)?;
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut [first_byte].as_slice())?;
+    let mut received = 1;
+    let hello = loop {
+        match acceptor.accept() {
+            Ok(Some(hello)) => break hello,
+            Ok(None) => {}
+            Err((error, alert)) => return Err(refuse(&mut io, error, alert).await),
+        }
+        let mut bytes = [0; READ_AT_ONCE];
+        let count = read_some(&mut io, &mut bytes, received, HandshakeStep::Tls).await?;
+        received += count;
+        acceptor.read_tls(&mut bytes.get(..count).unwrap_or_default())?;
+    };
+    if !may_begin() {
+        return Err(HandshakeError::Busy);
+    }
+    let connection = match hello.into_connection(Arc::clone(&tls.server)) {
+        Ok(connection) => connection,
+        Err((error, alert)) => return Err(refuse(&mut io, error, alert).await),
+    };
     let mut handshake = Handshake::new(connection.into(), io);
-    handshake.take(&[first_byte])?;
+    handshake.received = received;
     handshake.run(Role::Responder, prologue).await
+}
+
+/// Tells the peer why, if it still listens; what is wrong is known already.
+async fn refuse(
+    io: &mut (impl AsyncWrite + Unpin),
+    error: rustls::Error,
+    mut alert: AcceptedAlert,
+) -> HandshakeError {
+    let mut out = Vec::new();
+    if alert.write_all(&mut out).is_ok() {
+        let _ = io.write_all(&out).await;
+    }
+    refusal(error)
+}
+
+/// Reads from a peer that has not shown who it is, up to the most that it may send until then.
+async fn read_some(
+    io: &mut (impl AsyncRead + Unpin),
+    bytes: &mut [u8],
+    received: usize,
+    step: HandshakeStep,
+) -> Result<usize, HandshakeError> {
+    let room = MAX_PRE_AUTH_BYTES.saturating_sub(received).min(bytes.len());
+    if room == 0 {
+        let max = MAX_PRE_AUTH_BYTES;
+        return Err(HandshakeError::TooMuch { max });
+    }
+    match io.read(bytes.get_mut(..room).unwrap_or_default()).await? {
+        0 => Err(HandshakeError::Closed { step }),
+        count => Ok(count),
+    }
 }
 
 struct Handshake<S> {
@@ -85,9 +139,7 @@ impl<S: Stream> Handshake<S> {
     async fn run(mut self, role: Role, prologue: &[u8]) -> Result<Established<S>, HandshakeError> {
         // One flight each way and the initiator's second, and nobody writes before the other's flight is over: both would
         // wait for each other where little fits on the way.
-        if role == Role::Initiator {
-            self.send().await?;
-        }
+        self.send().await?;
         while self.connection.is_handshaking() {
             self.receive(HandshakeStep::Tls).await?;
             if role == Role::Responder {
@@ -165,21 +217,14 @@ impl<S: Stream> Handshake<S> {
 
     async fn receive(&mut self, step: HandshakeStep) -> Result<(), HandshakeError> {
         let mut bytes = [0; READ_AT_ONCE];
-        let room = if self.connection.is_handshaking() {
-            MAX_PRE_AUTH_BYTES.saturating_sub(self.received)
+        // Once the handshake is over, so is the bound, and only the binding is read here.
+        let received = if self.connection.is_handshaking() {
+            self.received
         } else {
-            READ_AT_ONCE
+            0
         };
-        if room == 0 {
-            let max = MAX_PRE_AUTH_BYTES;
-            return Err(HandshakeError::TooMuch { max });
-        }
-        let wanted = bytes.get_mut(..room.min(READ_AT_ONCE)).unwrap_or_default();
-        let count = self.io.read(wanted).await?;
-        let Some(read) = bytes.get(..count).filter(|read| !read.is_empty()) else {
-            return Err(HandshakeError::Closed { step });
-        };
-        let taken = self.take(read);
+        let count = read_some(&mut self.io, &mut bytes, received, step).await?;
+        let taken = self.take(bytes.get(..count).unwrap_or_default());
         if taken.is_err() {
             // The peer is told why, if it still listens; what is wrong is known already.
             let _ = self.send().await;
@@ -195,8 +240,9 @@ impl<S: Stream> Handshake<S> {
                     "the peer goes on after it has closed".into(),
                 )));
             }
-            self.connection.process_new_packets().map_err(refusal)?;
-            read_plain(&mut self.connection, &mut self.plain)?;
+            let state = self.connection.process_new_packets().map_err(refusal)?;
+            let count = state.plaintext_bytes_to_read();
+            read_plain(&mut self.connection, count, &mut self.plain)?;
         }
         Ok(())
     }

@@ -82,6 +82,11 @@ impl Tls {
     }
 
     #[cfg(test)]
+    pub(super) fn server_config(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    #[cfg(test)]
     pub(super) fn client_config(&self) -> &Arc<ClientConfig> {
         &self.client
     }

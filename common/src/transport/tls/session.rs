@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::Connection;
 
 use crate::transport::error::RecordError;
-use crate::transport::record::{MAX_MESSAGE, Progress};
+use crate::transport::record::{MAX_MESSAGE, Progress, REKEY_INTERVAL};
 use crate::wire::limits::ENVELOPE_HEADER;
 
 /// Where the length of the body stands in the head: after magic (4) and command (12), little-endian.
@@ -29,9 +29,11 @@ pub(super) fn halves(connection: Connection, early: Vec<u8>) -> (TlsReading, Tls
         shared: Arc::clone(&shared),
         plain: early,
         max_total: MAX_MESSAGE,
+        records: Records::default(),
         end: None,
     };
-    (reading, TlsWriting { shared })
+    let writing = TlsWriting { shared, sealed: 0 };
+    (reading, writing)
 }
 
 /// After a panic within rustls its state may be anything; the next use of it then fails or closes the connection,
@@ -46,6 +48,7 @@ pub(in crate::transport) struct TlsReading {
     /// Decrypted bytes of the message under way and of what came with it.
     plain: Vec<u8>,
     max_total: usize,
+    records: Records,
     /// What is said when all messages that came before it are taken: that the peer closed, or what is wrong.
     end: Option<RecordError>,
 }
@@ -56,9 +59,9 @@ impl TlsReading {
         self.max_total = max.min(MAX_MESSAGE);
     }
 
-    /// Whether a message has begun and not ended.
+    /// Whether a message or a record has begun and not ended.
     pub(in crate::transport) fn is_inside_message(&self) -> bool {
-        !self.plain.is_empty()
+        !self.plain.is_empty() || self.records.is_inside()
     }
 
     /// Bytes of the message under way.
@@ -71,8 +74,12 @@ impl TlsReading {
         if let Some(message) = self.message()? {
             return Ok(Progress::Message(0, message));
         }
-        if let Some(end) = self.end.take() {
-            return Err(end);
+        match self.end.take() {
+            Some(RecordError::Closed) if !self.plain.is_empty() => {
+                return Err(RecordError::Truncated);
+            }
+            Some(end) => return Err(end),
+            None => {}
         }
         if received.is_empty() {
             return Ok(Progress::NeedMore);
@@ -89,12 +96,20 @@ impl TlsReading {
         let mut rest = received;
         // A slice gives what it has; rustls refuses only when decrypted bytes wait, and none are left waiting here.
         let count = connection.read_tls(&mut rest)?;
-        match connection.process_new_packets() {
-            Ok(state) if state.peer_has_closed() => self.end = Some(RecordError::Closed),
-            Ok(_) => {}
-            Err(error) => self.end = Some(RecordError::Tls(error)),
-        }
-        read_plain(&mut connection, &mut self.plain)?;
+        self.records.pass(received.get(..count).unwrap_or_default());
+        let decrypted = match connection.process_new_packets() {
+            Ok(state) => {
+                if state.peer_has_closed() {
+                    self.end = Some(RecordError::Closed);
+                }
+                state.plaintext_bytes_to_read()
+            }
+            Err(error) => {
+                self.end = Some(RecordError::Tls(error));
+                usize::MAX
+            }
+        };
+        read_plain(&mut connection, decrypted, &mut self.plain)?;
         Ok(count)
     }
 
@@ -122,28 +137,73 @@ impl TlsReading {
     }
 }
 
-/// Moves all decrypted bytes, no more than have come, to the end of `plain`.
-pub(super) fn read_plain(connection: &mut Connection, plain: &mut Vec<u8>) -> io::Result<()> {
-    loop {
+/// Moves decrypted bytes to the end of `plain`: `count` of them, or all where there are fewer.
+pub(super) fn read_plain(
+    connection: &mut Connection,
+    mut count: usize,
+    plain: &mut Vec<u8>,
+) -> io::Result<()> {
+    while count > 0 {
         let start = plain.len();
-        plain.resize(start + READ_CHUNK, 0);
+        plain.resize(start + count.min(READ_CHUNK), 0);
         let read = connection
             .reader()
             .read(plain.get_mut(start..).unwrap_or_default());
-        plain.truncate(start + read.as_ref().copied().unwrap_or(0));
+        let got = read.as_ref().copied().unwrap_or(0);
+        plain.truncate(start + got);
         match read {
             // The peer has closed.
             Ok(0) => return Ok(()),
-            Ok(_) => {}
+            Ok(_) => count = count.saturating_sub(got),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// How much of a TLS record has passed: whether a stream that ends here ends inside one.
+#[derive(Debug, Default)]
+struct Records {
+    /// Bytes of the head that have passed: type (1), version (2), length (2).
+    head: usize,
+    length: u16,
+    /// Bytes of the body that are still to come.
+    left: usize,
+}
+
+impl Records {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let (body, rest) = bytes.split_at(self.left.min(bytes.len()));
+                self.left -= body.len();
+                bytes = rest;
+                continue;
+            }
+            self.head += 1;
+            match self.head {
+                4 => self.length = u16::from(*first) << 8,
+                5 => {
+                    self.left = usize::from(self.length | u16::from(*first));
+                    self.head = 0;
+                }
+                _ => {}
+            }
+            bytes = rest;
+        }
+    }
+
+    fn is_inside(&self) -> bool {
+        self.head > 0 || self.left > 0
     }
 }
 
 /// Encrypts.
 pub(in crate::transport) struct TlsWriting {
     shared: Shared,
+    /// Records so far.
+    sealed: u64,
 }
 
 impl TlsWriting {
@@ -155,6 +215,13 @@ impl TlsWriting {
         out: &mut Vec<u8>,
     ) -> Result<usize, RecordError> {
         let mut connection = lock(&self.shared);
+        self.sealed += 1;
+        if self.sealed.is_multiple_of(REKEY_INTERVAL) {
+            // So that whoever takes the machine over reads no more of the past than with Noise.
+            connection
+                .refresh_traffic_keys()
+                .map_err(RecordError::Tls)?;
+        }
         let chunk = message.get(..CHUNK).unwrap_or(message);
         let count = connection.writer().write(chunk)?;
         take_records(&mut connection, out)?;
