@@ -295,43 +295,6 @@ impl rustls::client::ResolvesClientCert for Thief {
     }
 }
 
-#[tokio::test]
-async fn an_identity_can_only_be_shown_by_who_holds_its_key() {
-    let [victim, thief] = [(); 2].map(|()| Arc::new(Identity::generate().unwrap()));
-    let resolve = |of| {
-        let tls = Tls::new(of).unwrap();
-        let resolver = Arc::clone(&tls.client_config().client_auth_cert_resolver);
-        resolver.resolve(&[], &[]).unwrap()
-    };
-    let (theirs, own) = (resolve(&victim), resolve(&thief));
-    let mixed = rustls::sign::CertifiedKey::new(theirs.cert.clone(), Arc::clone(&own.key));
-    let forged = against(client(|config| {
-        config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(mixed)));
-    }))
-    .await;
-    assert!(matches!(forged, HandshakeError::IdentityForged), "{forged}");
-    // Another algorithm, a cut key, a chain of two.
-    let info = theirs.cert[0].to_vec();
-    let mut other = info.clone();
-    other[16] ^= 1;
-    for bytes in [
-        vec![other],
-        vec![info[..info.len() - 1].to_vec()],
-        vec![info.clone(), info],
-    ] {
-        let certificates = bytes.into_iter().map(Into::into).collect();
-        let key = rustls::sign::CertifiedKey::new(certificates, Arc::clone(&own.key));
-        let refused = against(client(|config| {
-            config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(key)));
-        }))
-        .await;
-        assert!(
-            matches!(refused, HandshakeError::Tls(_)) && refused.is_peer_fault(),
-            "{refused}"
-        );
-    }
-}
-
 impl rustls::server::ResolvesServerCert for Thief {
     fn resolve(
         &self,
@@ -345,34 +308,59 @@ impl rustls::server::ResolvesServerCert for Thief {
     }
 }
 
+/// Shows this in place of a raw public key, and signs with a key of its own.
+fn thief(shown: Vec<Vec<u8>>) -> Arc<Thief> {
+    let own = shown_key(&Arc::new(Identity::generate().unwrap()));
+    let shown = shown.into_iter().map(Into::into).collect();
+    let key = rustls::sign::CertifiedKey::new(shown, Arc::clone(&own.key));
+    Arc::new(Thief(Arc::new(key)))
+}
+
+fn shown_key(of: &Arc<Identity>) -> Arc<rustls::sign::CertifiedKey> {
+    let tls = Tls::new(of).unwrap();
+    let resolver = Arc::clone(&tls.client_config().client_auth_cert_resolver);
+    resolver.resolve(&[], &[]).unwrap()
+}
+
+/// Another node's key; then what is no key of ours: another algorithm, a cut one, two at once.
+fn stolen_and_broken() -> (Vec<u8>, [Vec<Vec<u8>>; 3]) {
+    let victim = shown_key(&Arc::new(Identity::generate().unwrap()));
+    let info = victim.cert[0].to_vec();
+    let mut other = info.clone();
+    other[16] ^= 1;
+    let cut = info[..info.len() - 1].to_vec();
+    let two = vec![info.clone(), info.clone()];
+    (info, [vec![other], vec![cut], two])
+}
+
+fn is_refused(error: &HandshakeError) {
+    assert!(matches!(error, HandshakeError::Tls(_)), "{error}");
+    assert!(error.is_peer_fault(), "{error}");
+}
+
+#[tokio::test]
+async fn an_identity_can_only_be_shown_by_who_holds_its_key() {
+    let posing = |shown| client(|config| config.client_auth_cert_resolver = thief(shown));
+    let (stolen, broken) = stolen_and_broken();
+    let forged = against(posing(vec![stolen])).await;
+    assert!(matches!(forged, HandshakeError::IdentityForged), "{forged}");
+    for shown in broken {
+        is_refused(&against(posing(shown)).await);
+    }
+}
+
 /// The same from the other side: who dials is no easier to deceive.
 #[tokio::test]
 async fn nobody_can_pose_as_the_node_that_is_dialled() {
-    let [victim, thief] = [(); 2].map(|()| Arc::new(Identity::generate().unwrap()));
-    let key = |of| {
-        let tls = Tls::new(of).unwrap();
-        let resolver = Arc::clone(&tls.client_config().client_auth_cert_resolver);
-        resolver.resolve(&[], &[]).unwrap()
+    let posing = |shown| {
+        let thief = thief(shown);
+        |config: &mut ServerConfig| config.cert_resolver = thief
     };
-    let (theirs, own) = (key(&victim), key(&thief));
-    let posing = |certificates: Vec<Vec<u8>>| {
-        let certificates = certificates.into_iter().map(Into::into).collect();
-        let key = rustls::sign::CertifiedKey::new(certificates, Arc::clone(&own.key));
-        move |config: &mut ServerConfig| config.cert_resolver = Arc::new(Thief(Arc::new(key)))
-    };
-    let info = theirs.cert[0].to_vec();
-    let forged = against_server(posing(vec![info.clone()])).await;
+    let (stolen, broken) = stolen_and_broken();
+    let forged = against_server(posing(vec![stolen])).await;
     assert!(matches!(forged, HandshakeError::IdentityForged), "{forged}");
-    let mut other = info.clone();
-    other[16] ^= 1;
-    for bytes in [
-        vec![other],
-        vec![info[..info.len() - 1].to_vec()],
-        vec![info.clone(), info],
-    ] {
-        let refused = against_server(posing(bytes)).await;
-        assert!(matches!(refused, HandshakeError::Tls(_)), "{refused}");
-        assert!(refused.is_peer_fault(), "{refused}");
+    for shown in broken {
+        is_refused(&against_server(posing(shown)).await);
     }
     // Nobody in particular, who speaks something else.
     for protocols in [vec![], vec![b"h2".to_vec()]] {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use quantumcoin::transport::{MAX_RECORD_DATA, Secured, TransportKind};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::handshakes::endpoint;
+use super::tcp::TcpPairs;
 use super::{Measurements, pipe};
 use crate::bench::machine;
 
@@ -124,19 +124,7 @@ async fn connected() -> anyhow::Result<(Connection, Connection, pipe::Pipe)> {
 
 /// Both ends in this thread, over a socket.
 async fn through_tcp(transport: TransportKind, mib: usize) -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let addr = listener.local_addr()?;
-    let (dials, accepts) = (endpoint()?, endpoint()?);
-    let near = async {
-        anyhow::Ok(
-            dials
-                .connect_by(transport, TcpStream::connect(addr).await?)
-                .await?,
-        )
-    };
-    let far = async { anyhow::Ok(accepts.accept(listener.accept().await?.0).await?) };
-    let (near, far) = tokio::join!(near, far);
-    let (mut near, mut far) = (near?, far?);
+    let (mut near, mut far) = TcpPairs::new().await?.connect(transport).await?;
     let message = message(MIB)?;
     let send = async {
         for _ in 0..mib {

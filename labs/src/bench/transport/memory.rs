@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::handshakes::endpoint;
+use super::tcp::TcpPairs;
 use crate::bench::machine;
 
 /// The figures, and the part that gives each.
@@ -59,22 +60,11 @@ fn rss() -> anyhow::Result<f64> {
 
 /// An end of a connection over which one small message went each way.
 async fn idle(transport: TransportKind) -> anyhow::Result<f64> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let addr = listener.local_addr()?;
-    let (dials, accepts) = (endpoint()?, endpoint()?);
+    let pairs = TcpPairs::new().await?;
     let before = rss()?;
     let mut held = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
-        let near = async {
-            anyhow::Ok(
-                dials
-                    .connect_by(transport, TcpStream::connect(addr).await?)
-                    .await?,
-            )
-        };
-        let far = async { anyhow::Ok(accepts.accept(listener.accept().await?.0).await?) };
-        let (near, far) = tokio::join!(near, far);
-        let (mut near, mut far) = (near?, far?);
+        let (mut near, mut far) = pairs.connect(transport).await?;
         // A head without a body.
         let message = [0; 24];
         near.writer.write_message(&message).await?;

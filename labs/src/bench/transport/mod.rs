@@ -10,6 +10,7 @@ mod bulk;
 mod handshakes;
 mod memory;
 mod pipe;
+mod tcp;
 
 pub use self::memory::Part;
 use super::report::{Figure, Goal, Report};
