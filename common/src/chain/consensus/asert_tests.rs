@@ -241,7 +241,7 @@ mod oracle {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(100_000))]
     #[test]
     fn agrees_with_long_arithmetic(
         anchor in prop::sample::select(&[0x1d00_ffff_u32, 0x1a2b_3c4d, 0x1802_aee8, 0x207f_ffff, 0x0101_0000, 0x0312_3456]),
