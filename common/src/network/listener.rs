@@ -13,10 +13,11 @@ use tracing::{debug, warn};
 
 use crate::network::hub::event::HubEvent;
 use crate::network::metrics::NetworkMetrics;
-use crate::network::peer::session::{How, Local, establish};
+use crate::network::peer::session::{Local, establish};
 use crate::network::protocol::version::Direction;
 use crate::network::security::bans::BanList;
 use crate::network::security::limits::{Admission, Refusal, Slot};
+use crate::network::session::How;
 use crate::reachability::netgroup::canonical_socket;
 
 /// Pause after a failed `accept`: out of descriptors is a passing state, not a reason to stop.

@@ -21,13 +21,7 @@ pub struct CheckedBlock {
 }
 
 impl CheckedBlock {
-    /// The block.
-    #[must_use]
-    pub fn block(&self) -> &Block {
-        &self.block
-    }
-
-    /// Its hash.
+    /// The block's hash.
     #[must_use]
     pub fn hash(&self) -> BlockHash {
         self.hash

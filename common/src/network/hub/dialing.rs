@@ -14,10 +14,10 @@ use tracing::{debug, info, warn};
 use super::Hub;
 use super::event::HubEvent;
 use crate::network::discovery::{Candidate, Found};
-use crate::network::peer::session::{How, dial, establish, unix_now};
+use crate::network::peer::session::{dial, establish, unix_now};
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
-use crate::network::session::SessionError;
+use crate::network::session::{How, SessionError};
 use crate::reachability::netgroup::canonical_socket;
 use crate::transport::{NodeId, TransportKind};
 

@@ -122,12 +122,15 @@ impl Actor {
             let missing = vec![Inventory::WitnessBlock(hash)];
             return self.reply_bulk(NetworkMessage::NotFound(missing)).await;
         };
-        let decoded = deserialize::<Block>(&block).ok();
-        let Some(block) = decoded.filter(|_| self.is_within(&hash, MAX_TRANSACTIONS_DEPTH)) else {
+        // What is stored was decoded before, so in truth only the depth decides.
+        let decoded = self
+            .is_within(&hash, MAX_TRANSACTIONS_DEPTH)
+            .then(|| deserialize::<Block>(&block).ok());
+        let Some(decoded) = decoded.flatten() else {
             return self.reply_bulk(Bulk::StoredBlock(block)).await;
         };
         let transactions =
-            BlockTransactions::from_request(&request, &block).map_err(|error| Gone {
+            BlockTransactions::from_request(&request, &decoded).map_err(|error| Gone {
                 reason: error.to_string(),
                 offence: Some(Offence::Protocol),
             })?;

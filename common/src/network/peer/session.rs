@@ -10,8 +10,7 @@ use super::claims::{Claim, Claims};
 use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
 use crate::network::protocol::version::{Direction, LocalVersion};
-pub(crate) use crate::network::session::How;
-use crate::network::session::{Session, SessionError, negotiate, secure};
+use crate::network::session::{How, Session, SessionError, negotiate, secure};
 use crate::transport::{Endpoint, NodeId, TransportKind};
 use crate::wire::services::NOISE;
 

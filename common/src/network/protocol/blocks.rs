@@ -290,8 +290,12 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         // Those that stalled are asked only when there is nobody else.
         let someone_fit = self.peers.values().any(|p| !p.stalled && p.serves > 0);
         let mut requests: HashMap<P, Vec<BlockHash>> = HashMap::new();
-        let held = |hash| self.in_flight.contains_key(hash) || self.received.contains_key(hash);
-        debug_assert!(self.wanted.iter().take(self.taken).all(|b| held(&b.hash)));
+        debug_assert!(
+            self.wanted
+                .iter()
+                .take(self.taken)
+                .all(|block| self.is_taken(&block.hash))
+        );
         // Nobody may be free; places that the block's own height or a lack rules out are found one by one.
         let mut places: usize = self
             .peers
@@ -303,7 +307,7 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
             if places == 0 || (index > 0 && room == 0) {
                 break;
             }
-            if self.in_flight.contains_key(&block.hash) || self.received.contains_key(&block.hash) {
+            if self.is_taken(&block.hash) {
                 if index == self.taken {
                     self.taken += 1;
                 }
@@ -332,6 +336,11 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
                 .into_iter()
                 .map(|(id, hashes)| BlockAction::Request(id, hashes)),
         );
+    }
+
+    /// Whether somebody was asked for the block and may still send it, or it has come.
+    fn is_taken(&self, hash: &BlockHash) -> bool {
+        self.in_flight.contains_key(hash) || self.received.contains_key(hash)
     }
 
     /// `winner` delivered the block, and nobody owes it any more. Whoever was asked earlier and is later

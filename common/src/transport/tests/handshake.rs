@@ -10,7 +10,7 @@ use crate::transport::noise::{
 };
 use crate::transport::{Endpoint, Identity, RecordReader, RecordWriter, Stream};
 
-use super::{connected, endpoint, endpoint_of, shake, spec};
+use super::{accept_bytes, connected, endpoint, endpoint_of, shake, spec};
 
 /// Bytes that the initiator sends in a handshake: two frames and the identity record.
 const FROM_INITIATOR: usize = 2 * FRAME_HEADER + MESSAGE_1 + MESSAGE_3 + IDENTITY_RECORD;
@@ -103,13 +103,6 @@ async fn another_network_is_refused_by_name_and_by_magic() {
         );
         assert!(near.is_peer_fault() && !far.is_peer_fault());
     }
-}
-
-async fn accept_bytes(bytes: &[u8]) -> HandshakeError {
-    let (mut near, far) = duplex(64 * 1024);
-    near.write_all(bytes).await.unwrap();
-    near.shutdown().await.unwrap();
-    endpoint().accept(far).await.unwrap_err()
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod tls;
 
 use std::sync::Arc;
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use crate::chain_spec::ChainSpec;
 
@@ -42,6 +42,14 @@ pub(super) async fn shake(
 ) -> (Outcome, Outcome) {
     let (near, far) = duplex(capacity);
     tokio::join!(dials.connect(near), accepts.accept(far))
+}
+
+/// What a responder says of somebody who sends these bytes and closes.
+pub(super) async fn accept_bytes(bytes: &[u8]) -> HandshakeError {
+    let (mut near, far) = duplex(64 * 1024);
+    near.write_all(bytes).await.unwrap();
+    near.shutdown().await.unwrap();
+    endpoint().accept(far).await.unwrap_err()
 }
 
 /// Two connected ends.

@@ -15,7 +15,7 @@ use crate::transport::{
 };
 use crate::wire::limits::ENVELOPE_HEADER;
 
-use super::{Outcome, endpoint, endpoint_of, spec};
+use super::{Outcome, accept_bytes, endpoint, endpoint_of, spec};
 
 /// A message with a body of so many bytes in an envelope, as far as the transport looks at it.
 fn message(body: usize, fill: u8) -> Vec<u8> {
@@ -389,13 +389,6 @@ fn hello() -> Vec<u8> {
         client.write_tls(&mut bytes).unwrap();
     }
     bytes
-}
-
-async fn accept_bytes(bytes: &[u8]) -> HandshakeError {
-    let (mut near, far) = duplex(64 * 1024);
-    near.write_all(bytes).await.unwrap();
-    near.shutdown().await.unwrap();
-    endpoint().accept(far).await.unwrap_err()
 }
 
 #[tokio::test]

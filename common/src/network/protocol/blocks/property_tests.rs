@@ -136,11 +136,7 @@ impl Driver {
         };
         let mut wanted = d.wanted.iter().take(if room { usize::MAX } else { 1 });
         wanted
-            .find(|block| {
-                let held =
-                    d.in_flight.contains_key(&block.hash) || d.received.contains_key(&block.hash);
-                !held && could(block)
-            })
+            .find(|block| !d.is_taken(&block.hash) && could(block))
             .copied()
     }
 
