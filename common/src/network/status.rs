@@ -79,6 +79,8 @@ pub struct PeerStatus {
     pub node_id: String,
     /// How it is encrypted.
     pub transport: &'static str,
+    /// By which pattern, where that is Noise: `XXhfs`, or `XKhfs` when the one that dialled knew the other's key.
+    pub pattern: Option<&'static str>,
     /// Its user agent.
     pub user_agent: String,
     /// Protocol version.

@@ -83,9 +83,67 @@ async fn who_is_slandered_as_speaking_no_noise_is_found_out_and_dialled_by_noise
     assert_eq!(failed.get("outbound.downgraded"), Some(&1));
     fresh.shutdown().await;
     let book = AddressBook::load(dir.path(), true);
-    let transport = book.transport(server.listen_addr(), unix_now());
-    assert_eq!(transport, TransportKind::Noise);
+    let by = book.dial_by(server.listen_addr(), unix_now());
+    assert_eq!(by.transport(), TransportKind::Noise);
     server.shutdown().await;
+}
+
+/// The pattern of the only connection that `node` dialled, once it stands.
+async fn pattern(node: &NetworkManager) -> Option<&'static str> {
+    let dialled = async {
+        loop {
+            let status = node.status().await.unwrap();
+            let mut peers = status.peers.into_iter();
+            if let Some(peer) = peers.find(|peer| peer.direction == "outbound") {
+                return peer.pattern;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, dialled).await.expect("it dials")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_met_is_dialled_with_its_key_and_one_with_new_keys_is_asked() {
+    let mut settings = config(146);
+    let server = node(&mined(3), settings.clone()).await;
+    let addr = server.listen_addr();
+    let (first, dir) = told(147, addr, NOISE, false).await;
+    assert_eq!(pattern(&first).await, Some("XXhfs"));
+    first.shutdown().await;
+
+    let again = || {
+        let mut config = config(147);
+        config.data_dir = Some(dir.path().to_owned());
+        config.manual_peers = vec![addr];
+        async { node(&Arc::new(Blockchain::in_memory(spec())), config).await }
+    };
+    let second = again().await;
+    assert_eq!(pattern(&second).await, Some("XKhfs"));
+    assert!(
+        second
+            .status()
+            .await
+            .unwrap()
+            .security
+            .failed_handshakes
+            .is_empty()
+    );
+    second.shutdown().await;
+    server.shutdown().await;
+
+    // Another node at the same address.
+    settings.listen_addr = addr;
+    let other = node(&mined(3), settings).await;
+    let third = again().await;
+    assert_eq!(pattern(&third).await, Some("XXhfs"));
+    let failed = third.status().await.unwrap().security.failed_handshakes;
+    assert_eq!(failed.get("outbound.known_key"), Some(&1), "{failed:?}");
+    third.shutdown().await;
+    let fourth = again().await;
+    assert_eq!(pattern(&fourth).await, Some("XKhfs"));
+    fourth.shutdown().await;
+    other.shutdown().await;
 }
 
 /// Somebody on the path lets no Noise through and says that TLS would do.

@@ -10,7 +10,7 @@ use crate::chain_spec::ChainSpec;
 
 use super::error::{HandshakeError, HandshakeStep, RecordError};
 use super::identity::{IDENTITY_PAYLOAD, Identity, NodeId, Role, verify_identity};
-use super::noise::{FRAME_HEADER, MESSAGE_1, MESSAGE_3, Noise, message_length, prologue};
+use super::noise::{Established, FRAME_HEADER, Noise, NoisePattern, prologue};
 use super::reader::RecordReader;
 use super::record::{LENGTH_LEN, OVERHEAD};
 use super::stream::{ReadHalf, Stream, WriteHalf};
@@ -18,12 +18,18 @@ use super::tls::{self, Tls};
 use super::writer::RecordWriter;
 
 /// Most bytes that a peer can make us hold before its identity is proven. The handshake frames and the
-/// identity record have fixed lengths, 5,042 bytes from an initiator; the receive buffer may have read
+/// identity record have fixed lengths, 5,074 bytes from an initiator at most; the receive buffer may have read
 /// a little ahead.
 pub const MAX_PRE_AUTH_BYTES: usize = 8 * 1024;
 
 const _: () = assert!(
-    FRAME_HEADER + MESSAGE_1 + FRAME_HEADER + MESSAGE_3 + LENGTH_LEN + IDENTITY_PAYLOAD + OVERHEAD
+    FRAME_HEADER
+        + NoisePattern::Xk.message_length(HandshakeStep::Message1)
+        + FRAME_HEADER
+        + NoisePattern::Xk.message_length(HandshakeStep::Message3)
+        + LENGTH_LEN
+        + IDENTITY_PAYLOAD
+        + OVERHEAD
         <= MAX_PRE_AUTH_BYTES
 );
 
@@ -78,6 +84,29 @@ impl fmt::Display for TransportKind {
 /// The transports of this version, in the order in which they are preferred.
 pub const ALL_TRANSPORTS: [TransportKind; 2] = [TransportKind::Noise, TransportKind::Tls];
 
+/// How a peer is dialled: a transport, and for Noise what is known of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialBy {
+    /// Noise, XXhfs: nothing is known.
+    Noise,
+    /// Noise, XKhfs: the peer's X25519 static key is known. Whoever has another one can't answer, and a stranger who
+    /// only asks learns nothing.
+    NoiseKnowing([u8; 32]),
+    /// TLS.
+    Tls,
+}
+
+impl DialBy {
+    /// The transport of such a connection.
+    #[must_use]
+    pub fn transport(self) -> TransportKind {
+        match self {
+            Self::Noise | Self::NoiseKnowing(_) => TransportKind::Noise,
+            Self::Tls => TransportKind::Tls,
+        }
+    }
+}
+
 /// Makes secured connections for one node on one network. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -98,6 +127,8 @@ pub struct RemoteIdentity {
     pub static_key: Option<[u8; 32]>,
     /// How the connection is protected.
     pub transport: TransportKind,
+    /// By which pattern, where that is Noise.
+    pub pattern: Option<NoisePattern>,
 }
 
 /// An authenticated connection. The halves own their side of the stream and share nothing.
@@ -148,7 +179,7 @@ impl Endpoint {
     /// # Errors
     /// [`HandshakeError`] says at which step and whose fault it was.
     pub async fn connect<S: Stream>(&self, io: S) -> Result<Secured<S>, HandshakeError> {
-        self.connect_by(TransportKind::Noise, io).await
+        self.connect_by(DialBy::Noise, io).await
     }
 
     /// Handshakes as the side that dialled.
@@ -157,12 +188,13 @@ impl Endpoint {
     /// As [`Self::connect`].
     pub async fn connect_by<S: Stream>(
         &self,
-        transport: TransportKind,
+        by: DialBy,
         io: S,
     ) -> Result<Secured<S>, HandshakeError> {
-        match transport {
-            TransportKind::Noise => self.connect_noise(io).await,
-            TransportKind::Tls => {
+        match by {
+            DialBy::Noise => self.connect_noise(io, None).await,
+            DialBy::NoiseKnowing(key) => self.connect_noise(io, Some(&key)).await,
+            DialBy::Tls => {
                 let established = tls::connect(self.tls()?, &self.prologue, io).await?;
                 Ok(established.into_secured())
             }
@@ -205,10 +237,16 @@ impl Endpoint {
         }
     }
 
-    async fn connect_noise<S: Stream>(&self, mut io: S) -> Result<Secured<S>, HandshakeError> {
-        let mut noise = self.noise(Role::Initiator)?;
+    async fn connect_noise<S: Stream>(
+        &self,
+        mut io: S,
+        known: Option<&[u8; 32]>,
+    ) -> Result<Secured<S>, HandshakeError> {
+        let own = self.identity.static_private();
+        let mut noise = Noise::initiator(own, known, &self.prologue)?;
+        let pattern = noise.pattern();
         send(&mut io, &noise.write(HandshakeStep::Message1)?).await?;
-        let message_2 = receive(&mut io, HandshakeStep::Message2, None).await?;
+        let message_2 = receive(&mut io, pattern, HandshakeStep::Message2).await?;
         noise.read(HandshakeStep::Message2, &message_2)?;
         let message_3 = noise.write(HandshakeStep::Message3)?;
         let done = noise.finish()?;
@@ -226,7 +264,7 @@ impl Endpoint {
             &done.handshake_hash,
             &done.remote_static,
         )?;
-        Ok(secured(node_id, done.remote_static, reader, writer))
+        Ok(secured(node_id, &done, pattern, reader, writer))
     }
 
     /// Verifies the peer before it signs, so nobody gets a signature without showing an identity.
@@ -236,14 +274,15 @@ impl Endpoint {
         first_byte: u8,
         may_begin: impl FnOnce() -> bool + Send,
     ) -> Result<Secured<S>, HandshakeError> {
-        let message_1 = receive(&mut io, HandshakeStep::Message1, Some(first_byte)).await?;
+        let (pattern, message_1) = receive_first(&mut io, first_byte).await?;
         if !may_begin() {
             return Err(HandshakeError::Busy);
         }
-        let mut noise = self.noise(Role::Responder)?;
+        let own = self.identity.static_private();
+        let mut noise = Noise::responder(pattern, own, &self.prologue)?;
         noise.read(HandshakeStep::Message1, &message_1)?;
         send(&mut io, &noise.write(HandshakeStep::Message2)?).await?;
-        let message_3 = receive(&mut io, HandshakeStep::Message3, None).await?;
+        let message_3 = receive(&mut io, pattern, HandshakeStep::Message3).await?;
         noise.read(HandshakeStep::Message3, &message_3)?;
         let done = noise.finish()?;
 
@@ -259,29 +298,27 @@ impl Endpoint {
         )?;
         let ours = self.identity.prove(Role::Responder, &done.handshake_hash)?;
         writer.write_identity(&ours).await.map_err(identity_step)?;
-        Ok(secured(node_id, done.remote_static, reader, writer))
+        Ok(secured(node_id, &done, pattern, reader, writer))
     }
 
     fn tls(&self) -> Result<&Tls, HandshakeError> {
         let tls = self.tls.as_deref();
         tls.ok_or(HandshakeError::Local("TLS can't be set up"))
     }
-
-    fn noise(&self, role: Role) -> Result<Noise, HandshakeError> {
-        Noise::new(role, self.identity.static_private(), &self.prologue)
-    }
 }
 
 fn secured<S: Stream>(
     node_id: NodeId,
-    static_key: [u8; 32],
+    done: &Established,
+    pattern: NoisePattern,
     reader: RecordReader<ReadHalf<S>>,
     writer: RecordWriter<WriteHalf<S>>,
 ) -> Secured<S> {
     let remote = RemoteIdentity {
         node_id,
-        static_key: Some(static_key),
+        static_key: Some(done.remote_static),
         transport: TransportKind::Noise,
+        pattern: Some(pattern),
     };
     Secured {
         remote,
@@ -298,6 +335,7 @@ impl<S: Stream> tls::Established<S> {
                 node_id: self.node_id,
                 static_key: None,
                 transport: TransportKind::Tls,
+                pattern: None,
             },
             reader: RecordReader::tls(reader, self.reading),
             writer: RecordWriter::tls(writer, self.writing),
@@ -310,28 +348,41 @@ async fn send(io: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Result<(), Ha
     Ok(io.flush().await?)
 }
 
-/// Reads one handshake message of exactly the length that `step` has; its first byte may have come already.
+/// Reads the first message, whose length tells the pattern; its first byte has come already.
+async fn receive_first(
+    io: &mut (impl AsyncRead + Unpin),
+    first_byte: u8,
+) -> Result<(NoisePattern, Vec<u8>), HandshakeError> {
+    let step = HandshakeStep::Message1;
+    let second_byte = io.read_u8().await.map_err(|error| end(error, step))?;
+    let length = u16::from_be_bytes([first_byte, second_byte]);
+    let pattern = NoisePattern::of_first_message(usize::from(length));
+    let pattern = pattern.ok_or(HandshakeError::BadLength { step, length })?;
+    Ok((pattern, receive_body(io, step, length).await?))
+}
+
+/// Reads one later message of exactly the length that `step` has.
 async fn receive(
     io: &mut (impl AsyncRead + Unpin),
+    pattern: NoisePattern,
     step: HandshakeStep,
-    first_byte: Option<u8>,
 ) -> Result<Vec<u8>, HandshakeError> {
-    let end = |error| end(error, step);
-    let high = match first_byte {
-        Some(byte) => byte,
-        None => io.read_u8().await.map_err(end)?,
-    };
-    let length = u16::from_be_bytes([high, io.read_u8().await.map_err(end)?]);
-    let expected = message_length(step);
-    if usize::from(length) != expected {
-        return Err(HandshakeError::BadLength {
-            step,
-            length,
-            expected,
-        });
+    let length = io.read_u16().await.map_err(|error| end(error, step))?;
+    if usize::from(length) != pattern.message_length(step) {
+        return Err(HandshakeError::BadLength { step, length });
     }
-    let mut message = vec![0; expected];
-    io.read_exact(&mut message).await.map_err(end)?;
+    receive_body(io, step, length).await
+}
+
+async fn receive_body(
+    io: &mut (impl AsyncRead + Unpin),
+    step: HandshakeStep,
+    length: u16,
+) -> Result<Vec<u8>, HandshakeError> {
+    let mut message = vec![0; usize::from(length)];
+    io.read_exact(&mut message)
+        .await
+        .map_err(|error| end(error, step))?;
     Ok(message)
 }
 

@@ -52,14 +52,12 @@ pub enum HandshakeError {
         kind: TransportKind,
     },
     /// A handshake message announces a length that its step does not have.
-    #[error("{step} announces {length} bytes instead of {expected}")]
+    #[error("{step} announces {length} bytes, which is no length of it")]
     BadLength {
         /// Where.
         step: HandshakeStep,
         /// The announced length in bytes.
         length: u16,
-        /// The only length that is right here.
-        expected: usize,
     },
     /// A handshake message does not decrypt: the peer is of another network (the network is part of
     /// what both sides hash), or somebody changed bytes on the way.
@@ -68,6 +66,10 @@ pub enum HandshakeError {
         /// Where.
         step: HandshakeStep,
     },
+    /// A first message that names a static key does not decrypt with ours: the peer knows one that we had before or that
+    /// another node has, it is of another network, or somebody changed bytes on the way.
+    #[error("the peer's first message is not for our static key, or for another network")]
+    NotForUs,
     /// The peer sent an X25519 key of low order or an ML-KEM-768 key that FIPS 203 refuses.
     #[error("{step} carries an invalid public key")]
     InvalidKey {
@@ -121,6 +123,7 @@ impl HandshakeError {
             Self::IdentityRecord(error) => error.is_peer_fault(),
             Self::Tls(error) => is_tls_peer_fault(error),
             Self::TransportNotOffered { .. }
+            | Self::NotForUs
             | Self::Busy
             | Self::Closed { .. }
             | Self::Io(_)

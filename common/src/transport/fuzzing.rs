@@ -12,8 +12,8 @@ use crate::chain_spec::ChainSpec;
 use super::cipher::DirectionCipher;
 use super::endpoint::ALL_TRANSPORTS;
 use super::error::{HandshakeError, HandshakeStep};
-use super::identity::{IDENTITY_PAYLOAD, Role};
-use super::noise::{FRAME_HEADER, MESSAGE_2, Noise, prologue};
+use super::identity::IDENTITY_PAYLOAD;
+use super::noise::{FRAME_HEADER, Noise, NoisePattern, prologue};
 use super::record::{Assembler, MAX_MESSAGE, MAX_RECORD_DATA, Progress, Trailer, seal_record};
 use super::{Endpoint, Identity};
 
@@ -57,7 +57,8 @@ pub fn records(script: &[u8]) {
     let _ = records.take(rest);
 }
 
-/// Dials a responder. The first byte of `script` says how far the dialler is honest; the rest is junk.
+/// Dials a responder. The first byte of `script` says by which pattern, and how far the dialler is honest; the rest is
+/// junk.
 ///
 /// # Panics
 /// If the responder accepts the junk.
@@ -76,22 +77,31 @@ pub fn responder(script: &[u8]) {
     let Some((honest, junk)) = script.split_first() else {
         return;
     };
+    let known = ENDPOINT.identity().static_public_key();
     RUNTIME.block_on(async {
         let (near, far) = duplex(256 * 1024);
-        let (_, accepted) = tokio::join!(dial(near, honest % 4, junk), ENDPOINT.accept(far));
+        let (_, accepted) = tokio::join!(dial(near, *honest, &known, junk), ENDPOINT.accept(far));
         assert!(accepted.is_err(), "the responder took junk for a peer");
     });
 }
 
 /// Junk at once; after a valid length; in place of message 3; or in place of the identity.
-async fn dial(mut io: DuplexStream, honest: u8, junk: &[u8]) -> Result<(), HandshakeError> {
+async fn dial(
+    mut io: DuplexStream,
+    how: u8,
+    known: &[u8; 32],
+    junk: &[u8],
+) -> Result<(), HandshakeError> {
     use tokio::io::AsyncReadExt;
 
+    let honest = how % 4;
+    let pattern = NoisePattern::ALL[usize::from(how / 4 % 2)];
     if honest == 0 {
         return Ok(io.write_all(junk).await?);
     }
     if honest == 1 {
-        io.write_all(&[0x04, 0xc0]).await?;
+        let length = pattern.message_length(HandshakeStep::Message1) as u16;
+        io.write_all(&length.to_be_bytes()).await?;
         return Ok(io.write_all(junk).await?);
     }
     let spec = ChainSpec::devnet();
@@ -100,9 +110,10 @@ async fn dial(mut io: DuplexStream, honest: u8, junk: &[u8]) -> Result<(), Hands
         &spec.network,
         &ALL_TRANSPORTS,
     );
-    let mut noise = Noise::new(Role::Initiator, &KEY, &prologue)?;
+    let known = (pattern == NoisePattern::Xk).then_some(known);
+    let mut noise = Noise::initiator(&KEY, known, &prologue)?;
     io.write_all(&noise.write(HandshakeStep::Message1)?).await?;
-    let mut second = vec![0; FRAME_HEADER + MESSAGE_2];
+    let mut second = vec![0; FRAME_HEADER + pattern.message_length(HandshakeStep::Message2)];
     io.read_exact(&mut second).await?;
     if honest == 2 {
         return Ok(io.write_all(junk).await?);

@@ -37,11 +37,12 @@ mod tests;
 
 pub use crypto::Primitives;
 pub use endpoint::{
-    ALL_TRANSPORTS, Endpoint, MAX_PRE_AUTH_BYTES, RemoteIdentity, Secured, TransportKind,
+    ALL_TRANSPORTS, DialBy, Endpoint, MAX_PRE_AUTH_BYTES, RemoteIdentity, Secured, TransportKind,
 };
 pub use error::{HandshakeError, HandshakeStep, RecordError};
 pub use identity::{Identity, NodeId, NodeIdError};
 pub use identity_file::IdentityError;
+pub use noise::NoisePattern;
 pub use reader::RecordReader;
 pub use record::{MAX_MESSAGE, MAX_RECORD_DATA, REKEY_INTERVAL};
 pub use stream::{ReadHalf, Stream, WriteHalf};

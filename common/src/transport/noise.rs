@@ -7,6 +7,17 @@
 //! <- e, ee, ekem1, s, es      32 + (1088 + 16) + (32 + 16) + 16    = 1200 bytes
 //! -> s, se                    (32 + 16) + 16                       =   64 bytes
 //! ```
+//!
+//! and, when the initiator knows the responder's static key, `Noise_XKhfs_25519+MLKEM768_ChaChaPoly_BLAKE2s`:
+//!
+//! ```text
+//! <- s                        known before
+//! -> e, es, e1                32 + (1184 + 16) + 16                = 1248 bytes
+//! <- e, ee, ekem1             32 + (1088 + 16) + 16                = 1152 bytes
+//! -> s, se                    (32 + 16) + 16                       =   64 bytes
+//! ```
+//!
+//! The length of the first message tells which of them it is.
 
 use snow::params::{BaseChoice, CipherChoice, DHChoice, HashChoice, KemChoice, NoiseParams};
 use snow::{Builder, HandshakeState};
@@ -15,10 +26,6 @@ use super::cipher::{KEY_LEN, TAG_LEN};
 use super::crypto::{KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, Primitives, X25519_LEN};
 use super::endpoint::TransportKind;
 use super::error::{HandshakeError, HandshakeStep};
-use super::identity::Role;
-
-/// The protocol's name: hashed at the start, so both sides must agree on every part of it.
-pub(crate) const PROTOCOL_NAME: &str = "Noise_XXhfs_25519+MLKEM768_ChaChaPoly_BLAKE2s";
 
 /// Version of everything that `docs/transport.md` describes; part of the prologue.
 const TRANSPORT_VERSION: u16 = 1;
@@ -26,22 +33,81 @@ const TRANSPORT_VERSION: u16 = 1;
 /// Bytes of the length before each handshake message.
 pub(crate) const FRAME_HEADER: usize = 2;
 
-/// Bytes of message 1: `e, e1`.
-pub(crate) const MESSAGE_1: usize = X25519_LEN + KEM_PUBLIC_LEN;
-
-/// Bytes of message 2: `e, ekem1, s` and an empty payload; the last three are encrypted.
-pub(crate) const MESSAGE_2: usize =
-    X25519_LEN + (KEM_CIPHERTEXT_LEN + TAG_LEN) + (X25519_LEN + TAG_LEN) + TAG_LEN;
-
-/// Bytes of message 3: `s` and an empty payload, both encrypted.
-pub(crate) const MESSAGE_3: usize = (X25519_LEN + TAG_LEN) + TAG_LEN;
-
 /// Room for any message: snow demands a tag's room even where none is written.
-const SCRATCH: usize = MESSAGE_1 + 256;
+const SCRATCH: usize = NoisePattern::Xk.message_length(HandshakeStep::Message1) + 256;
+
+/// A handshake pattern of Noise with the hybrid forward secrecy extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoisePattern {
+    /// XXhfs: both sides say their static keys.
+    Xx,
+    /// XKhfs: the initiator knows the responder's static key, and says its own.
+    Xk,
+}
+
+impl NoisePattern {
+    /// Every pattern.
+    pub(crate) const ALL: [Self; 2] = [Self::Xx, Self::Xk];
+
+    /// The pattern whose first message has this length, if there is one.
+    pub(crate) fn of_first_message(length: usize) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|pattern| pattern.message_length(HandshakeStep::Message1) == length)
+    }
+
+    /// Its name in Noise.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xx => "XXhfs",
+            Self::Xk => "XKhfs",
+        }
+    }
+
+    /// The protocol's name: hashed at the start, so both sides must agree on every part of it.
+    pub(crate) const fn protocol_name(self) -> &'static str {
+        match self {
+            Self::Xx => "Noise_XXhfs_25519+MLKEM768_ChaChaPoly_BLAKE2s",
+            Self::Xk => "Noise_XKhfs_25519+MLKEM768_ChaChaPoly_BLAKE2s",
+        }
+    }
+
+    /// Bytes that a message of `step` has; the steps after these are no Noise messages.
+    pub(crate) const fn message_length(self, step: HandshakeStep) -> usize {
+        const KEM_CIPHERTEXT: usize = KEM_CIPHERTEXT_LEN + TAG_LEN;
+        const STATIC: usize = X25519_LEN + TAG_LEN;
+        match (step, self) {
+            (HandshakeStep::Message1, Self::Xx) => X25519_LEN + KEM_PUBLIC_LEN,
+            (HandshakeStep::Message1, Self::Xk) => {
+                X25519_LEN + (KEM_PUBLIC_LEN + TAG_LEN) + TAG_LEN
+            }
+            (HandshakeStep::Message2, Self::Xx) => X25519_LEN + KEM_CIPHERTEXT + STATIC + TAG_LEN,
+            (HandshakeStep::Message2, Self::Xk) => X25519_LEN + KEM_CIPHERTEXT + TAG_LEN,
+            (HandshakeStep::Message3, _) => STATIC + TAG_LEN,
+            (HandshakeStep::Identity | HandshakeStep::Tls | HandshakeStep::Binding, _) => 0,
+        }
+    }
+
+    /// snow cannot parse the name (its only KEM is called Kyber1024), so the parts are given one by one.
+    /// Only the name is hashed; the KEM is whatever our resolver gives for the placeholder.
+    pub(super) fn params(self) -> Result<NoiseParams, snow::Error> {
+        Ok(NoiseParams::new(
+            self.protocol_name().to_owned(),
+            BaseChoice::Noise,
+            self.as_str().parse()?,
+            DHChoice::Curve25519,
+            Some(KemChoice::Kyber1024),
+            CipherChoice::ChaChaPoly,
+            HashChoice::Blake2s,
+        ))
+    }
+}
 
 /// The handshake under way on one side.
 pub(crate) struct Noise {
     state: Box<HandshakeState>,
+    pattern: NoisePattern,
 }
 
 /// What a finished handshake gives.
@@ -57,24 +123,50 @@ pub(crate) struct Established {
 }
 
 impl Noise {
-    /// Starts one side with its X25519 static key.
-    pub(crate) fn new(
-        role: Role,
+    /// Starts the side that dials with its X25519 static key: XK when it knows the other's, else XX.
+    pub(crate) fn initiator(
+        static_key: &[u8; X25519_LEN],
+        known: Option<&[u8; X25519_LEN]>,
+        prologue: &[u8],
+    ) -> Result<Self, HandshakeError> {
+        let pattern = known.map_or(NoisePattern::Xx, |_| NoisePattern::Xk);
+        Self::set_up(pattern, static_key, prologue, |mut builder| {
+            if let Some(key) = known {
+                builder = builder.remote_public_key(key)?;
+            }
+            builder.build_initiator()
+        })
+    }
+
+    /// Starts the side that was dialled with its X25519 static key.
+    pub(crate) fn responder(
+        pattern: NoisePattern,
         static_key: &[u8; X25519_LEN],
         prologue: &[u8],
     ) -> Result<Self, HandshakeError> {
-        let local = |_| HandshakeError::Local("the Noise state cannot be set up");
-        let builder = Builder::with_resolver(params().map_err(local)?, Box::new(Primitives))
-            .local_private_key(static_key)
-            .and_then(|builder| builder.prologue(prologue))
-            .map_err(local)?;
-        let state = match role {
-            Role::Initiator => builder.build_initiator(),
-            Role::Responder => builder.build_responder(),
-        };
+        Self::set_up(pattern, static_key, prologue, Builder::build_responder)
+    }
+
+    fn set_up<'a>(
+        pattern: NoisePattern,
+        static_key: &'a [u8; X25519_LEN],
+        prologue: &'a [u8],
+        build: impl FnOnce(Builder<'a>) -> Result<HandshakeState, snow::Error>,
+    ) -> Result<Self, HandshakeError> {
+        let state = pattern.params().and_then(|params| {
+            let builder = Builder::with_resolver(params, Box::new(Primitives));
+            build(builder.local_private_key(static_key)?.prologue(prologue)?)
+        });
+        let state = state.map_err(|_| HandshakeError::Local("the Noise state cannot be set up"))?;
         Ok(Self {
-            state: Box::new(state.map_err(local)?),
+            state: Box::new(state),
+            pattern,
         })
+    }
+
+    /// The pattern of this handshake.
+    pub(crate) fn pattern(&self) -> NoisePattern {
+        self.pattern
     }
 
     /// The next message of ours as a frame: its length and itself.
@@ -135,16 +227,6 @@ impl Noise {
     }
 }
 
-/// Bytes that a message of `step` has; the others are no Noise messages.
-pub(crate) const fn message_length(step: HandshakeStep) -> usize {
-    match step {
-        HandshakeStep::Message1 => MESSAGE_1,
-        HandshakeStep::Message2 => MESSAGE_2,
-        HandshakeStep::Message3 => MESSAGE_3,
-        HandshakeStep::Identity | HandshakeStep::Tls | HandshakeStep::Binding => 0,
-    }
-}
-
 /// What both sides must agree on before the first byte: magic (4) ‖ length of the network name (u64) ‖
 /// network name ‖ transport version (u16) ‖ number of offered transports (u8) ‖ their codes (u8 each),
 /// in big endian.
@@ -159,23 +241,10 @@ pub(crate) fn prologue(magic: [u8; 4], network: &str, offered: &[TransportKind])
     bytes
 }
 
-/// snow cannot parse the name (its only KEM is called Kyber1024), so the parts are given one by one.
-/// Only the name is hashed; the KEM is whatever our resolver gives for the placeholder.
-fn params() -> Result<NoiseParams, snow::Error> {
-    Ok(NoiseParams::new(
-        PROTOCOL_NAME.to_owned(),
-        BaseChoice::Noise,
-        "XXhfs".parse()?,
-        DHChoice::Curve25519,
-        Some(KemChoice::Kyber1024),
-        CipherChoice::ChaChaPoly,
-        HashChoice::Blake2s,
-    ))
-}
-
 fn refusal(error: &snow::Error, step: HandshakeStep) -> HandshakeError {
     match error {
         snow::Error::Dh | snow::Error::Kem => HandshakeError::InvalidKey { step },
+        snow::Error::Decrypt if step == HandshakeStep::Message1 => HandshakeError::NotForUs,
         snow::Error::Decrypt | snow::Error::Input => {
             HandshakeError::WrongNetworkOrTampering { step }
         }

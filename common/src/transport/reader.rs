@@ -7,16 +7,20 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::cipher::DirectionCipher;
 use super::error::RecordError;
-use super::record::{Assembler, Progress};
+use super::record::{Assembler, LENGTH_LEN, MAX_RECORD, Progress};
 use super::tls::TlsReading;
 
 /// First size of the receive buffer in bytes: holds the identity record (3,758) and everything that a
 /// peer without blocks says at once, so that a crawler's thousand connections stay small.
 const INITIAL_BUFFER: usize = 4 * 1024;
 
-/// Largest size of the receive buffer in bytes: two full records, so that one read can bring more than
-/// one of them.
-const MAX_BUFFER: usize = 128 * 1024;
+/// Largest size of the receive buffer in bytes: two full records, so that one read can bring more than one of them, and
+/// nothing is left over of what arrived at once.
+const MAX_BUFFER: usize = 2 * (LENGTH_LEN + MAX_RECORD);
+
+/// So many times in a row the buffer must be emptied of no more than [`INITIAL_BUFFER`] bytes before it is made small
+/// again: a block or two in between are no reason.
+const SMALL_READS: u8 = 16;
 
 /// How received bytes become messages.
 enum Opening {
@@ -65,6 +69,7 @@ pub struct RecordReader<R> {
     /// have arrived.
     buffer: Vec<u8>,
     start: usize,
+    small_reads: u8,
     arriving: Arc<AtomicU64>,
     failed: bool,
 }
@@ -88,6 +93,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             opening,
             buffer: Vec::with_capacity(INITIAL_BUFFER),
             start: 0,
+            small_reads: 0,
             arriving: Arc::default(),
             failed: false,
         }
@@ -166,19 +172,33 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         self.arriving.store(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Moves what is left to the front and grows a buffer that is full of it.
+    /// Moves what is left to the front and grows a buffer that is full of it; one that has long been empty shrinks.
     fn make_room(&mut self) {
         if self.start == self.buffer.len() {
+            self.note_emptied(self.start);
             self.buffer.clear();
             self.start = 0;
         }
         if self.buffer.len() == self.buffer.capacity() {
             self.buffer.drain(..self.start);
             self.start = 0;
-            let capacity = self.buffer.capacity();
-            if self.buffer.len() > capacity / 2 && capacity < MAX_BUFFER {
-                self.buffer.reserve_exact(2 * capacity - self.buffer.len());
+            let (length, capacity) = (self.buffer.len(), self.buffer.capacity());
+            if length > capacity / 2 && capacity < MAX_BUFFER {
+                let larger = MAX_BUFFER.min(2 * capacity);
+                self.buffer.reserve_exact(larger - length);
             }
+        }
+    }
+
+    /// All of the buffer was used up, which were so many bytes.
+    fn note_emptied(&mut self, bytes: usize) {
+        self.small_reads = if bytes <= INITIAL_BUFFER {
+            self.small_reads.saturating_add(1)
+        } else {
+            0
+        };
+        if self.small_reads >= SMALL_READS && self.buffer.capacity() > INITIAL_BUFFER {
+            self.buffer = Vec::with_capacity(INITIAL_BUFFER);
         }
     }
 }
@@ -188,5 +208,38 @@ impl<R> std::fmt::Debug for RecordReader<R> {
         f.debug_struct("RecordReader")
             .field("failed", &self.failed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tests::connected;
+
+    #[tokio::test]
+    async fn the_buffer_grows_for_a_block_and_shrinks_when_small_messages_follow() {
+        let (mut near, mut far) = connected().await;
+        let sizes = [2_000_000].into_iter().chain([100; 20]);
+        let mut capacities = Vec::new();
+        for size in sizes {
+            let message = vec![7; size];
+            let (sent, got) = tokio::join!(
+                near.writer.write_message(&message),
+                far.reader.read_message()
+            );
+            sent.unwrap();
+            assert_eq!(got.unwrap(), message);
+            capacities.push(far.reader.buffer.capacity());
+        }
+        let [first, .., last] = capacities[..] else {
+            panic!("there are many")
+        };
+        assert!(first > 8 * INITIAL_BUFFER && first <= MAX_BUFFER, "{first}");
+        assert_eq!(last, INITIAL_BUFFER);
+        let small = capacities.iter().filter(|size| **size == INITIAL_BUFFER);
+        assert!(
+            small.count() < 8,
+            "not at the first small message: {capacities:?}"
+        );
     }
 }

@@ -31,7 +31,7 @@ const TRAILER_LEN: usize = 8;
 pub(crate) const OVERHEAD: usize = TRAILER_LEN + TAG_LEN;
 
 /// Largest value of the length, by its type.
-const MAX_RECORD: usize = u16::MAX as usize;
+pub(crate) const MAX_RECORD: usize = u16::MAX as usize;
 
 /// Data and padding have at least this many bytes, so that ping, verack or getaddr look alike.
 pub(crate) const PAD_TO: usize = 64;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::protocol::addresses::Gossip;
 use crate::reachability::netgroup::{Netgroup, canonical_socket, is_dialable};
-use crate::transport::TransportKind;
+use crate::transport::DialBy;
 use crate::wire::services::{NOISE, TLS};
 
 /// Most addresses kept: Bitcoin Core's 1,024 × 64 places, about 10 MB here at the worst.
@@ -70,6 +70,12 @@ pub struct Entry {
     /// Unix seconds when it last spoke Noise with us or said so itself; 0 for never.
     #[serde(default)]
     pub noise_at: u64,
+    /// The X25519 static key that the node there had when it last spoke Noise with us.
+    #[serde(default, with = "static_key", skip_serializing_if = "Option::is_none")]
+    pub static_key: Option<[u8; 32]>,
+    /// It did not answer to [`Self::static_key`] when it was last asked to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_doubted: bool,
 }
 
 /// The book. Time and randomness come in as arguments.
@@ -117,6 +123,8 @@ impl AddressBook {
             not_before: 0,
             source: source.to_owned(),
             noise_at: 0,
+            static_key: None,
+            key_doubted: false,
         };
         self.entries.insert(addr, entry);
         true
@@ -130,20 +138,37 @@ impl AddressBook {
         }
     }
 
-    /// By what to dial `addr`: by Noise, unless it is said to speak TLS and not Noise, and has not shown otherwise within
+    /// The node at `addr` spoke Noise with us and has proven that this is its static key. True if it had another before.
+    pub fn spoke_noise(&mut self, addr: SocketAddr, key: [u8; 32], now: u64) -> bool {
+        self.speaks_noise(addr, now);
+        let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) else {
+            return false;
+        };
+        entry.key_doubted = false;
+        entry.static_key.replace(key).is_some_and(|old| old != key)
+    }
+
+    /// The node at `addr` did not answer to the key that it had: it is not asked to until it has shown which it has.
+    pub fn doubt_key(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
+            entry.key_doubted = true;
+        }
+    }
+
+    /// How to dial `addr`: by Noise, unless it is said to speak TLS and not Noise, and has not shown otherwise within
     /// [`NOISE_REMEMBERED`]. That a dial by Noise fails changes nothing, so nobody on the path can choose.
     #[must_use]
-    pub fn transport(&self, addr: SocketAddr, now: u64) -> TransportKind {
-        let entry = self.entries.get(&canonical_socket(addr));
-        let only_tls = |services: u64| services & TLS != 0 && services & NOISE == 0;
-        match entry {
-            Some(entry)
-                if now >= entry.noise_at.saturating_add(NOISE_REMEMBERED)
-                    && only_tls(entry.services) =>
-            {
-                TransportKind::Tls
-            }
-            _ => TransportKind::Noise,
+    pub fn dial_by(&self, addr: SocketAddr, now: u64) -> DialBy {
+        let Some(entry) = self.entries.get(&canonical_socket(addr)) else {
+            return DialBy::Noise;
+        };
+        let only_tls = entry.services & TLS != 0 && entry.services & NOISE == 0;
+        if only_tls && now >= entry.noise_at.saturating_add(NOISE_REMEMBERED) {
+            return DialBy::Tls;
+        }
+        match entry.static_key {
+            Some(key) if !entry.key_doubted => DialBy::NoiseKnowing(key),
+            _ => DialBy::Noise,
         }
     }
 
@@ -289,6 +314,32 @@ impl AddressBook {
     }
 }
 
+/// Static keys in the file: base64url without padding.
+mod static_key {
+    use data_encoding::BASE64URL_NOPAD;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        key: &Option<[u8; 32]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        key.map(|key| BASE64URL_NOPAD.encode(&key)).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(from)? else {
+            return Ok(None);
+        };
+        let key = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+        let key = key.and_then(|key| key.try_into().ok());
+        key.map(Some)
+            .ok_or_else(|| D::Error::custom("a static key is 43 characters of base64url"))
+    }
+}
+
 fn decrement(counts: &mut HashMap<String, usize>, source: &str) {
     if let Some(count) = counts.get_mut(source) {
         *count = count.saturating_sub(1);
@@ -332,26 +383,54 @@ mod tests {
             book
         };
         for noise in [&[][..], &[0], &[9], &[NOISE], &[NOISE | TLS], &[TLS, NOISE]] {
-            assert_eq!(
-                told(noise).transport(addr, NOW),
-                TransportKind::Noise,
-                "{noise:?}"
-            );
+            assert_eq!(told(noise).dial_by(addr, NOW), DialBy::Noise, "{noise:?}");
         }
         let mut book = told(&[9 | TLS]);
-        assert_eq!(book.transport(addr, NOW), TransportKind::Tls);
+        assert_eq!(book.dial_by(addr, NOW), DialBy::Tls);
         book.failed(addr, 5, &mut StdRng::seed_from_u64(1));
-        assert_eq!(book.transport(addr, NOW), TransportKind::Tls);
+        assert_eq!(book.dial_by(addr, NOW), DialBy::Tls);
         book.speaks_noise(addr, NOW);
         book.met(addr, 9 | TLS, 10);
         assert_eq!(
-            book.transport(addr, NOW),
-            TransportKind::Noise,
+            book.dial_by(addr, NOW),
+            DialBy::Noise,
             "shown, and not forgotten soon"
         );
         let later = NOW + NOISE_REMEMBERED;
-        assert_eq!(book.transport(addr, later - 1), TransportKind::Noise);
-        assert_eq!(book.transport(addr, later), TransportKind::Tls);
+        assert_eq!(book.dial_by(addr, later - 1), DialBy::Noise);
+        assert_eq!(book.dial_by(addr, later), DialBy::Tls);
+    }
+
+    #[test]
+    fn a_node_is_dialled_with_the_key_that_it_had_until_it_does_not_answer_to_it() {
+        let addr = gossip(1).addr;
+        let mut book = AddressBook::new(false);
+        book.met(addr, 9 | NOISE, NOW);
+        assert_eq!(book.dial_by(addr, NOW), DialBy::Noise);
+        assert!(
+            !book.spoke_noise(addr, [1; 32], NOW),
+            "the first is no change"
+        );
+        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([1; 32]));
+        book.doubt_key(addr);
+        assert_eq!(book.dial_by(addr, NOW), DialBy::Noise);
+        assert!(
+            !book.spoke_noise(addr, [1; 32], NOW),
+            "it was there after all"
+        );
+        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([1; 32]));
+        book.doubt_key(addr);
+        assert!(book.spoke_noise(addr, [2; 32], NOW), "another");
+        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([2; 32]));
+        let text = serde_json::to_string(&book.entries[&addr]).unwrap();
+        assert!(text.contains(r#""static_key":"AgIC"#), "{text}");
+        assert_eq!(
+            serde_json::from_str::<Entry>(&text).unwrap(),
+            book.entries[&addr]
+        );
+        let short = text.replace("AgIC", "");
+        let error = serde_json::from_str::<Entry>(&short).unwrap_err();
+        assert!(error.to_string().contains("43 characters"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::session::{How, SessionError};
 use crate::reachability::netgroup::canonical_socket;
-use crate::transport::{NodeId, TransportKind};
+use crate::transport::{DialBy, NodeId, RemoteIdentity, TransportKind};
 
 /// Fewer outbound peers than this for long enough make us ask DNS (Bitcoin Core asks below 2 after 11 s; a
 /// quorum of four is what synchronisation wants).
@@ -190,11 +190,11 @@ impl Hub {
         let local = Arc::clone(&self.local);
         let events = self.events.clone();
         let stop = self.stop.clone();
-        let transport = self.transport_for(addr);
+        let by = self.dial_by(addr);
         self.tasks.spawn(async move {
             let attempt = async {
                 let stream = dial(&local, addr).await?;
-                establish(&local, stream, addr, How::Dial(transport)).await
+                establish(&local, stream, addr, How::Dial(by)).await
             };
             let event = tokio::select! {
                 () = stop.cancelled() => return,
@@ -215,19 +215,29 @@ impl Hub {
     }
 
     /// As the book has it, as far as we speak that ourselves.
-    fn transport_for(&self, addr: SocketAddr) -> TransportKind {
+    fn dial_by(&self, addr: SocketAddr) -> DialBy {
         match self.config.transports {
-            [only] => *only,
-            _ => self.book.transport(addr, unix_now()),
+            [TransportKind::Tls] => DialBy::Tls,
+            transports => match self.book.dial_by(addr, unix_now()) {
+                DialBy::Tls if !transports.contains(&TransportKind::Tls) => DialBy::Noise,
+                by => by,
+            },
         }
     }
 
-    /// An outbound connection stands, by this transport.
-    pub(super) fn note_transport(&mut self, addr: SocketAddr, transport: TransportKind) {
-        self.metrics.dialled_by(transport);
-        match transport {
-            TransportKind::Noise => self.book.speaks_noise(addr, unix_now()),
-            TransportKind::Tls => warn!(
+    /// An outbound connection stands, and this has been proven of the peer.
+    pub(super) fn note_transport(&mut self, addr: SocketAddr, remote: &RemoteIdentity) {
+        self.metrics.dialled_by(remote.transport);
+        match remote.static_key {
+            Some(key) => {
+                if self.book.spoke_noise(addr, key, unix_now()) {
+                    warn!(
+                        target: "security", event = "identity_changed", %addr, node_id = %remote.node_id,
+                        "another node than before answers there, or it has new keys"
+                    );
+                }
+            }
+            None => warn!(
                 target: "security", event = "transport_fallback", %addr,
                 "connected by TLS: the peer is said to speak no Noise"
             ),
@@ -243,6 +253,11 @@ impl Hub {
                     "somebody said that the peer speaks no Noise, and it does; dialling it by Noise"
                 );
                 self.book.speaks_noise(addr, unix_now());
+                self.start_dial(addr);
+            }
+            // Its key may be new, or somebody on the path would have us ask for it: XX asks.
+            SessionError::KnownKeyRefused(_) => {
+                self.book.doubt_key(addr);
                 self.start_dial(addr);
             }
             SessionError::Ourselves => {

@@ -45,9 +45,9 @@ impl Hub {
         let seen = peer.handle.version.our_addr_seen;
         if direction == Direction::Outbound {
             peer.bucket.asked();
-            let transport = peer.handle.remote.transport;
+            let remote = peer.handle.remote.clone();
             self.book.met(addr, services, now);
-            self.note_transport(addr, transport);
+            self.note_transport(addr, &remote);
             self.send(id, NetworkMessage::GetAddr);
             if let Some(seen) = seen {
                 self.external.vote(addr, seen.ip());

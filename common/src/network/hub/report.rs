@@ -10,6 +10,7 @@ use super::{Hub, Peer};
 use crate::network::protocol::version::Direction;
 use crate::network::status::{ExternalAddress, NetworkStatus, PeerStatus, SecurityStatus};
 use crate::reachability::netgroup::is_dialable;
+use crate::transport::NoisePattern;
 
 /// Peers that must agree on our address before we believe it: one alone may lie.
 const VOTES_NEEDED: usize = 2;
@@ -120,6 +121,7 @@ fn peer_status(peer: &Peer) -> PeerStatus {
         direction: handle.direction.as_str(),
         node_id: handle.remote.node_id.to_string(),
         transport: handle.remote.transport.as_str(),
+        pattern: handle.remote.pattern.map(NoisePattern::as_str),
         user_agent: handle.version.user_agent.clone(),
         protocol_version: handle.version.protocol_version,
         services: handle.version.services,

@@ -11,7 +11,7 @@ use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
 use crate::network::protocol::version::{Direction, LocalVersion};
 use crate::network::session::{How, Session, SessionError, negotiate, secure};
-use crate::transport::{Endpoint, NodeId, TransportKind};
+use crate::transport::{DialBy, Endpoint, NodeId};
 use crate::wire::services::NOISE;
 
 /// What every connection of a node needs to know of it.
@@ -80,7 +80,7 @@ pub(crate) async fn establish(
     how: How,
 ) -> Result<(Session, Option<Claim>), SessionError> {
     let handshakes = async {
-        let tls = matches!(how, How::Dial(TransportKind::Tls));
+        let tls = matches!(how, How::Dial(DialBy::Tls));
         let secured = secure(&local.endpoint, stream, &how).await?;
         let (direction, claim) = match how {
             How::Accept(_) => (Direction::Inbound, None),

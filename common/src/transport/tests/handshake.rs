@@ -5,14 +5,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use crate::transport::endpoint::{ALL_TRANSPORTS, TransportKind};
 use crate::transport::error::{HandshakeError, HandshakeStep, RecordError};
 use crate::transport::identity::{IDENTITY_PAYLOAD, Role};
-use crate::transport::noise::{
-    Established, FRAME_HEADER, MESSAGE_1, MESSAGE_2, MESSAGE_3, Noise, prologue,
-};
-use crate::transport::{Endpoint, Identity, RecordReader, RecordWriter, Stream};
+use crate::transport::noise::{Established, FRAME_HEADER, Noise, NoisePattern, prologue};
+use crate::transport::{DialBy, Endpoint, Identity, RecordReader, RecordWriter, Stream};
 
 use super::{accept_bytes, connected, endpoint, endpoint_of, shake, spec};
 
-/// Bytes that the initiator sends in a handshake: two frames and the identity record.
+const MESSAGE_1: usize = NoisePattern::Xx.message_length(HandshakeStep::Message1);
+const MESSAGE_2: usize = NoisePattern::Xx.message_length(HandshakeStep::Message2);
+const MESSAGE_3: usize = NoisePattern::Xx.message_length(HandshakeStep::Message3);
+/// Bytes that the initiator sends in a handshake by XX: two frames and the identity record.
 const FROM_INITIATOR: usize = 2 * FRAME_HEADER + MESSAGE_1 + MESSAGE_3 + IDENTITY_RECORD;
 /// Bytes that the responder sends.
 const FROM_RESPONDER: usize = FRAME_HEADER + MESSAGE_2 + IDENTITY_RECORD;
@@ -29,6 +30,7 @@ async fn both_sides_know_each_other_and_talk_both_ways() {
     assert_eq!(near.remote.static_key, key(&accepts));
     assert_eq!(far.remote.static_key, key(&dials));
     assert_eq!(near.remote.transport, TransportKind::Noise);
+    assert_eq!(near.remote.pattern, Some(NoisePattern::Xx));
 
     near.writer
         .write_messages(&[b"one".as_slice(), b"", b"three"])
@@ -39,6 +41,56 @@ async fn both_sides_know_each_other_and_talk_both_ways() {
     assert_eq!(far.reader.read_message().await.unwrap(), b"");
     assert_eq!(far.reader.read_message().await.unwrap(), b"three");
     assert_eq!(near.reader.read_message().await.unwrap(), b"back");
+}
+
+/// Handshakes by XK, with what the dialling side takes for the other's static key.
+async fn shake_knowing(
+    dials: &Endpoint,
+    accepts: &Endpoint,
+    key: [u8; 32],
+) -> (super::Outcome, super::Outcome) {
+    let (near, far) = duplex(1);
+    let by = DialBy::NoiseKnowing(key);
+    tokio::join!(dials.connect_by(by, near), accepts.accept(far))
+}
+
+#[tokio::test]
+async fn who_knows_the_others_key_dials_by_xk() {
+    let (dials, accepts) = (endpoint(), endpoint());
+    let key = accepts.identity().static_public_key();
+    let (near, far) = shake_knowing(&dials, &accepts, key).await;
+    let (mut near, mut far) = (near.unwrap(), far.unwrap());
+    for (end, other) in [(&near, &accepts), (&far, &dials)] {
+        let identity = other.identity();
+        assert_eq!(end.remote.node_id, identity.node_id());
+        assert_eq!(end.remote.static_key, Some(identity.static_public_key()));
+        assert_eq!(end.remote.pattern, Some(NoisePattern::Xk));
+    }
+    let (sent, got) = tokio::join!(
+        near.writer.write_message(b"known"),
+        far.reader.read_message()
+    );
+    sent.unwrap();
+    assert_eq!(got.unwrap(), b"known");
+}
+
+#[tokio::test]
+async fn who_has_another_key_than_the_one_that_was_known_learns_nothing() {
+    let (dials, accepts) = (endpoint(), endpoint());
+    let key = endpoint().identity().static_public_key();
+    let (near, far) = shake_knowing(&dials, &accepts, key).await;
+    let far = far.unwrap_err();
+    assert!(matches!(far, HandshakeError::NotForUs), "{far}");
+    let near = near.unwrap_err();
+    assert!(
+        matches!(
+            near,
+            HandshakeError::Closed {
+                step: HandshakeStep::Message2
+            }
+        ),
+        "{near}"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +184,7 @@ async fn junk_is_told_from_our_protocol_by_its_first_byte() {
 #[tokio::test]
 async fn every_wrong_length_of_the_first_message_is_refused_without_reading_on() {
     for length in 0x0400..=0x15ff_u16 {
-        if usize::from(length) == MESSAGE_1 {
+        if NoisePattern::of_first_message(usize::from(length)).is_some() {
             continue;
         }
         let error = accept_bytes(&length.to_be_bytes()).await;
@@ -235,7 +287,12 @@ async fn noise_as(
         &spec.network,
         &ALL_TRANSPORTS,
     );
-    let mut noise = Noise::new(role, identity.static_private(), &prologue).unwrap();
+    let own = identity.static_private();
+    let noise = match role {
+        Role::Initiator => Noise::initiator(own, None, &prologue),
+        Role::Responder => Noise::responder(NoisePattern::Xx, own, &prologue),
+    };
+    let mut noise = noise.unwrap();
     match role {
         Role::Initiator => {
             io.write_all(&noise.write(HandshakeStep::Message1).unwrap())

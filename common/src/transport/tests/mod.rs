@@ -4,6 +4,7 @@ mod handshake;
 mod identity;
 mod known_answers;
 mod noise;
+mod recorder;
 mod records;
 mod streams;
 mod tls;
@@ -53,7 +54,7 @@ pub(super) async fn accept_bytes(bytes: &[u8]) -> HandshakeError {
 }
 
 /// Two connected ends.
-pub(super) async fn connected() -> (Secured<DuplexStream>, Secured<DuplexStream>) {
+pub(in crate::transport) async fn connected() -> (Secured<DuplexStream>, Secured<DuplexStream>) {
     let (dialled, accepted) = shake(&endpoint(), &endpoint(), 64 * 1024).await;
     (dialled.unwrap(), accepted.unwrap())
 }

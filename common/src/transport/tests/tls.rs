@@ -11,7 +11,7 @@ use crate::transport::error::{HandshakeError, HandshakeStep, RecordError};
 use crate::transport::record::MAX_MESSAGE;
 use crate::transport::tls::{ALPN, Tls};
 use crate::transport::{
-    Endpoint, Identity, MAX_PRE_AUTH_BYTES, REKEY_INTERVAL, Secured, TransportKind,
+    DialBy, Endpoint, Identity, MAX_PRE_AUTH_BYTES, REKEY_INTERVAL, Secured, TransportKind,
 };
 use crate::wire::limits::ENVELOPE_HEADER;
 
@@ -26,10 +26,7 @@ fn message(body: usize, fill: u8) -> Vec<u8> {
 
 async fn shake(dials: &Endpoint, accepts: &Endpoint, capacity: usize) -> (Outcome, Outcome) {
     let (near, far) = duplex(capacity);
-    tokio::join!(
-        dials.connect_by(TransportKind::Tls, near),
-        accepts.accept(far)
-    )
+    tokio::join!(dials.connect_by(DialBy::Tls, near), accepts.accept(far))
 }
 
 async fn connected() -> (Secured<DuplexStream>, Secured<DuplexStream>) {
@@ -202,7 +199,7 @@ async fn against_server(change: impl FnOnce(&mut ServerConfig)) -> HandshakeErro
     change(&mut config);
     let server = ServerConnection::new(Arc::new(config)).unwrap();
     let (near, far) = duplex(64 * 1024);
-    let ours = tokio::spawn(async move { endpoint().connect_by(TransportKind::Tls, far).await });
+    let ours = tokio::spawn(async move { endpoint().connect_by(DialBy::Tls, far).await });
     play(server.into(), near).await;
     ours.await.unwrap().unwrap_err()
 }
@@ -445,12 +442,7 @@ async fn records_that_are_changed_replayed_or_cut_are_caught() {
         let (near, mut near_wire) = duplex(1 << 20);
         let (far, mut far_wire) = duplex(1 << 20);
         let (dials, accepts) = (endpoint(), endpoint());
-        let ends = async {
-            tokio::join!(
-                dials.connect_by(TransportKind::Tls, near),
-                accepts.accept(far)
-            )
-        };
+        let ends = async { tokio::join!(dials.connect_by(DialBy::Tls, near), accepts.accept(far)) };
         let ((near, far), ()) = tokio::join!(ends, async {
             // Until both are done: the last that is said is the responder's binding of 32 bytes.
             let (mut a, mut b) = ([0; 4_096], [0; 4_096]);

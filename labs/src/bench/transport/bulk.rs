@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use quantumcoin::transport::{MAX_RECORD_DATA, Secured, TransportKind};
+use quantumcoin::transport::{DialBy, MAX_RECORD_DATA, Secured};
 
 use super::handshakes::endpoint;
 use super::tcp::TcpPairs;
@@ -36,12 +36,12 @@ pub(super) fn round(figures: &mut Measurements, mib: usize) -> anyhow::Result<()
         let ours = runtime.block_on(through_memory(size, count))?;
         figures.add(key, bare.as_secs_f64() / ours.as_secs_f64());
     }
-    for (key, transport) in [
-        ("loopback_gb_per_core_s", TransportKind::Noise),
-        ("tls_loopback_gb_per_core_s", TransportKind::Tls),
+    for (key, by) in [
+        ("loopback_gb_per_core_s", DialBy::Noise),
+        ("tls_loopback_gb_per_core_s", DialBy::Tls),
     ] {
         let before = machine::cpu_time().context("processor time is known on Linux")?;
-        runtime.block_on(through_tcp(transport, 4 * mib))?;
+        runtime.block_on(through_tcp(by, 4 * mib))?;
         let after = machine::cpu_time().context("processor time is known on Linux")?;
         let spent = (after - before).as_secs_f64();
         figures.add(key, (4 * mib * MIB) as f64 / 1e9 / spent);
@@ -123,8 +123,8 @@ async fn connected() -> anyhow::Result<(Connection, Connection, pipe::Pipe)> {
 }
 
 /// Both ends in this thread, over a socket.
-async fn through_tcp(transport: TransportKind, mib: usize) -> anyhow::Result<()> {
-    let (mut near, mut far) = TcpPairs::new().await?.connect(transport).await?;
+async fn through_tcp(by: DialBy, mib: usize) -> anyhow::Result<()> {
+    let (mut near, mut far) = TcpPairs::new().await?.connect(by).await?;
     let message = message(MIB)?;
     let send = async {
         for _ in 0..mib {

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use quantumcoin::chain_spec::ChainSpec;
-use quantumcoin::transport::{Endpoint, Identity, Primitives, TransportKind};
+use quantumcoin::transport::{DialBy, Endpoint, Identity, Primitives};
 use snow::params::{BaseChoice, CipherChoice, DHChoice, HashChoice, KemChoice, NoiseParams};
 use snow::resolvers::{BoxedCryptoResolver, DefaultResolver};
 use snow::{Builder, HandshakeState};
 
+use super::classical::Classical;
 use super::{Measurements, pipe};
 
 /// Room for any message of these handshakes.
-const ROOM: usize = 4_096;
+pub(super) const ROOM: usize = 4_096;
 
 /// A pattern that is measured.
 struct Pattern {
@@ -25,7 +26,7 @@ struct Pattern {
     /// The initiator knows the responder's static key.
     known: bool,
     ours: bool,
-    initiator: Option<&'static str>,
+    initiator: &'static str,
     responder: &'static str,
 }
 
@@ -36,7 +37,7 @@ const PATTERNS: [Pattern; 4] = [
         hybrid: true,
         known: false,
         ours: true,
-        initiator: Some("xxhfs_initiator_us"),
+        initiator: "xxhfs_initiator_us",
         responder: "xxhfs_responder_us",
     },
     Pattern {
@@ -45,7 +46,7 @@ const PATTERNS: [Pattern; 4] = [
         hybrid: false,
         known: false,
         ours: true,
-        initiator: Some("xx_initiator_us"),
+        initiator: "xx_initiator_us",
         responder: "xx_responder_us",
     },
     Pattern {
@@ -54,7 +55,7 @@ const PATTERNS: [Pattern; 4] = [
         hybrid: false,
         known: false,
         ours: false,
-        initiator: Some("xx_default_initiator_us"),
+        initiator: "xx_default_initiator_us",
         responder: "xx_default_responder_us",
     },
     Pattern {
@@ -63,7 +64,7 @@ const PATTERNS: [Pattern; 4] = [
         hybrid: true,
         known: true,
         ours: true,
-        initiator: None,
+        initiator: "xkhfs_initiator_us",
         responder: "xkhfs_responder_us",
     },
 ];
@@ -87,37 +88,69 @@ pub(super) fn round(figures: &mut Measurements, count: u32) -> anyhow::Result<()
             *b += responder;
         }
     }
-    let us = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(count);
-    for (pattern, [initiator, responder]) in PATTERNS.iter().zip(times) {
-        if let Some(key) = pattern.initiator {
-            figures.add(key, us(initiator));
-        }
-        figures.add(pattern.responder, us(responder));
+    for (pattern, spent) in PATTERNS.iter().zip(times) {
+        add(
+            figures,
+            [pattern.initiator, pattern.responder],
+            spent,
+            count,
+        );
     }
     let [hybrid, classical, ..] = times.map(|[a, b]| (a + b).as_secs_f64());
     figures.add("ratio_hybrid_to_classical", hybrid / classical);
-    let whole = [
-        (
-            TransportKind::Noise,
-            "noise_initiator_us",
-            "noise_responder_us",
-        ),
-        (TransportKind::Tls, "tls_initiator_us", "tls_responder_us"),
-    ];
-    let mut times = [[Duration::ZERO; 2]; 2];
+    whole(figures, count)
+}
+
+/// Adds what each side took for one of `count` handshakes, in microseconds.
+fn add(figures: &mut Measurements, keys: [&'static str; 2], spent: [Duration; 2], count: u32) {
+    for (key, spent) in keys.into_iter().zip(spent) {
+        figures.add(key, spent.as_secs_f64() * 1e6 / f64::from(count));
+    }
+}
+
+/// Handshakes with identity: ours, and those of others.
+fn whole(figures: &mut Measurements, count: u32) -> anyhow::Result<()> {
     let endpoints = [endpoint()?, endpoint()?];
+    let known = endpoints[1].identity().static_public_key();
+    let classical = Classical::new()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let ours = |by| runtime.block_on(handshake(&endpoints, by));
+    type Once<'a> = Box<dyn Fn() -> anyhow::Result<[Duration; 2]> + 'a>;
+    let kinds: [([&'static str; 2], Once<'_>); 5] = [
+        (
+            ["noise_initiator_us", "noise_responder_us"],
+            Box::new(|| ours(DialBy::Noise)),
+        ),
+        (
+            ["noise_known_initiator_us", "noise_known_responder_us"],
+            Box::new(|| ours(DialBy::NoiseKnowing(known))),
+        ),
+        (
+            ["tls_initiator_us", "tls_responder_us"],
+            Box::new(|| ours(DialBy::Tls)),
+        ),
+        (
+            ["libp2p_xx_initiator_us", "libp2p_xx_responder_us"],
+            Box::new(|| classical.libp2p()),
+        ),
+        (
+            [
+                "rustls_classical_initiator_us",
+                "rustls_classical_responder_us",
+            ],
+            Box::new(|| classical.rustls()),
+        ),
+    ];
+    let mut times = [[Duration::ZERO; 2]; 5];
     for _ in 0..count {
-        for ((transport, ..), spent) in whole.iter().zip(&mut times) {
-            let [initiator, responder] = runtime.block_on(handshake(&endpoints, *transport))?;
-            let [a, b] = spent;
-            *a += initiator;
-            *b += responder;
+        for ((_, once), [initiating, responding]) in kinds.iter().zip(&mut times) {
+            let [initiator, responder] = once()?;
+            *initiating += initiator;
+            *responding += responder;
         }
     }
-    for ((_, initiator, responder), [a, b]) in whole.into_iter().zip(times) {
-        figures.add(initiator, us(a));
-        figures.add(responder, us(b));
+    for ((keys, _), spent) in kinds.into_iter().zip(times) {
+        add(figures, keys, spent, count);
     }
     Ok(())
 }
@@ -185,7 +218,10 @@ impl Pattern {
     }
 }
 
-fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(super) fn timed<T>(
+    spent: &mut Duration,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let start = Instant::now();
     let done = work();
     *spent += start.elapsed();
@@ -212,15 +248,12 @@ pub(super) fn endpoint() -> anyhow::Result<Endpoint> {
 }
 
 /// A whole handshake through memory; what each side took.
-async fn handshake(
-    endpoints: &[Endpoint; 2],
-    transport: TransportKind,
-) -> anyhow::Result<[Duration; 2]> {
+async fn handshake(endpoints: &[Endpoint; 2], by: DialBy) -> anyhow::Result<[Duration; 2]> {
     let [dials, accepts] = endpoints;
     let (near, far, _pipe) = pipe::ends();
     let mut times = [Duration::ZERO; 2];
     let [initiating, responding] = &mut times;
-    let near = Timed(pin!(dials.connect_by(transport, near)), initiating);
+    let near = Timed(pin!(dials.connect_by(by, near)), initiating);
     let far = Timed(pin!(accepts.accept(far)), responding);
     let (near, far) = tokio::join!(near, far);
     near?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
-use quantumcoin::transport::TransportKind;
+use quantumcoin::transport::DialBy;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -45,8 +45,8 @@ impl Part {
             .build()?;
         let kib = runtime.block_on(async {
             match self {
-                Self::Noise => idle(TransportKind::Noise).await,
-                Self::Tls => idle(TransportKind::Tls).await,
+                Self::Noise => idle(DialBy::Noise).await,
+                Self::Tls => idle(DialBy::Tls).await,
                 Self::Handshake => in_handshake().await,
             }
         })?;
@@ -59,12 +59,12 @@ fn rss() -> anyhow::Result<f64> {
 }
 
 /// An end of a connection over which one small message went each way.
-async fn idle(transport: TransportKind) -> anyhow::Result<f64> {
+async fn idle(by: DialBy) -> anyhow::Result<f64> {
     let pairs = TcpPairs::new().await?;
     let before = rss()?;
     let mut held = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
-        let (mut near, mut far) = pairs.connect(transport).await?;
+        let (mut near, mut far) = pairs.connect(by).await?;
         // A head without a body.
         let message = [0; 24];
         near.writer.write_message(&message).await?;

@@ -3,10 +3,12 @@
 //! | part | what it measures |
 //! |---|---|
 //! | `handshakes` | processor time of each side: the Noise patterns by themselves beside classical ones, and whole handshakes with identity by Noise and by TLS |
+//! | `classical` | whole handshakes of others: as libp2p does Noise, and rustls with X25519 and Ed25519 |
 //! | `bulk` | records through memory beside the bare cipher, and through TCP on loopback |
 //! | `memory` | what a connection holds, at rest and in its handshake |
 
 mod bulk;
+mod classical;
 mod handshakes;
 mod memory;
 mod pipe;
@@ -40,6 +42,7 @@ impl Measurements {
         let figures = vec![
             f("xxhfs_initiator_us", "XXhfs, initiator, us", 1),
             f("xxhfs_responder_us", "XXhfs, responder, us", 1),
+            f("xkhfs_initiator_us", "XKhfs, initiator, us", 1),
             f("xkhfs_responder_us", "XKhfs, responder, us", 1),
             f(
                 "xx_initiator_us",
@@ -73,8 +76,38 @@ impl Measurements {
                 "Noise with identity, responder, us",
                 1,
             ),
+            f(
+                "noise_known_initiator_us",
+                "the same by XKhfs, initiator, us",
+                1,
+            ),
+            f(
+                "noise_known_responder_us",
+                "the same by XKhfs, responder, us",
+                1,
+            ),
             f("tls_initiator_us", "TLS with identity, initiator, us", 1),
             f("tls_responder_us", "TLS with identity, responder, us", 1),
+            f(
+                "libp2p_xx_initiator_us",
+                "libp2p's XX with Ed25519, initiator, us",
+                1,
+            ),
+            f(
+                "libp2p_xx_responder_us",
+                "libp2p's XX with Ed25519, responder, us",
+                1,
+            ),
+            f(
+                "rustls_classical_initiator_us",
+                "rustls, X25519 and Ed25519, initiator, us",
+                1,
+            ),
+            f(
+                "rustls_classical_responder_us",
+                "rustls, X25519 and Ed25519, responder, us",
+                1,
+            ),
             f(
                 "bulk_ratio_1mib",
                 "messages of 1 MiB, to the bare cipher",

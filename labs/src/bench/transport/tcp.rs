@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use quantumcoin::transport::{Endpoint, Secured, TransportKind};
+use quantumcoin::transport::{DialBy, Endpoint, Secured};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::handshakes::endpoint;
@@ -29,11 +29,11 @@ impl TcpPairs {
     /// Both ends of a new connection.
     pub(super) async fn connect(
         &self,
-        transport: TransportKind,
+        by: DialBy,
     ) -> anyhow::Result<(Secured<TcpStream>, Secured<TcpStream>)> {
         let near = async {
             let stream = TcpStream::connect(self.addr).await?;
-            anyhow::Ok(self.dials.connect_by(transport, stream).await?)
+            anyhow::Ok(self.dials.connect_by(by, stream).await?)
         };
         let far = async {
             let (stream, _) = self.listener.accept().await?;
