@@ -95,13 +95,27 @@ impl<W: AsyncWrite + Unpin> MessageWriter<W> {
         Ok(bytes.len())
     }
 
-    /// Sends a `block` message of a serialized block; returns its size with envelope, in bytes.
+    /// The bytes of a message, for [`Self::write_encoded`].
+    ///
+    /// # Errors
+    /// Where it is too large for one.
+    pub fn encode(&self, message: &NetworkMessage) -> Result<Vec<u8>, ChannelError> {
+        Ok(self.envelope.encode(message)?)
+    }
+
+    /// The bytes of a `block` message of a serialized block, for [`Self::write_encoded`].
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_block(&self, block: &[u8]) -> Result<Vec<u8>, ChannelError> {
+        Ok(self.envelope.encode_block(block)?)
+    }
+
+    /// Sends messages that were encoded before, small ones in one write to the socket.
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub async fn write_block(&mut self, block: &[u8]) -> Result<usize, ChannelError> {
-        let bytes = self.envelope.encode_block(block)?;
-        self.records.write_message(&bytes).await?;
-        Ok(bytes.len())
+    pub async fn write_encoded(&mut self, messages: &[Vec<u8>]) -> Result<(), ChannelError> {
+        Ok(self.records.write_messages(messages).await?)
     }
 }

@@ -22,6 +22,16 @@ pub enum HandshakeStep {
     Binding,
 }
 
+impl HandshakeStep {
+    /// The step whose message is answered at this one: what is wrong when we can't go on came with that.
+    pub(crate) fn before(self) -> Self {
+        match self {
+            Self::Message3 => Self::Message2,
+            _ => Self::Message1,
+        }
+    }
+}
+
 impl fmt::Display for HandshakeStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

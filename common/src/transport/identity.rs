@@ -182,7 +182,11 @@ pub(crate) fn verify_identity(
 }
 
 /// Domain ‖ role (1 initiator, 2 responder) ‖ handshake hash (32) ‖ the signer's X25519 static (32).
-fn signed_message(role: Role, handshake_hash: &[u8; 32], static_key: &[u8; X25519_LEN]) -> Vec<u8> {
+pub(super) fn signed_message(
+    role: Role,
+    handshake_hash: &[u8; 32],
+    static_key: &[u8; X25519_LEN],
+) -> Vec<u8> {
     let role = match role {
         Role::Initiator => 1,
         Role::Responder => 2,

@@ -76,7 +76,7 @@ impl Trailer {
         bytes
     }
 
-    fn from_bytes(bytes: [u8; TRAILER_LEN]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; TRAILER_LEN]) -> Self {
         let [flags, kind, p0, p1, t0, t1, t2, t3] = bytes;
         Self {
             flags,
@@ -313,9 +313,6 @@ impl Assembler {
         if trailer.kind != self.expected as u8 {
             return malformed("a record kind that does not belong here");
         }
-        if trailer.flags & !(FIRST | LAST) != 0 {
-            return malformed("an unknown flag");
-        }
         let total = usize::try_from(trailer.total).unwrap_or(usize::MAX);
         if total > self.max_total {
             return Err(RecordError::MessageTooLong {
@@ -333,6 +330,9 @@ impl Assembler {
                 return malformed("a total length that changes inside a message");
             }
             _ => {}
+        }
+        if self.expected == Kind::Identity && total != self.max_total {
+            return malformed("an identity of another length");
         }
         let have = self.message.len();
         if trailer.flags & LAST != 0 {
@@ -352,6 +352,9 @@ fn accept(plaintext: &[u8]) -> Result<(usize, Trailer), RecordError> {
         return Err(RecordError::Malformed("no trailer"));
     };
     let trailer = Trailer::from_bytes(*trailer);
+    if trailer.flags & !(FIRST | LAST) != 0 {
+        return Err(RecordError::Malformed("an unknown flag"));
+    }
     let data_len = body.len().checked_sub(usize::from(trailer.padding));
     let Some((data, padding)) = data_len.and_then(|length| body.split_at_checked(length)) else {
         return Err(RecordError::Malformed("more padding than record"));

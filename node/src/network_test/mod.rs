@@ -360,6 +360,7 @@ mod tests {
             direction: "outbound",
             node_id: String::new(),
             transport,
+            pattern: None,
             user_agent: String::new(),
             protocol_version,
             services: 9,

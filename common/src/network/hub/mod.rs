@@ -364,7 +364,7 @@ impl Hub {
     ) {
         let id = self.next_id;
         self.next_id += 1;
-        let (outbox, inbox) = actor::outbox(&self.local);
+        let (outbox, inbox) = actor::queues(&self.local);
         let stats = Arc::new(PeerStats::default());
         let stop = self.stop.child_token();
         let now = Instant::now();

@@ -1,5 +1,4 @@
-//! Runs one established connection: a reader, and a writer with two queues of which the small one goes
-//! first, so that a ping never waits behind a block.
+//! Runs one established connection: the reader, which answers or passes on what comes, and beside it the writer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,16 +7,18 @@ use std::time::{Duration, Instant};
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, BlockHash, Transaction};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::outbox::{Inbox, Outbox, Outgoing, outbox};
 use super::session::{Local, unix_now};
-use super::{BULK_QUEUE, Bulk, CONTROL_QUEUE, Outbox, PeerId, PeerStats};
+use super::writer::write_loop;
+use super::{PeerId, PeerStats};
 use crate::chain::CheckedBlock;
 use crate::chain::policy::MAX_STANDARD_BYTES;
-use crate::network::channel::{MessageReader, MessageWriter};
+use crate::network::channel::MessageReader;
 use crate::network::hub::event::{FromPeer, HubEvent, ReceivedTransaction};
 use crate::network::pool::{TransactionPool, TransactionTurn};
 use crate::network::protocol::addresses;
@@ -33,9 +34,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(120);
 
 /// A peer that says nothing, or answers no ping, for so long is dead (Bitcoin Core's limit).
 const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
-
-/// Longest that one message may take to leave; a peer that reads slower holds our memory for nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often compact blocks that wait for transactions in vain are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
@@ -81,33 +79,14 @@ pub(crate) struct Actor {
     pub(crate) stop: CancellationToken,
 }
 
-/// The receiving ends of an [`Outbox`].
-pub(crate) struct Inbox {
-    control: mpsc::Receiver<NetworkMessage>,
-    bulk: mpsc::Receiver<Bulk>,
-}
-
 /// Makes the queues of a connection.
-pub(crate) fn outbox(local: &Local) -> (Outbox, Inbox) {
+pub(crate) fn queues(local: &Local) -> (Outbox, Inbox) {
     let protocol = &local.spec.network_protocol;
     let limits = PushLimits {
         messages_per_minute: protocol.max_messages_per_minute,
         bytes_per_minute: protocol.max_bytes_per_minute,
     };
-    let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
-    let (bulk, bulk_rx) = mpsc::channel(BULK_QUEUE);
-    let ledger = Arc::new(std::sync::Mutex::new(Ledger::new(limits, Instant::now())));
-    (
-        Outbox {
-            control,
-            bulk,
-            ledger,
-        },
-        Inbox {
-            control: control_rx,
-            bulk: bulk_rx,
-        },
-    )
+    outbox(Ledger::new(limits, Instant::now()))
 }
 
 impl Actor {
@@ -362,9 +341,9 @@ impl Actor {
         }
     }
 
-    /// Large answers wait for room in the bulk queue: a peer that asks and does not read holds four of them.
-    pub(super) async fn reply_bulk(&self, answer: impl Into<Bulk>) -> Result<(), Gone> {
-        if self.outbox.send_bulk(answer.into()).await {
+    /// Answers that may be large wait for room: a peer that asks and does not read holds a few of them.
+    pub(super) async fn reply_bulk(&self, answer: impl Into<Outgoing>) -> Result<(), Gone> {
+        if self.outbox.answer(answer.into()).await {
             Ok(())
         } else {
             Err(Gone::because("connection closed"))
@@ -381,49 +360,6 @@ fn dead(heard: Instant, ping: Option<(u64, Instant)>, now: Instant) -> Option<&'
         Some("no answer to a ping for 20 minutes")
     } else {
         None
-    }
-}
-
-/// Writes until the connection ends. Small messages go before large ones.
-async fn write_loop(
-    mut writer: MessageWriter<OwnedWriteHalf>,
-    mut inbox: Inbox,
-    stats: Arc<PeerStats>,
-    ended: CancellationToken,
-) {
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = ended.cancelled() => return,
-            Some(message) = inbox.control.recv() => Bulk::Message(message),
-            Some(answer) = inbox.bulk.recv() => answer,
-            else => return,
-        };
-        let write = async {
-            match &next {
-                Bulk::Message(message) => writer.write(message).await,
-                Bulk::StoredBlock(block) => writer.write_block(block).await,
-            }
-        };
-        let written = tokio::select! {
-            biased;
-            // The connection is over: a peer that does not read must not hold us up.
-            () = ended.cancelled() => return,
-            written = tokio::time::timeout(WRITE_TIMEOUT, write) => written,
-        };
-        match written {
-            Ok(Ok(bytes)) => PeerStats::add(&stats.bytes_out, bytes),
-            Ok(Err(error)) => {
-                debug!(%error, "write failed");
-                ended.cancel();
-                return;
-            }
-            Err(_) => {
-                debug!("peer reads too slowly");
-                ended.cancel();
-                return;
-            }
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::p2p::message_compact_blocks::{BlockTxn, CmpctBlock, GetBlockTxn};
 use bitcoin::{Block, BlockHash, Transaction};
 
-use super::Bulk;
 use super::actor::{Actor, Gone};
+use super::outbox::Outgoing;
 use crate::network::hub::event::FromPeer;
 use crate::network::protocol::compact_blocks::{
     CompactError, MAX_COMPACT_DEPTH, MAX_PREFILLED_BYTES, MAX_TRANSACTIONS_DEPTH, PartialBlock,
@@ -110,7 +110,7 @@ impl Actor {
             tokio::time::sleep(PAUSE).await;
             return Ok(());
         }
-        self.reply_bulk(Bulk::StoredBlock(block)).await
+        self.reply_bulk(Outgoing::StoredBlock(block)).await
     }
 
     pub(super) async fn serve_transactions(
@@ -127,7 +127,7 @@ impl Actor {
             .is_within(&hash, MAX_TRANSACTIONS_DEPTH)
             .then(|| deserialize::<Block>(&block).ok());
         let Some(decoded) = decoded.flatten() else {
-            return self.reply_bulk(Bulk::StoredBlock(block)).await;
+            return self.reply_bulk(Outgoing::StoredBlock(block)).await;
         };
         let transactions =
             BlockTransactions::from_request(&request, &decoded).map_err(|error| Gone {

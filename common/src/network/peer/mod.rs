@@ -7,20 +7,20 @@
 pub(crate) mod actor;
 pub(crate) mod claims;
 mod compact;
+pub(crate) mod outbox;
 mod serve;
 pub(crate) mod session;
+mod writer;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bitcoin::p2p::message::NetworkMessage;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::outbox::Outbox;
 use crate::network::protocol::version::{Direction, PeerVersion};
-use crate::network::security::ledger::Ledger;
 use crate::transport::RemoteIdentity;
 
 /// Names a connection for as long as the process runs; never used twice.
@@ -31,28 +31,6 @@ pub(crate) type PeerId = u64;
 pub(crate) struct Origin {
     pub(crate) id: PeerId,
     pub(crate) addr: SocketAddr,
-}
-
-/// Small messages that may wait for a peer. A peer that lets so many pile up does not read and is dropped.
-pub(crate) const CONTROL_QUEUE: usize = 512;
-
-/// Large answers that may wait for a peer; while they do, nothing more is read from it. Four is reth's
-/// figure: enough to keep the pipe full, at most 16 MB of blocks.
-pub(crate) const BULK_QUEUE: usize = 4;
-
-/// A large answer.
-#[derive(Debug)]
-pub(crate) enum Bulk {
-    Message(NetworkMessage),
-    /// A block of the chain's files, serialized as it is there: to decode and encode it would cost more than
-    /// all else that serving it takes.
-    StoredBlock(Vec<u8>),
-}
-
-impl From<NetworkMessage> for Bulk {
-    fn from(message: NetworkMessage) -> Self {
-        Self::Message(message)
-    }
 }
 
 /// What the peer moved, for status and metrics.
@@ -92,35 +70,5 @@ impl PeerHandle {
             id: self.id,
             addr: self.addr,
         }
-    }
-}
-
-/// Where messages for a peer are put; knows the ledger, so that no question goes out without its credit.
-#[derive(Debug, Clone)]
-pub(crate) struct Outbox {
-    control: mpsc::Sender<NetworkMessage>,
-    bulk: mpsc::Sender<Bulk>,
-    ledger: Arc<Mutex<Ledger>>,
-}
-
-impl Outbox {
-    /// Queues a small message without waiting. False when the peer does not read: drop it then.
-    pub(crate) fn send(&self, message: NetworkMessage) -> bool {
-        self.note(&message);
-        self.control.try_send(message).is_ok()
-    }
-
-    /// Queues a large answer, waiting for room. False when the connection is over.
-    pub(crate) async fn send_bulk(&self, answer: Bulk) -> bool {
-        self.bulk.send(answer).await.is_ok()
-    }
-
-    pub(crate) fn with_ledger<T>(&self, f: impl FnOnce(&mut Ledger) -> T) -> T {
-        // The ledger is plain arithmetic; a poisoned lock still holds a whole value.
-        f(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn note(&self, message: &NetworkMessage) {
-        self.with_ledger(|ledger| ledger.sent(message));
     }
 }

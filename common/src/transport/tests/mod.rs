@@ -2,12 +2,14 @@
 
 mod handshake;
 mod identity;
+mod kem;
 mod known_answers;
 mod noise;
 mod recorder;
 mod records;
 mod streams;
 mod tls;
+mod vectors;
 
 use std::sync::Arc;
 

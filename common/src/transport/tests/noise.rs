@@ -110,7 +110,7 @@ fn message_1_is_refused(pattern: NoisePattern, change: impl FnOnce(&mut Vec<u8>)
         // The change makes an ML-KEM coefficient too large, or an X25519 key of low order.
         Err(error) => {
             assert!(
-                matches!(error, HandshakeError::InvalidKey { step: Message2 }),
+                matches!(error, HandshakeError::InvalidKey { step: Message1 }),
                 "{error}"
             );
             true

@@ -3,15 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use snow::params::{BaseChoice, CipherChoice, DHChoice, HashChoice, KemChoice, NoiseParams};
-use snow::resolvers::CryptoResolver;
-use snow::types::{Cipher, Dh, Hash, Kem, Random};
+use snow::params::{BaseChoice, CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::types::Kem;
 use snow::{Builder, Error, HandshakeState};
 
+use super::kem::TestKem;
 use crate::transport::cipher::DirectionCipher;
-use crate::transport::crypto::{
-    KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, MlKem768, Primitives, X25519_LEN, x25519_public,
-};
+use crate::transport::crypto::{KEM_CIPHERTEXT_LEN, MlKem768, Primitives, x25519_public};
 use crate::transport::noise::NoisePattern;
 use crate::transport::record::{Kind, fragments, seal_record};
 
@@ -26,116 +24,6 @@ const RESPONDER_EPHEMERAL: [u8; 32] = [4; 32];
 
 const TEXT: &[u8] = b"which blocks does this node ask for?";
 
-/// Our primitives with another KEM.
-struct WithKem<K>(K);
-
-impl<K: Kem + Clone + Sync + 'static> CryptoResolver for WithKem<K> {
-    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Primitives.resolve_rng()
-    }
-
-    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        Primitives.resolve_dh(choice)
-    }
-
-    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        Primitives.resolve_hash(choice)
-    }
-
-    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        Primitives.resolve_cipher(choice)
-    }
-
-    fn resolve_kem(&self, _choice: &KemChoice) -> Option<Box<dyn Kem>> {
-        Some(Box::new(self.0.clone()))
-    }
-}
-
-/// What only the two ends know: the KEM's secret, told to the test.
-type Told = Arc<Mutex<[u8; 32]>>;
-
-/// The victim's KEM: the real one, whose secret the test learns.
-struct Tapped {
-    real: MlKem768,
-    told: Told,
-}
-
-impl Clone for Tapped {
-    fn clone(&self) -> Self {
-        Self {
-            real: MlKem768::default(),
-            told: Arc::clone(&self.told),
-        }
-    }
-}
-
-/// The attacker's KEM: the recorded public key, and a guess at the secret.
-#[derive(Clone)]
-struct Guess {
-    public: Vec<u8>,
-    secret: [u8; 32],
-}
-
-impl Kem for Tapped {
-    fn name(&self) -> &'static str {
-        self.real.name()
-    }
-    fn pub_len(&self) -> usize {
-        self.real.pub_len()
-    }
-    fn ciphertext_len(&self) -> usize {
-        self.real.ciphertext_len()
-    }
-    fn shared_secret_len(&self) -> usize {
-        self.real.shared_secret_len()
-    }
-    fn generate(&mut self, rng: &mut dyn Random) {
-        self.real.generate(rng);
-    }
-    fn pubkey(&self) -> &[u8] {
-        self.real.pubkey()
-    }
-    fn encapsulate(
-        &self,
-        public: &[u8],
-        secret: &mut [u8],
-        ciphertext: &mut [u8],
-    ) -> Result<(usize, usize), Error> {
-        let lengths = self.real.encapsulate(public, secret, ciphertext)?;
-        self.told.lock().unwrap().copy_from_slice(secret);
-        Ok(lengths)
-    }
-    fn decapsulate(&self, ciphertext: &[u8], secret: &mut [u8]) -> Result<usize, Error> {
-        self.real.decapsulate(ciphertext, secret)
-    }
-}
-
-impl Kem for Guess {
-    fn name(&self) -> &'static str {
-        "guess"
-    }
-    fn pub_len(&self) -> usize {
-        KEM_PUBLIC_LEN
-    }
-    fn ciphertext_len(&self) -> usize {
-        KEM_CIPHERTEXT_LEN
-    }
-    fn shared_secret_len(&self) -> usize {
-        32
-    }
-    fn generate(&mut self, _rng: &mut dyn Random) {}
-    fn pubkey(&self) -> &[u8] {
-        &self.public
-    }
-    fn encapsulate(&self, _: &[u8], _: &mut [u8], _: &mut [u8]) -> Result<(usize, usize), Error> {
-        Err(Error::Kem)
-    }
-    fn decapsulate(&self, _ciphertext: &[u8], secret: &mut [u8]) -> Result<usize, Error> {
-        secret.copy_from_slice(&self.secret);
-        Ok(32)
-    }
-}
-
 /// Which handshake is recorded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Protocol {
@@ -145,7 +33,7 @@ enum Protocol {
 }
 
 impl Protocol {
-    fn builder<'a, K: Kem + Clone + Sync + 'static>(self, kem: K) -> Builder<'a> {
+    fn builder<'a>(self, kem: TestKem) -> Builder<'a> {
         let params = match self {
             Self::Hybrid(pattern) => pattern.params(),
             Self::Classical => "XX".parse().map(|pattern| {
@@ -160,11 +48,11 @@ impl Protocol {
                 )
             }),
         };
-        let builder = Builder::with_resolver(params.unwrap(), Box::new(WithKem(kem)));
+        let builder = Builder::with_resolver(params.unwrap(), Box::new(kem));
         builder.prologue(PROLOGUE).unwrap()
     }
 
-    fn initiator<K: Kem + Clone + Sync + 'static>(self, kem: K) -> HandshakeState {
+    fn initiator(self, kem: TestKem) -> HandshakeState {
         let known = x25519_public(&RESPONDER).unwrap();
         let mut builder = self.builder(kem).local_private_key(&INITIATOR).unwrap();
         if self == Self::Hybrid(NoisePattern::Xk) {
@@ -196,13 +84,30 @@ fn read(state: &mut HandshakeState, message: &[u8]) -> Result<(), Error> {
     state.read_message(message, &mut [0; ROOM]).map(drop)
 }
 
+/// The real KEM, of which `told` learns the secret that only the two ends know.
+fn tapped(told: &Arc<Mutex<[u8; 32]>>) -> TestKem {
+    let mut real = MlKem768::default();
+    real.generate(&mut *snow::resolvers::CryptoResolver::resolve_rng(&Primitives).unwrap());
+    let told = Arc::clone(told);
+    TestKem::of(real.pubkey().to_vec())
+        .encapsulating(move |public| {
+            let (mut secret, mut ciphertext) = ([0; 32], vec![0; KEM_CIPHERTEXT_LEN]);
+            MlKem768::default().encapsulate(public, &mut secret, &mut ciphertext)?;
+            *told.lock().unwrap() = secret;
+            Ok((ciphertext, secret))
+        })
+        .decapsulating(move |ciphertext| {
+            let mut secret = [0; 32];
+            real.decapsulate(ciphertext, &mut secret)?;
+            Ok(secret)
+        })
+}
+
 /// An honest connection over which the initiator sends [`TEXT`].
 fn record(protocol: Protocol) -> Recording {
-    let told = Told::default();
-    let tapped = Tapped {
-        real: MlKem768::default(),
-        told: Arc::clone(&told),
-    };
+    let told = Arc::default();
+    let tapped = tapped(&told);
+    let kem_public = tapped.pubkey().to_vec();
     let mut initiator = protocol.initiator(tapped.clone());
     let builder = protocol.builder(tapped).local_private_key(&RESPONDER);
     let builder = builder.unwrap();
@@ -222,10 +127,6 @@ fn record(protocol: Protocol) -> Recording {
     for (data, trailer) in fragments(Kind::Message, TEXT).unwrap() {
         seal_record(&mut sealing, data, trailer, &mut sealed).unwrap();
     }
-    let kem_public = match protocol {
-        Protocol::Classical => Vec::new(),
-        Protocol::Hybrid(_) => kem_public(&first, protocol),
-    };
     let kem_secret = *told.lock().unwrap();
     Recording {
         messages: [first, second, third],
@@ -235,56 +136,22 @@ fn record(protocol: Protocol) -> Recording {
     }
 }
 
-/// The encapsulation key in message 1: plain in XX. In XK it is encrypted under `es`, which the attacker computes by
-/// being the responder whose static key he broke.
-fn kem_public(first: &[u8], protocol: Protocol) -> Vec<u8> {
-    if protocol == Protocol::Hybrid(NoisePattern::Xx) {
-        return first[X25519_LEN..X25519_LEN + KEM_PUBLIC_LEN].to_vec();
-    }
+/// The encapsulation key in message 1, as the attacker gets it by being the responder whose static key he broke: in XK
+/// it is encrypted under `es`.
+fn seen_in(first: &[u8], protocol: Protocol) -> Vec<u8> {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let builder = protocol.builder(Seeing(Arc::clone(&seen)));
-    let builder = builder.local_private_key(&RESPONDER).unwrap();
-    let mut responder = builder.build_responder().unwrap();
+    let note = Arc::clone(&seen);
+    let seeing = TestKem::of(Vec::new()).encapsulating(move |public| {
+        *note.lock().unwrap() = public.to_vec();
+        Err(Error::Kem)
+    });
+    let builder = protocol.builder(seeing).local_private_key(&RESPONDER);
+    let mut responder = builder.unwrap().build_responder().unwrap();
     read(&mut responder, first).unwrap();
-    // It asks the KEM to encapsulate to the key that it decrypted.
-    responder.write_message(&[], &mut [0; ROOM]).unwrap_err();
+    let answered = responder.write_message(&[], &mut [0; ROOM]);
+    assert_eq!(answered.is_ok(), protocol == Protocol::Classical);
     let seen = seen.lock().unwrap();
     seen.clone()
-}
-
-/// Notes the key to which it is to encapsulate.
-#[derive(Clone)]
-struct Seeing(Arc<Mutex<Vec<u8>>>);
-
-impl Kem for Seeing {
-    fn name(&self) -> &'static str {
-        "seeing"
-    }
-    fn pub_len(&self) -> usize {
-        KEM_PUBLIC_LEN
-    }
-    fn ciphertext_len(&self) -> usize {
-        KEM_CIPHERTEXT_LEN
-    }
-    fn shared_secret_len(&self) -> usize {
-        32
-    }
-    fn generate(&mut self, _rng: &mut dyn Random) {}
-    fn pubkey(&self) -> &[u8] {
-        &[]
-    }
-    fn encapsulate(
-        &self,
-        public: &[u8],
-        _: &mut [u8],
-        _: &mut [u8],
-    ) -> Result<(usize, usize), Error> {
-        *self.0.lock().unwrap() = public[..KEM_PUBLIC_LEN].to_vec();
-        Err(Error::Kem)
-    }
-    fn decapsulate(&self, _: &[u8], _: &mut [u8]) -> Result<usize, Error> {
-        Err(Error::Kem)
-    }
 }
 
 /// What the attacker has read.
@@ -311,12 +178,10 @@ const EVERYTHING: Learnt = Learnt {
 /// Goes through a recording as the initiator whose X25519 keys he broke, with a guess at the KEM's secret.
 fn attack(protocol: Protocol, recording: &Recording, guess: [u8; 32]) -> Learnt {
     let mut learnt = NOTHING;
-    let guess = Guess {
-        public: recording.kem_public.clone(),
-        secret: guess,
-    };
-    let mut state = protocol.initiator(guess);
     let [first, second, third] = &recording.messages;
+    let seen = seen_in(first, protocol);
+    let guess = TestKem::of(seen).decapsulating(move |_| Ok(guess));
+    let mut state = protocol.initiator(guess);
     assert_eq!(write(&mut state), *first, "he computes message 1 again");
     learnt.second = read(&mut state, second).is_ok();
     if !learnt.second {
