@@ -11,7 +11,10 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
-use crate::bench::{self, Bench, BenchOptions, worker::Worker};
+use crate::attack::{self, Attack, AttackOptions};
+use crate::bench::report::Report;
+use crate::bench::worker::Worker;
+use crate::bench::{self, Bench, BenchOptions};
 use crate::chain_generator::{ChainOptions, files};
 
 /// Benchmarks of QuantumCoin's programs, and the data that they are made on.
@@ -32,6 +35,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Attack a node that does its work, and measure what that does to it.
+    Attack {
+        #[command(subcommand)]
+        attack: Attack,
+        #[command(flatten)]
+        options: AttackOptions,
+    },
     /// Measure: a table with every figure as median (least to greatest) of its rounds.
     Bench {
         #[command(subcommand)]
@@ -75,7 +85,12 @@ impl Cli {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::Bench { bench, options } => run_bench(&bench, options),
+            Command::Attack { attack, options } => {
+                attack::run(&attack, options).and_then(|report| show(&report, options.json))
+            }
+            Command::Bench { bench, options } => {
+                bench::run(&bench, options).and_then(|report| show(&report, options.json))
+            }
             Command::Chain {
                 command: ChainCommand::Generate(args),
             } => generate(&args),
@@ -91,9 +106,8 @@ impl Cli {
     }
 }
 
-fn run_bench(bench: &Bench, options: BenchOptions) -> anyhow::Result<()> {
-    let report = bench::run(bench, options)?;
-    if options.json {
+fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
         print(&report.to_json().to_string())
     } else {
         print(&report.to_table())

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`private_network`] | nodes, a crawler and a seeder on loopback; the demonstration shows it to people, `tests/` breaks it on purpose |
 //! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
+//! | [`attack`] | what strangers can do to a node, measured |
 //! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
 
+pub mod attack;
 pub mod bench;
 pub mod chain_generator;
 pub mod cli;

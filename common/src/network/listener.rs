@@ -76,11 +76,12 @@ impl Listener {
 
     fn slot(&self, addr: SocketAddr) -> Result<Slot, Refusal> {
         let bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
-        if bans.banned(addr.ip(), Instant::now()).is_some() {
+        let now = Instant::now();
+        if bans.banned(addr.ip(), now).is_some() {
             return Err(Refusal::Banned);
         }
         drop(bans);
-        self.admission.admit(addr.ip())
+        self.admission.admit(addr.ip(), now)
     }
 
     fn shake_hands(&self, stream: TcpStream, addr: SocketAddr, mut slot: Slot) {

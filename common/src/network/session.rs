@@ -1,6 +1,6 @@
 //! From a TCP stream to a peer that has shown its identity and told its version.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitcoin::p2p::Magic;
 use thiserror::Error;
@@ -126,10 +126,7 @@ pub(crate) async fn secure(
             let connected = endpoint.connect_by(*by, stream).await;
             connected.map_err(|error| dial_error(*by, error))?
         }
-        How::Accept(gate) => {
-            let open = || gate.open(Instant::now());
-            endpoint.accept_if(stream, open).await?
-        }
+        How::Accept(gate) => endpoint.accept_if(stream, gate.open()).await?,
     };
     check_not_us(endpoint, &secured)?;
     Ok(secured)

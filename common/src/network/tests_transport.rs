@@ -120,15 +120,8 @@ async fn a_node_that_was_met_is_dialled_with_its_key_and_one_with_new_keys_is_as
     };
     let second = again().await;
     assert_eq!(pattern(&second).await, Some("XKhfs"));
-    assert!(
-        second
-            .status()
-            .await
-            .unwrap()
-            .security
-            .failed_handshakes
-            .is_empty()
-    );
+    let failed = second.status().await.unwrap().security.failed_handshakes;
+    assert!(!failed.contains_key("outbound.known_key"), "{failed:?}");
     second.shutdown().await;
     server.shutdown().await;
 
@@ -220,7 +213,7 @@ async fn a_silent_crowd_does_not_keep_an_honest_peer_out() {
     let server = node(&mined(3), config(159)).await;
     let to = server.listen_addr();
     let mut crowd = Vec::new();
-    for n in 0..4 * MAX_PENDING_HANDSHAKES {
+    for n in 0..MAX_PENDING_HANDSHAKES + 200 {
         let socket = TcpSocket::new_v4().unwrap();
         let host = [127, 20 + (n / 250) as u8, (n % 250) as u8, 1];
         socket.bind(SocketAddr::from((host, 0))).unwrap();

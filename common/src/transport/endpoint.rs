@@ -191,12 +191,13 @@ impl Endpoint {
         by: DialBy,
         io: S,
     ) -> Result<Secured<S>, HandshakeError> {
+        // Boxed, as in `accept_if`.
         match by {
-            DialBy::Noise => self.connect_noise(io, None).await,
-            DialBy::NoiseKnowing(key) => self.connect_noise(io, Some(&key)).await,
+            DialBy::Noise => Box::pin(self.connect_noise(io, None)).await,
+            DialBy::NoiseKnowing(key) => Box::pin(self.connect_noise(io, Some(&key))).await,
             DialBy::Tls => {
-                let established = tls::connect(self.tls()?, &self.prologue, io).await?;
-                Ok(established.into_secured())
+                let connected = tls::connect(self.tls()?, &self.prologue, io);
+                Ok(Box::pin(connected).await?.into_secured())
             }
         }
     }
@@ -206,7 +207,7 @@ impl Endpoint {
     /// # Errors
     /// [`HandshakeError`] says at which step and whose fault it was.
     pub async fn accept<S: Stream>(&self, io: S) -> Result<Secured<S>, HandshakeError> {
-        self.accept_if(io, || true).await
+        self.accept_if(io, std::future::ready(true)).await
     }
 
     /// As [`Self::accept`], but asks before it does anything that costs more than reading: when the first message has come
@@ -217,7 +218,7 @@ impl Endpoint {
     pub async fn accept_if<S: Stream>(
         &self,
         mut io: S,
-        may_begin: impl FnOnce() -> bool + Send,
+        may_begin: impl Future<Output = bool> + Send,
     ) -> Result<Secured<S>, HandshakeError> {
         let step = HandshakeStep::Message1;
         let first_byte = io.read_u8().await.map_err(|error| end(error, step))?;
@@ -226,12 +227,13 @@ impl Endpoint {
         if !self.accepts.contains(&kind) {
             return Err(HandshakeError::TransportNotOffered { kind });
         }
+        // Boxed: a crowd of connections that never come so far is not to pay for the room that these take.
         match kind {
-            TransportKind::Noise => self.accept_noise(io, first_byte, may_begin).await,
+            TransportKind::Noise => Box::pin(self.accept_noise(io, first_byte, may_begin)).await,
             TransportKind::Tls => {
                 let tls = self.tls()?;
-                let established =
-                    tls::accept(tls, &self.prologue, io, first_byte, may_begin).await?;
+                let accepted = tls::accept(tls, &self.prologue, io, first_byte, may_begin);
+                let established = Box::pin(accepted).await?;
                 Ok(established.into_secured())
             }
         }
@@ -272,10 +274,10 @@ impl Endpoint {
         &self,
         mut io: S,
         first_byte: u8,
-        may_begin: impl FnOnce() -> bool + Send,
+        may_begin: impl Future<Output = bool> + Send,
     ) -> Result<Secured<S>, HandshakeError> {
         let (pattern, message_1) = receive_first(&mut io, first_byte).await?;
-        if !may_begin() {
+        if !may_begin.await {
             return Err(HandshakeError::Busy);
         }
         let own = self.identity.static_private();

@@ -22,7 +22,7 @@ const LIBRARIES: [&str; 8] = [
 ];
 
 /// Two lines: the machine, and the versions.
-pub(super) fn describe() -> [String; 2] {
+pub(crate) fn describe() -> [String; 2] {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let machine = format!(
         "machine: {}, {cores} cores, {} GB, Linux {}",
@@ -55,7 +55,7 @@ pub(super) fn describe() -> [String; 2] {
 
 /// Processor time of all threads of this process so far.
 #[cfg(target_os = "linux")]
-pub(super) fn cpu_time() -> Option<Duration> {
+pub(crate) fn cpu_time() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Some(Duration::new(
@@ -66,19 +66,19 @@ pub(super) fn cpu_time() -> Option<Duration> {
 
 /// Processor time of all threads of this process so far.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn cpu_time() -> Option<Duration> {
+pub(crate) fn cpu_time() -> Option<Duration> {
     None
 }
 
 /// The most memory that this process ever had resident, in MB of a million bytes.
-pub(super) fn peak_rss_mb() -> Option<f64> {
+pub(crate) fn peak_rss_mb() -> Option<f64> {
     let text = field("/proc/self/status", "VmHWM")?;
     let kibibytes: f64 = text.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1_024.0 / 1e6)
 }
 
 /// What this process has resident, in KiB.
-pub(super) fn rss_kib() -> Option<f64> {
+pub(crate) fn rss_kib() -> Option<f64> {
     let text = field("/proc/self/status", "VmRSS")?;
     text.strip_suffix("kB")?.trim().parse().ok()
 }

@@ -10,7 +10,7 @@
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod headers;
-mod machine;
+pub(crate) mod machine;
 pub mod report;
 pub mod sync;
 #[cfg(test)]
@@ -77,7 +77,7 @@ fn rounds(quick: bool, quick_rounds: usize) -> usize {
 
 /// Where large inputs are kept between runs: in the build's own directory, which nobody backs up, or else
 /// with the temporary files.
-fn cache_dir() -> PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let build = program
         .ancestors()

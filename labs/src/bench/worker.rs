@@ -11,10 +11,14 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{headers, sync, transport};
+use crate::attack;
 
 /// The parts.
 #[derive(Debug, Subcommand)]
 pub enum Worker {
+    /// Part of `attack`.
+    #[command(subcommand)]
+    Attack(attack::Part),
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
@@ -33,6 +37,7 @@ impl Worker {
     /// Where it fails.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Attack(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
             Self::Sync(part) => part.run(),
             Self::Transport(part) => tell(&part.run()?),
@@ -41,7 +46,7 @@ impl Worker {
 }
 
 /// Prints a worker's result for the benchmark that started it.
-pub(super) fn tell(result: &Value) -> anyhow::Result<()> {
+pub(crate) fn tell(result: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{result}")?;
     out.flush()?;
@@ -49,7 +54,7 @@ pub(super) fn tell(result: &Value) -> anyhow::Result<()> {
 }
 
 /// Runs `labs worker` with these arguments to its end and gives what it found.
-pub(super) fn run(arguments: &[&str]) -> anyhow::Result<Value> {
+pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<Value> {
     let mut running = Running::start(arguments)?;
     let result = running.result()?;
     running.wait()?;
@@ -57,13 +62,13 @@ pub(super) fn run(arguments: &[&str]) -> anyhow::Result<Value> {
 }
 
 /// A worker that goes on after it has told its result, until its standard input ends.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     what: String,
 }
 
 impl Running {
-    pub(super) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         let what = arguments.join(" ");
         let child = Command::new(std::env::current_exe()?)
             .arg("worker")
@@ -76,7 +81,7 @@ impl Running {
     }
 
     /// Waits for the line with the result.
-    pub(super) fn result(&mut self) -> anyhow::Result<Value> {
+    pub(crate) fn result(&mut self) -> anyhow::Result<Value> {
         let stdout = self
             .child
             .stdout
@@ -87,8 +92,23 @@ impl Running {
         serde_json::from_str(&line).with_context(|| format!("the worker {} failed", self.what))
     }
 
+    /// Says one line to it.
+    pub(crate) fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut();
+        let stdin = stdin.context("a worker's input is written by its starter")?;
+        writeln!(stdin, "{line}").with_context(|| format!("the worker {} is gone", self.what))
+    }
+
+    /// Ends its standard input, and waits for a last result.
+    pub(crate) fn last_result(mut self) -> anyhow::Result<Value> {
+        drop(self.child.stdin.take());
+        let result = self.result()?;
+        self.wait()?;
+        Ok(result)
+    }
+
     /// Ends its standard input and waits for its end.
-    pub(super) fn wait(mut self) -> anyhow::Result<()> {
+    pub(crate) fn wait(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
         ensure!(status.success(), "the worker {}: {status}", self.what);
@@ -108,7 +128,7 @@ impl Drop for Running {
 }
 
 /// A number of a worker's result.
-pub(super) fn number(result: &Value, key: &str) -> anyhow::Result<f64> {
+pub(crate) fn number(result: &Value, key: &str) -> anyhow::Result<f64> {
     result
         .get(key)
         .and_then(Value::as_f64)

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
 mod chain;
+mod open_files;
 mod show;
 
 use std::net::SocketAddr;
@@ -119,6 +120,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         log.level.clone_from(level);
     }
     logging::init(&log)?;
+    open_files::allow_enough();
     let stop = shutdown::signals();
     let config = NodeConfig::resolve(settings).await?;
     let node = Node::bind(config).await?;

@@ -90,7 +90,8 @@ pub(crate) async fn establish(
             ),
         };
         let version = local.version(addr);
-        let session = negotiate(secured, local.spec.magic(), version, direction).await?;
+        let negotiated = negotiate(secured, local.spec.magic(), version, direction);
+        let session = Box::pin(negotiated).await?;
         // What it says of itself over a secured connection nobody can have changed.
         let both_speak_noise = session.version.services & local.services & NOISE != 0;
         if tls && both_speak_noise {

@@ -5,19 +5,31 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::handshakes::HandshakeBudget;
+use super::arrivals::Arrivals;
+use super::handshakes::{Grant, HandshakeBudget};
 
-/// Inbound connections that may be in their handshakes at once. Each holds at most 8 KiB before it is
-/// authenticated and ends within the connection time-out, so a crowd of slow ones holds 1 MiB at most.
-pub const MAX_PENDING_HANDSHAKES: usize = 128;
+/// Inbound connections that may be in their handshakes at once: more than the budget lets begin within [`STALLED`]. Each
+/// holds 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 11 MiB at most.
+pub const MAX_PENDING_HANDSHAKES: usize = 1_024;
 
-/// Handshakes in progress from one subnet: a quarter, so that one network can't take all of them.
-pub const MAX_PENDING_PER_SUBNET: usize = MAX_PENDING_HANDSHAKES / 4;
+/// Handshakes in progress from one subnet, so that one network can't take all of them.
+pub const MAX_PENDING_PER_SUBNET: usize = 32;
+
+/// When others want its place, a handshake that was begun so long ago has to go: an honest one is over after two round
+/// trips, which even around the world are shorter.
+const STALLED: Duration = Duration::from_millis(1_500);
+
+/// How long a handshake from a quiet subnet waits for room in the budget; with the handshake itself it stays below two
+/// seconds, and below what makes it [`STALLED`].
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it asks: in that time the budget fills by four.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The numbers, from the chain spec and the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +54,9 @@ pub enum Refusal {
     /// The subnet has its share.
     #[error("too many connections from this subnet")]
     PerSubnet,
+    /// The subnet opens one connection after the other.
+    #[error("too many connections from this subnet in a short time")]
+    Rate,
     /// Too many handshakes are in progress.
     #[error("too many handshakes in progress")]
     Handshakes,
@@ -60,6 +75,7 @@ impl Refusal {
             Self::Full => "full",
             Self::PerIp => "per_ip",
             Self::PerSubnet => "per_subnet",
+            Self::Rate => "rate",
             Self::Handshakes => "handshakes",
             Self::Evicted => "evicted",
             Self::Banned => "banned",
@@ -100,6 +116,7 @@ struct Counts {
     per_ip: HashMap<IpAddr, usize>,
     per_subnet: HashMap<IpAddr, usize>,
     pending_per_subnet: HashMap<IpAddr, usize>,
+    arrivals: Arrivals,
     budget: HandshakeBudget,
 }
 
@@ -107,8 +124,8 @@ struct Counts {
 #[derive(Debug)]
 struct Pending {
     subnet: IpAddr,
-    /// It has not said yet what an honest one says at once.
-    mute: bool,
+    /// When it had said what an honest one says at once.
+    spoke: Option<Instant>,
     evicted: CancellationToken,
 }
 
@@ -132,6 +149,7 @@ pub struct HandshakeGate {
 impl Admission {
     /// No connection stands yet.
     pub fn new(limits: Limits) -> Self {
+        let now = Instant::now();
         let counts = Counts {
             established: 0,
             pending: BTreeMap::new(),
@@ -139,7 +157,8 @@ impl Admission {
             per_ip: HashMap::new(),
             per_subnet: HashMap::new(),
             pending_per_subnet: HashMap::new(),
-            budget: HandshakeBudget::new(limits.per_subnet, Instant::now()),
+            arrivals: Arrivals::new(limits.per_subnet, now),
+            budget: HandshakeBudget::new(limits.per_subnet, now),
         };
         Self {
             limits,
@@ -148,13 +167,17 @@ impl Admission {
     }
 
     /// Takes a slot for a connection from `ip`. When too many are in their handshakes, the oldest of those that have said
-    /// nothing yet has to go: an honest one speaks at once. With none of those, one of a subnet that has several.
+    /// nothing yet has to go: an honest one speaks at once. With none of those, one of a subnet that has several; and then
+    /// the oldest, if it has stalled.
     ///
     /// # Errors
     /// The limit that stands against it.
-    pub fn admit(&self, ip: IpAddr) -> Result<Slot, Refusal> {
+    pub fn admit(&self, ip: IpAddr, now: Instant) -> Result<Slot, Refusal> {
         let mut counts = lock(&self.counts);
         let (host, subnet) = (host_key(ip), subnet_key(ip));
+        if !counts.arrivals.admit(subnet, now) {
+            return Err(Refusal::Rate);
+        }
         let of = |map: &HashMap<IpAddr, usize>, key| map.get(key).copied().unwrap_or(0);
         if of(&counts.per_ip, &host) >= self.limits.per_ip {
             return Err(Refusal::PerIp);
@@ -171,13 +194,14 @@ impl Admission {
         if counts.pending.len() >= MAX_PENDING_HANDSHAKES
             && !counts.evict_mute()
             && !counts.evict_crowded(subnet)
+            && !counts.evict_stalled(now)
         {
             return Err(Refusal::Handshakes);
         }
         let evicted = CancellationToken::new();
         let pending = Pending {
             subnet,
-            mute: true,
+            spoke: None,
             evicted: evicted.clone(),
         };
         let id = counts.next;
@@ -201,7 +225,10 @@ impl Counts {
     /// False when all have said something.
     fn evict_mute(&mut self) -> bool {
         let mut pending = self.pending.iter();
-        let Some(oldest) = pending.find(|(_, pending)| pending.mute).map(|(id, _)| *id) else {
+        let Some(oldest) = pending
+            .find(|(_, pending)| pending.spoke.is_none())
+            .map(|(id, _)| *id)
+        else {
             return false;
         };
         self.end_pending(oldest);
@@ -224,6 +251,19 @@ impl Counts {
         true
     }
 
+    /// False when none has stalled.
+    fn evict_stalled(&mut self, now: Instant) -> bool {
+        let spoke = |(&id, pending): (&u64, &Pending)| Some((pending.spoke?, id));
+        let Some((spoke, id)) = self.pending.iter().filter_map(spoke).min() else {
+            return false;
+        };
+        if now.saturating_duration_since(spoke) < STALLED {
+            return false;
+        }
+        self.end_pending(id);
+        true
+    }
+
     /// The connection is no longer in its handshake. Whoever runs it is told, should it not be he who ends it.
     fn end_pending(&mut self, id: u64) {
         if let Some(pending) = self.pending.remove(&id) {
@@ -234,13 +274,24 @@ impl Counts {
 }
 
 impl HandshakeGate {
-    /// The first message has come. Whether it may be worked on: the budget has room for it.
-    #[must_use]
-    pub fn open(&self, now: Instant) -> bool {
+    /// The first message has come. Whether it may be worked on: the budget has room for it, or will have soon.
+    pub async fn open(&self) -> bool {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let now = Instant::now();
+            match self.ask(now) {
+                Grant::Now => return true,
+                Grant::Soon if now < patience => tokio::time::sleep(ASK_AGAIN).await,
+                Grant::Soon | Grant::No => return false,
+            }
+        }
+    }
+
+    fn ask(&self, now: Instant) -> Grant {
         let counts = &mut *lock(&self.counts);
         let pending = self.pending.and_then(|id| counts.pending.get_mut(&id));
-        pending.is_some_and(|pending| {
-            pending.mute = false;
+        pending.map_or(Grant::No, |pending| {
+            pending.spoke.get_or_insert(now);
             counts.budget.take(pending.subnet, now)
         })
     }
@@ -321,71 +372,110 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn opens(slot: &Slot, now: Instant) -> bool {
+        slot.gate().ask(now) == Grant::Now
+    }
+
     #[test]
     fn three_per_address_exactly() {
         let admission = Admission::new(LIMITS);
         let mut slots: Vec<_> = (0..3)
-            .map(|_| admission.admit(ip("9.8.7.6")).unwrap())
+            .map(|_| admission.admit(ip("9.8.7.6"), Instant::now()).unwrap())
             .collect();
-        assert_eq!(admission.admit(ip("9.8.7.6")).unwrap_err(), Refusal::PerIp);
         assert_eq!(
-            admission.admit(ip("::ffff:9.8.7.6")).unwrap_err(),
+            admission.admit(ip("9.8.7.6"), Instant::now()).unwrap_err(),
+            Refusal::PerIp
+        );
+        assert_eq!(
+            admission
+                .admit(ip("::ffff:9.8.7.6"), Instant::now())
+                .unwrap_err(),
             Refusal::PerIp
         );
         slots.pop();
-        assert!(admission.admit(ip("9.8.7.6")).is_ok());
+        assert!(admission.admit(ip("9.8.7.6"), Instant::now()).is_ok());
     }
 
     #[test]
     fn ten_per_subnet_exactly() {
         let admission = Admission::new(LIMITS);
         let slots: Vec<_> = (0..10)
-            .map(|n| admission.admit(ip(&format!("9.8.7.{n}"))).unwrap())
+            .map(|n| {
+                admission
+                    .admit(ip(&format!("9.8.7.{n}")), Instant::now())
+                    .unwrap()
+            })
             .collect();
         assert_eq!(
-            admission.admit(ip("9.8.7.99")).unwrap_err(),
+            admission.admit(ip("9.8.7.99"), Instant::now()).unwrap_err(),
             Refusal::PerSubnet
         );
-        assert!(admission.admit(ip("9.8.6.99")).is_ok());
+        assert!(admission.admit(ip("9.8.6.99"), Instant::now()).is_ok());
         drop(slots);
-        assert!(admission.admit(ip("9.8.7.99")).is_ok());
+        assert!(admission.admit(ip("9.8.7.99"), Instant::now()).is_ok());
     }
 
     #[test]
     fn an_ipv6_64_is_one_address_and_a_48_one_subnet() {
         let admission = Admission::new(LIMITS);
         let _a: Vec<_> = (0..3)
-            .map(|n| admission.admit(ip(&format!("2001:db8:1:2::{n}"))).unwrap())
+            .map(|n| {
+                admission
+                    .admit(ip(&format!("2001:db8:1:2::{n}")), Instant::now())
+                    .unwrap()
+            })
             .collect();
         assert_eq!(
-            admission.admit(ip("2001:db8:1:2:ffff::1")).unwrap_err(),
+            admission
+                .admit(ip("2001:db8:1:2:ffff::1"), Instant::now())
+                .unwrap_err(),
             Refusal::PerIp
         );
         let _b: Vec<_> = (10..17)
-            .map(|n| admission.admit(ip(&format!("2001:db8:1:{n}::1"))).unwrap())
+            .map(|n| {
+                admission
+                    .admit(ip(&format!("2001:db8:1:{n}::1")), Instant::now())
+                    .unwrap()
+            })
             .collect();
         assert_eq!(
-            admission.admit(ip("2001:db8:1:99::1")).unwrap_err(),
+            admission
+                .admit(ip("2001:db8:1:99::1"), Instant::now())
+                .unwrap_err(),
             Refusal::PerSubnet
         );
-        assert!(admission.admit(ip("2001:db8:2:99::1")).is_ok());
+        assert!(
+            admission
+                .admit(ip("2001:db8:2:99::1"), Instant::now())
+                .is_ok()
+        );
     }
 
     #[test]
     fn all_slots_and_all_handshakes_are_bounded() {
         let admission = Admission::new(LIMITS);
         let mut slots: Vec<_> = (0..21)
-            .map(|n| admission.admit(ip(&format!("9.8.{n}.1"))).unwrap())
+            .map(|n| {
+                admission
+                    .admit(ip(&format!("9.8.{n}.1")), Instant::now())
+                    .unwrap()
+            })
             .collect();
         let mut last = slots.pop().unwrap();
         for slot in &mut slots {
             slot.handshake_done().unwrap();
         }
-        assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
+        assert_eq!(
+            admission.admit(ip("9.9.9.9"), Instant::now()).unwrap_err(),
+            Refusal::Full
+        );
         assert_eq!(last.handshake_done(), Err(Refusal::Full));
         slots.pop();
         assert_eq!(last.handshake_done(), Ok(()));
-        assert_eq!(admission.admit(ip("9.9.9.9")).unwrap_err(), Refusal::Full);
+        assert_eq!(
+            admission.admit(ip("9.9.9.9"), Instant::now()).unwrap_err(),
+            Refusal::Full
+        );
 
         let wide = Limits {
             inbound: 1_000,
@@ -394,48 +484,59 @@ mod tests {
         };
         let admission = Admission::new(wide);
         let mut slots: Vec<_> = (0..MAX_PENDING_PER_SUBNET)
-            .map(|_| admission.admit(ip("9.8.7.1")).unwrap())
+            .map(|_| admission.admit(ip("9.8.7.1"), Instant::now()).unwrap())
             .collect();
         assert_eq!(
-            admission.admit(ip("9.8.7.2")).unwrap_err(),
+            admission.admit(ip("9.8.7.2"), Instant::now()).unwrap_err(),
             Refusal::Handshakes
         );
         slots[0].handshake_done().unwrap();
         slots[0].handshake_done().unwrap();
         assert!(
-            admission.admit(ip("9.8.7.2")).is_ok(),
+            admission.admit(ip("9.8.7.2"), Instant::now()).is_ok(),
             "an established peer is no handshake"
         );
     }
 
     #[test]
-    fn whoever_says_nothing_makes_room_for_others_and_whoever_speaks_stays() {
+    fn whoever_says_nothing_makes_room_for_others_and_whoever_speaks_stays_unless_it_stalls() {
         let wide = Limits {
             inbound: 1_000,
             per_ip: 3,
             per_subnet: 10,
         };
         let admission = Admission::new(wide);
-        let from = |n: usize| admission.admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)));
+        let start = Instant::now();
+        let from =
+            |n: usize, now| admission.admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)), now);
         let mut slots: Vec<_> = (0..MAX_PENDING_HANDSHAKES)
-            .map(|n| from(n).unwrap())
+            .map(|n| from(n, start).unwrap())
             .collect();
-        assert!(slots[0].gate().open(Instant::now()));
-        let newcomer = from(1_000).unwrap();
+        assert!(opens(&slots[0], start));
+        let newcomer = from(2_000, start).unwrap();
         let evicted = |slot: &Slot| slot.evicted().is_cancelled();
         assert!(!evicted(&slots[0]) && evicted(&slots[1]) && !evicted(&slots[2]));
-        assert!(!slots[1].gate().open(Instant::now()), "too late");
+        assert!(!opens(&slots[1], start), "too late");
         // With all of them speaking, nobody has to go.
         drop(slots.remove(1));
-        for slot in slots.iter().chain([&newcomer]) {
-            assert!(slot.gate().open(Instant::now()));
+        let mut now = start;
+        for slot in slots.iter().skip(1).chain([&newcomer]) {
+            now += Duration::from_micros(1_400);
+            // Some have to wait for the budget, and count as having spoken.
+            let _ = slot.gate().ask(now);
         }
-        assert_eq!(from(1_001).unwrap_err(), Refusal::Handshakes);
+        assert!(now < start + STALLED);
+        assert_eq!(from(2_001, now).unwrap_err(), Refusal::Handshakes);
         slots[5].handshake_done().unwrap();
-        assert!(from(1_001).is_ok());
+        let next = from(2_001, now).unwrap();
+        let _ = next.gate().ask(now);
+        // The one that spoke first stalls first.
+        let later = start + STALLED;
+        assert!(from(2_002, later).is_ok());
+        assert!(evicted(&slots[0]) && !evicted(&slots[1]));
     }
 
-    /// Thirteen subnets that all say their first message and stop there.
+    /// Subnets that all say their first message and stop there.
     #[test]
     fn a_few_talkative_subnets_keep_nobody_out() {
         let wide = Limits {
@@ -444,21 +545,54 @@ mod tests {
             per_subnet: 10,
         };
         let admission = Admission::new(wide);
+        let mut now = Instant::now();
         let mut crowd: Vec<_> = (0..MAX_PENDING_HANDSHAKES)
             .map(|n| {
-                let slot = admission.admit(ip(&format!("9.8.{}.{}", n / 10, n % 10)));
+                now += Duration::from_millis(7);
+                let slot = admission.admit(ip(&format!("9.8.{}.{}", n / 10, n % 10)), now);
                 let slot = slot.unwrap();
-                assert!(slot.gate().open(Instant::now()));
+                assert!(opens(&slot, now));
                 slot
             })
             .collect();
         for n in 0..50 {
-            let mut honest = admission.admit(ip(&format!("9.9.{n}.1"))).unwrap();
-            assert!(honest.gate().open(Instant::now()));
+            now += Duration::from_millis(1);
+            let mut honest = admission.admit(ip(&format!("9.9.{n}.1")), now).unwrap();
+            assert!(opens(&honest, now));
             honest.handshake_done().unwrap();
         }
         crowd.retain(|slot| !slot.evicted().is_cancelled());
         assert!(crowd.len() < MAX_PENDING_HANDSHAKES);
+    }
+
+    /// As many whole first messages as the budget takes, each from a subnet of its own, and nothing after them.
+    #[test]
+    fn a_crowd_that_stalls_everywhere_keeps_nobody_out() {
+        let wide = Limits {
+            inbound: 115,
+            per_ip: 3,
+            per_subnet: 10,
+        };
+        let admission = Admission::new(wide);
+        let mut now = Instant::now();
+        let mut crowd = std::collections::VecDeque::new();
+        for n in 0..10_000_u32 {
+            now += Duration::from_micros(5_100);
+            let address = std::net::Ipv4Addr::from(0x0b00_0001 + (n << 8));
+            let slot = admission.admit(address.into(), now).unwrap();
+            assert!(opens(&slot, now));
+            crowd.push_back(slot);
+            // The deadline of five seconds.
+            while crowd.len() > 980 {
+                crowd.pop_front();
+            }
+            if n % 100 == 0 {
+                let address = std::net::Ipv4Addr::from(0x6300_0001 + (n << 8));
+                let mut honest = admission.admit(address.into(), now).unwrap();
+                assert!(opens(&honest, now));
+                honest.handshake_done().unwrap();
+            }
+        }
     }
 
     /// A silent crowd from everywhere does not keep out who speaks at once.
@@ -473,15 +607,15 @@ mod tests {
         let mut crowd = std::collections::VecDeque::new();
         for n in 0..10_000_u32 {
             let address = std::net::Ipv4Addr::from(0x0b00_0001 + (n << 8));
-            crowd.push_back(admission.admit(address.into()).unwrap());
+            crowd.push_back(admission.admit(address.into(), Instant::now()).unwrap());
             // Those that had to go are closed a little later.
-            while crowd.len() > 200 {
+            while crowd.len() > MAX_PENDING_HANDSHAKES + 100 {
                 crowd.pop_front();
             }
             if n % 100 == 0 {
                 let address = std::net::Ipv4Addr::from(0x6300_0001 + (n << 8));
-                let mut honest = admission.admit(address.into()).unwrap();
-                assert!(honest.gate().open(Instant::now()));
+                let mut honest = admission.admit(address.into(), Instant::now()).unwrap();
+                assert!(opens(&honest, Instant::now()));
                 honest.handshake_done().unwrap();
             }
         }
@@ -492,7 +626,7 @@ mod tests {
         let admission = Admission::new(LIMITS);
         for n in 0..1_000 {
             let mut slot = admission
-                .admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)))
+                .admit(ip(&format!("9.{}.{}.1", n / 250, n % 250)), Instant::now())
                 .unwrap();
             if n % 2 == 0 {
                 slot.handshake_done().unwrap();

@@ -57,7 +57,7 @@ pub(in crate::transport) async fn accept<S: Stream>(
     prologue: &[u8],
     mut io: S,
     first_byte: u8,
-    may_begin: impl FnOnce() -> bool + Send,
+    may_begin: impl Future<Output = bool> + Send,
 ) -> Result<Established<S>, HandshakeError> {
     let mut acceptor = Acceptor::default();
     acceptor.read_tls(&mut [first_byte].as_slice())?;
@@ -73,7 +73,7 @@ pub(in crate::transport) async fn accept<S: Stream>(
         received += count;
         acceptor.read_tls(&mut bytes.get(..count).unwrap_or_default())?;
     };
-    if !may_begin() {
+    if !may_begin.await {
         return Err(HandshakeError::Busy);
     }
     let connection = match hello.into_connection(Arc::clone(&tls.server)) {

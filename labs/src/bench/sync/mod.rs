@@ -12,7 +12,7 @@
 //! validation includes what they cost.
 
 mod bad_peers;
-mod parts;
+pub(crate) mod parts;
 
 use std::path::Path;
 
@@ -140,6 +140,40 @@ impl Measurements {
     }
 }
 
+/// Peers that serve a chain from a process of their own, until this is dropped.
+pub(crate) struct Served {
+    good: Vec<String>,
+    hanging: Vec<String>,
+    slow: Vec<String>,
+    _peers: Running,
+}
+
+impl Served {
+    /// Validates the chain once, for the peers to serve from, and starts them.
+    pub(crate) fn start(chain: &Path, directory: &Path, blocks: u32) -> anyhow::Result<Self> {
+        let served = directory.join("peers");
+        let served = path(&served)?;
+        eprintln!("validating the chain for the peers");
+        worker::run(&["sync", "local", path(chain)?, served, &blocks.to_string()])?;
+        let mut peers = Running::start(&["sync", "peers", served])?;
+        let addresses = peers.result()?;
+        let list = |key| addresses_of(&addresses, key);
+        let good = list("good")?;
+        ensure!(good.len() == 4, "four good peers");
+        Ok(Self {
+            good,
+            hanging: list("hanging")?,
+            slow: list("slow")?,
+            _peers: peers,
+        })
+    }
+
+    /// Those that serve as they should.
+    pub(crate) fn good(&self) -> &[String] {
+        &self.good
+    }
+}
+
 /// What stays the same over the rounds.
 struct Stage<'a> {
     chain: &'a str,
@@ -147,28 +181,18 @@ struct Stage<'a> {
     blocks: String,
     good: String,
     bad: String,
-    _peers: Running,
+    _peers: Served,
 }
 
 impl<'a> Stage<'a> {
-    /// Validates the chain once, for the peers to serve from, and starts them.
     fn prepare(chain: &'a Path, directory: &'a Path, blocks: u32) -> anyhow::Result<Self> {
-        let chain = path(chain)?;
-        let blocks = blocks.to_string();
-        let served = directory.join("peers");
-        eprintln!("validating the chain for the peers");
-        worker::run(&["sync", "local", chain, path(&served)?, &blocks])?;
-        let mut peers = Running::start(&["sync", "peers", path(&served)?])?;
-        let addresses = peers.result()?;
-        let list = |key| addresses_of(&addresses, key);
-        let good = list("good")?;
-        ensure!(good.len() == 4, "four good peers");
-        let bad = [&good[..2], &list("hanging")?, &list("slow")?].concat();
+        let peers = Served::start(chain, directory, blocks)?;
+        let bad = [&peers.good[..2], &peers.hanging, &peers.slow].concat();
         Ok(Self {
-            chain,
+            chain: path(chain)?,
             directory,
-            blocks,
-            good: format!("--peers={}", good.join(",")),
+            blocks: blocks.to_string(),
+            good: format!("--peers={}", peers.good.join(",")),
             bad: format!("--peers={}", bad.join(",")),
             _peers: peers,
         })
@@ -224,6 +248,6 @@ fn addresses_of(result: &Value, key: &str) -> anyhow::Result<Vec<String>> {
     .with_context(|| format!("the peers told no {key} addresses"))
 }
 
-fn path(path: &Path) -> anyhow::Result<&str> {
+pub(crate) fn path(path: &Path) -> anyhow::Result<&str> {
     path.to_str().context("a path that is not UTF-8")
 }

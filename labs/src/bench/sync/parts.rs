@@ -154,7 +154,7 @@ async fn fresh(peers: Vec<SocketAddr>, dir: &Path, blocks: u32) -> anyhow::Resul
 }
 
 /// A node that knows nobody and asks no resolver.
-fn quiet(host: Ipv4Addr) -> NetworkConfig {
+pub(crate) fn quiet(host: Ipv4Addr) -> NetworkConfig {
     let mut config = NetworkConfig::new(SocketAddr::from((host, 0)));
     config.providers = Vec::new();
     config.dns_seeds = Some(Vec::new());
@@ -162,7 +162,10 @@ fn quiet(host: Ipv4Addr) -> NetworkConfig {
     config
 }
 
-async fn node(config: NetworkConfig, chain: &Arc<Blockchain>) -> anyhow::Result<NetworkManager> {
+pub(crate) async fn node(
+    config: NetworkConfig,
+    chain: &Arc<Blockchain>,
+) -> anyhow::Result<NetworkManager> {
     let metrics = Metrics::new("quantumcoin_node");
     let node = NetworkManager::with_config(config, Arc::clone(chain), None, &metrics).await?;
     node.start().await?;

@@ -1,0 +1,29 @@
+//! How many files and sockets the node may have open: each connection is one, and a crowd must not use them up.
+
+/// What a node may need: 125 connections, 1,024 handshakes in progress, the database's files, and some to spare.
+const NEEDED: u64 = 2_048;
+
+/// Takes as many as the system lets us have: many systems let a process have 1,024 unless it asks for more.
+#[cfg(unix)]
+pub(super) fn allow_enough() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    if let Some(allowed) = getrlimit(Resource::Nofile).current
+        && allowed < NEEDED
+    {
+        tracing::warn!(
+            allowed,
+            needed = NEEDED,
+            "few open files are allowed: under attack the node may refuse honest peers; raise the \
+             limit (LimitNOFILE= in systemd, ulimit -n in a shell)"
+        );
+    }
+}
+
+/// Nothing has to be asked for here.
+#[cfg(not(unix))]
+pub(super) fn allow_enough() {}
