@@ -1,11 +1,11 @@
 //! What an operator may set of the network part of a node. Network-wide numbers live in the chain spec.
 
-use crate::transport::{ALL_TRANSPORTS, TransportKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::discovery::Provider;
+use crate::transport::{ALL_TRANSPORTS, TransportKind};
 
 /// Outbound connections that a node keeps (Bitcoin Core's figure): enough that an attacker must own many
 /// netgroups, few enough that inbound slots of the network suffice for all.
@@ -17,6 +17,9 @@ pub const PUBLIC_RESOLVERS: [&str; 3] = ["1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53
 /// Bitcoin Core's 5 s, and its 2 s for outbound peers: at most 30 messages a minute of the 100 that a peer takes
 /// unasked.
 pub const RELAY_DELAY: Duration = Duration::from_secs(5);
+
+/// Pause between two feelers (Bitcoin Core's figure): in a day 720 addresses turn out to be good or not.
+const FEELER_EVERY: Duration = Duration::from_secs(120);
 
 /// Settings of one [`super::NetworkManager`].
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct NetworkConfig {
     pub manual_peers: Vec<SocketAddr>,
     /// Outbound connections to keep; 0 makes a node that only listens (and dials its manual peers).
     pub outbound_target: usize,
+    /// How often somebody is dialled only to see who is there.
+    pub feeler_every: Duration,
     /// The address to announce, when it is not the one listened on.
     pub external_address: Option<SocketAddr>,
     /// How long to wait for DNS peers before the bootstrap nodes are tried.
@@ -61,6 +66,7 @@ impl NetworkConfig {
             dns_seeds: None,
             manual_peers: Vec::new(),
             outbound_target: OUTBOUND_TARGET,
+            feeler_every: FEELER_EVERY,
             external_address: None,
             bootstrap_after: Duration::from_secs(30),
             relay_delay: RELAY_DELAY,

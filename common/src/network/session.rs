@@ -13,7 +13,7 @@ use crate::network::protocol::version::{
 };
 use crate::network::security::limits::HandshakeGate;
 use crate::transport::{
-    DialBy, Endpoint, HandshakeError, HandshakeStep, MAX_MESSAGE, NodeId, RemoteIdentity, Secured,
+    DialBy, Endpoint, HandshakeError, MAX_MESSAGE, NodeId, RemoteIdentity, Secured,
 };
 use crate::wire::Envelope;
 
@@ -33,9 +33,6 @@ pub enum SessionError {
     /// The transport's handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// We named the static key that the peer had when we last met, and it did not answer to that.
-    #[error("the peer does not answer to the key that it had: {0}")]
-    KnownKeyRefused(HandshakeError),
     /// The other end has proven our own identity: we dialled ourselves.
     #[error("connected to ourselves")]
     Ourselves,
@@ -59,7 +56,7 @@ impl SessionError {
         match self {
             Self::Connect(_) => "connect",
             Self::Timeout(..) => "timeout",
-            Self::KnownKeyRefused(_) => "known_key",
+            Self::Handshake(HandshakeError::KeyUnanswered(_)) => "known_key",
             Self::Handshake(HandshakeError::Busy) => "busy",
             Self::Handshake(_) => "transport",
             Self::Channel(_) => "channel",
@@ -122,30 +119,11 @@ pub(crate) async fn secure(
 ) -> Result<Secured<TcpStream>, SessionError> {
     prepare(&stream)?;
     let secured = match how {
-        How::Dial(by) => {
-            let connected = endpoint.connect_by(*by, stream).await;
-            connected.map_err(|error| dial_error(*by, error))?
-        }
+        How::Dial(by) => endpoint.connect_by(*by, stream).await?,
         How::Accept(gate) => endpoint.accept_if(stream, gate.open()).await?,
     };
     check_not_us(endpoint, &secured)?;
     Ok(secured)
-}
-
-/// Whoever has another key than the one that we name can't answer, and so closes.
-fn dial_error(by: DialBy, error: HandshakeError) -> SessionError {
-    let refused = matches!(
-        error,
-        HandshakeError::Closed {
-            step: HandshakeStep::Message2
-        } | HandshakeError::WrongNetworkOrTampering {
-            step: HandshakeStep::Message2
-        } | HandshakeError::Io(_)
-    );
-    match by {
-        DialBy::NoiseKnowing(_) if refused => SessionError::KnownKeyRefused(error),
-        _ => SessionError::Handshake(error),
-    }
 }
 
 /// Small messages must not wait for the acknowledgement of earlier ones.

@@ -244,12 +244,13 @@ impl Endpoint {
         mut io: S,
         known: Option<&[u8; 32]>,
     ) -> Result<Secured<S>, HandshakeError> {
-        let own = self.identity.static_private();
-        let mut noise = Noise::initiator(own, known, &self.prologue)?;
+        let mut noise = match self.ask(&mut io, known).await {
+            Err(error) if known.is_some() => {
+                return Err(HandshakeError::KeyUnanswered(Box::new(error)));
+            }
+            asked => asked?,
+        };
         let pattern = noise.pattern();
-        send(&mut io, &noise.write(HandshakeStep::Message1)?).await?;
-        let message_2 = receive(&mut io, pattern, HandshakeStep::Message2).await?;
-        noise.read(HandshakeStep::Message2, &message_2)?;
         let message_3 = noise.write(HandshakeStep::Message3)?;
         let done = noise.finish()?;
 
@@ -267,6 +268,20 @@ impl Endpoint {
             &done.remote_static,
         )?;
         Ok(secured(node_id, &done, pattern, reader, writer))
+    }
+
+    /// The first two messages: afterwards the other side has shown that it has the key that was known, if one was.
+    async fn ask<S: Stream>(
+        &self,
+        io: &mut S,
+        known: Option<&[u8; 32]>,
+    ) -> Result<Noise, HandshakeError> {
+        let own = self.identity.static_private();
+        let mut noise = Noise::initiator(own, known, &self.prologue)?;
+        send(io, &noise.write(HandshakeStep::Message1)?).await?;
+        let message_2 = receive(io, noise.pattern(), HandshakeStep::Message2).await?;
+        noise.read(HandshakeStep::Message2, &message_2)?;
+        Ok(noise)
     }
 
     /// Verifies the peer before it signs, so nobody gets a signature without showing an identity.

@@ -23,8 +23,8 @@ pub enum HandshakeStep {
 }
 
 impl HandshakeStep {
-    /// The step whose message is answered at this one: what is wrong when we can't go on came with that.
-    pub(crate) fn before(self) -> Self {
+    /// The step whose message is answered at this one: when no answer can be made, that message was wrong.
+    pub(crate) fn answered_here(self) -> Self {
         match self {
             Self::Message3 => Self::Message2,
             _ => Self::Message1,
@@ -80,6 +80,10 @@ pub enum HandshakeError {
     /// another node has, it is of another network, or somebody changed bytes on the way.
     #[error("the peer's first message is not for our static key, or for another network")]
     NotForUs,
+    /// We named the static key that the peer had when we last met, and it did not answer to that: it may have another one
+    /// now, or it closed for another reason.
+    #[error("the peer does not answer to the key that it had: {0}")]
+    KeyUnanswered(#[source] Box<Self>),
     /// The peer sent an X25519 key of low order or an ML-KEM-768 key that FIPS 203 refuses.
     #[error("{step} carries an invalid public key")]
     InvalidKey {
@@ -131,6 +135,7 @@ impl HandshakeError {
             | Self::TooMuch { .. }
             | Self::IdentityForged => true,
             Self::IdentityRecord(error) => error.is_peer_fault(),
+            Self::KeyUnanswered(error) => error.is_peer_fault(),
             Self::Tls(error) => is_tls_peer_fault(error),
             Self::TransportNotOffered { .. }
             | Self::NotForUs

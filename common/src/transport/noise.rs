@@ -176,7 +176,7 @@ impl Noise {
         let length = self
             .state
             .write_message(&[], message)
-            .map_err(|e| refusal(&e, step.before()))?;
+            .map_err(|e| refusal(&e, step.answered_here()))?;
         let wire_length = u16::try_from(length)
             .map_err(|_| HandshakeError::Local("a handshake message is too long"))?;
         header.copy_from_slice(&wire_length.to_be_bytes());

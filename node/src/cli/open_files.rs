@@ -3,12 +3,18 @@
 /// What a node may need: 125 connections, 1,024 handshakes in progress, the database's files, and some to spare.
 const NEEDED: u64 = 2_048;
 
-/// Takes as many as the system lets us have: many systems let a process have 1,024 unless it asks for more.
+/// What is asked for, where the system lets us have it.
+const WANTED: u64 = 8_192;
+
+/// Asks for enough: many systems let a process have 1,024 (or fewer) unless it asks for more.
 #[cfg(unix)]
 pub(super) fn allow_enough() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
+    let Some(current) = limit.current else {
+        return;
+    };
+    limit.current = Some(WANTED.min(limit.maximum.unwrap_or(WANTED)).max(current));
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }

@@ -11,14 +11,17 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::warn;
 
-use super::{AddressBook, Entry, MAX_ADDRESSES};
+use super::{AddressBook, Entry, MAX_ADDRESSES, MAX_PLACES};
 use crate::reachability::netgroup::is_dialable;
 
 /// File name inside the data directory.
 pub const FILE_NAME: &str = "peers.json";
 
-/// Format of the file.
-const VERSION: u32 = 1;
+/// Format of the file. Version 1 had no key, and one source for each address.
+const VERSION: u32 = 2;
+
+/// Anchors that are taken from a file, which might have been changed.
+const MAX_ANCHORS: usize = 8;
 
 /// Why the book could not be saved.
 #[derive(Debug, Error)]
@@ -35,7 +38,12 @@ pub struct Snapshot(Document);
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
     version: u32,
+    /// Chooses the places; whoever knows it can tell which addresses push each other out.
+    #[serde(default = "rand::random")]
+    key: [u64; 2],
     addresses: HashMap<SocketAddr, Entry>,
+    #[serde(default)]
+    anchors: Vec<SocketAddr>,
 }
 
 impl AddressBook {
@@ -53,7 +61,14 @@ impl AddressBook {
             }
         };
         match serde_json::from_str::<Document>(&text) {
-            Ok(document) if document.version == VERSION => book.take(document.addresses),
+            Ok(document) if (1..=VERSION).contains(&document.version) => {
+                book = Self::with_key(allow_private, document.key);
+                book.take(document.addresses);
+                let dialable = |addr: &SocketAddr| is_dialable(*addr, allow_private);
+                book.anchors = document.anchors;
+                book.anchors.retain(dialable);
+                book.anchors.truncate(MAX_ANCHORS);
+            }
             Ok(document) => set_aside(&path, &format!("version {} is unknown", document.version)),
             Err(error) => set_aside(&path, &error.to_string()),
         }
@@ -64,7 +79,9 @@ impl AddressBook {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(Document {
             version: VERSION,
+            key: self.places.key(),
             addresses: self.entries.clone(),
+            anchors: self.anchors.clone(),
         })
     }
 
@@ -76,16 +93,30 @@ impl AddressBook {
         self.snapshot().save(dir)
     }
 
+    /// Gives each its places again; those that find none, since the file was changed by hand, are left out.
     fn take(&mut self, addresses: HashMap<SocketAddr, Entry>) {
-        for (addr, entry) in addresses.into_iter().take(MAX_ADDRESSES) {
-            if is_dialable(addr, self.allow_private) {
-                if !entry.tried {
-                    *self
-                        .untried_of_source
-                        .entry(entry.source.clone())
-                        .or_default() += 1;
+        let allow_private = self.allow_private;
+        let dialable = addresses
+            .into_iter()
+            .filter(|(addr, _)| is_dialable(*addr, allow_private))
+            .take(MAX_ADDRESSES);
+        for (addr, mut entry) in dialable {
+            let tried = std::mem::replace(&mut entry.tried, false);
+            let mut sources = std::mem::take(&mut entry.sources);
+            if sources.is_empty() {
+                sources.push(entry.first_source.clone());
+            }
+            self.entries.insert(addr, entry);
+            let mut placed = tried && self.tried.get(self.met_place(addr)).is_none();
+            if placed {
+                self.promote(addr);
+            } else {
+                for source in sources.iter().take(MAX_PLACES) {
+                    placed |= self.place(addr, source);
                 }
-                self.entries.insert(addr, entry);
+            }
+            if !placed {
+                self.entries.remove(&addr);
             }
         }
     }
@@ -141,10 +172,15 @@ mod tests {
             "x",
         );
         book.met("8.8.8.8:2".parse().unwrap(), 9, 77);
+        book.set_anchors(vec!["8.8.8.8:2".parse().unwrap()]);
         book.save(dir.path()).unwrap();
         let read = AddressBook::load(dir.path(), false);
         assert_eq!(read.entries, book.entries);
-        assert_eq!(read.untried_of_source, book.untried_of_source);
+        assert_eq!(read.anchors, book.anchors);
+        assert_eq!(
+            (read.places, &read.new, &read.tried),
+            (book.places, &book.new, &book.tried)
+        );
     }
 
     #[test]

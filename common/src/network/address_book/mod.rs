@@ -1,32 +1,43 @@
 //! The address book: where other nodes are said to be, and which of them we have met.
 //!
-//! Bounded in all and for each source netgroup, so that no single teller can fill it. An address that was
-//! met (`tried`) is never pushed out by gossip. Failures back off exponentially with jitter. [`mod@file`] keeps
-//! the book across restarts.
+//! Addresses stand in two tables of buckets, those that were met (`tried`) and the others (`new`), at places that a secret
+//! key chooses ([`tables`]): who tells of many addresses, or has many in few netgroups, fills his share of the buckets and
+//! no more. An address that was met is never pushed out by gossip, and by another that was met only after it was dialled
+//! again and did not answer. Whom to dial is drawn bucket by bucket. Failures back off exponentially with jitter.
+//! [`mod@file`] keeps the book across restarts. Time and randomness come in as arguments.
 
+mod entry;
 pub mod file;
+mod tables;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use rand::Rng;
-use rand::seq::{IteratorRandom, SliceRandom};
-use serde::{Deserialize, Serialize};
+use rand::seq::{IndexedRandom, IteratorRandom};
 
-use crate::network::protocol::addresses::Gossip;
+pub use self::entry::Entry;
+pub use self::tables::MAX_ADDRESSES;
+use self::tables::{Places, Table};
+use crate::network::protocol::addresses::{self, Gossip};
 use crate::reachability::netgroup::{Netgroup, canonical_socket, is_dialable};
 use crate::transport::DialBy;
 use crate::wire::services::{NOISE, TLS};
 
-/// Most addresses kept: Bitcoin Core's 1,024 × 64 places, about 10 MB here at the worst.
-pub const MAX_ADDRESSES: usize = 65_536;
+/// Places that an address has at most while it was not met.
+const MAX_PLACES: usize = 8;
 
-/// Most addresses kept that one source netgroup told us and that nobody has met.
-pub const MAX_PER_SOURCE: usize = 4_096;
+/// Newcomers that wait for the place of another that was met, at most.
+const MAX_CONTESTS: usize = 10;
 
-/// Addresses pushed out at once when the book is full: finding the worst looks at all of them, so it must
-/// not be done for each newcomer.
-const EVICTED_AT_ONCE: usize = MAX_ADDRESSES / 64;
+/// Who answered so lately, in seconds, keeps its place without being asked (Bitcoin Core's figure).
+const ANSWERED_LATELY: u64 = 4 * 3_600;
+
+/// Seconds after which a contest is over for the newcomer, should nobody have been asked (Bitcoin Core's figure).
+const CONTEST_ENDS: u64 = 40 * 60;
 
 /// Seconds before the first retry after a failure; it doubles up to [`MAX_BACKOFF`].
 const FIRST_BACKOFF: u64 = 10;
@@ -52,51 +63,49 @@ const HORIZON: u32 = 30 * 24 * 3_600;
 /// that cutting Noise off for a while gains nothing, and not for ever, since an address may get another node.
 pub const NOISE_REMEMBERED: u64 = 30 * 24 * 3_600;
 
-/// What we know of an address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Service bits, as last claimed.
-    pub services: u64,
-    /// Unix seconds when it was last seen, by us or by hearsay.
-    pub last_seen: u32,
-    /// Whether we have completed a handshake there.
-    pub tried: bool,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Unix seconds before which it is not dialled again.
-    pub not_before: u64,
-    /// Netgroup of who told us first, as text.
-    pub source: String,
-    /// Unix seconds when it last spoke Noise with us or said so itself; 0 for never.
-    #[serde(default)]
-    pub noise_at: u64,
-    /// The X25519 static key that the node there had when it last spoke Noise with us.
-    #[serde(default, with = "static_key", skip_serializing_if = "Option::is_none")]
-    pub static_key: Option<[u8; 32]>,
-    /// It did not answer to [`Self::static_key`] when it was last asked to.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub key_doubted: bool,
+/// The source of what we have found out by ourselves.
+const OWN: &str = "own";
+
+/// Somebody whom we have met, and whose place is another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Contest {
+    newcomer: SocketAddr,
+    since: u64,
 }
 
-/// The book. Time and randomness come in as arguments.
+/// The book.
 #[derive(Debug)]
 pub struct AddressBook {
     entries: HashMap<SocketAddr, Entry>,
-    untried_of_source: HashMap<String, usize>,
+    places: Places,
+    new: Table,
+    tried: Table,
+    contests: Vec<Contest>,
+    /// Whom the last session ended with.
+    anchors: Vec<SocketAddr>,
     allow_private: bool,
 }
 
 impl AddressBook {
-    /// An empty book; `allow_private` as in the chain spec.
+    /// An empty book with a secret key; `allow_private` as in the chain spec.
     pub fn new(allow_private: bool) -> Self {
+        Self::with_key(allow_private, rand::random())
+    }
+
+    /// An empty book whose places follow from `key`.
+    pub fn with_key(allow_private: bool, key: [u64; 2]) -> Self {
         Self {
             entries: HashMap::new(),
-            untried_of_source: HashMap::new(),
+            places: Places::new(key),
+            new: Table::of_unmet(),
+            tried: Table::of_met(),
+            contests: Vec::new(),
+            anchors: Vec::new(),
             allow_private,
         }
     }
 
-    /// Takes an address that `source` told us. True when it is new.
+    /// Takes an address that `source` told us. True when it is new and has found a place.
     pub fn add(&mut self, gossip: Gossip, source: &str) -> bool {
         let addr = canonical_socket(gossip.addr);
         if !is_dialable(addr, self.allow_private) {
@@ -104,30 +113,23 @@ impl AddressBook {
         }
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.last_seen = entry.last_seen.max(gossip.time);
-            if !entry.tried {
-                entry.services |= gossip.services;
+            if entry.tried {
+                return false;
+            }
+            entry.services |= gossip.services;
+            let places = entry.sources.len();
+            if places < MAX_PLACES && self.places.is_lucky(addr, source, places) {
+                self.place(addr, source);
             }
             return false;
         }
-        let of_source = self.untried_of_source.get(source).copied().unwrap_or(0);
-        if of_source >= MAX_PER_SOURCE || (self.entries.len() >= MAX_ADDRESSES && !self.make_room())
-        {
-            return false;
-        }
-        *self.untried_of_source.entry(source.to_owned()).or_default() += 1;
-        let entry = Entry {
-            services: gossip.services,
-            last_seen: gossip.time,
-            tried: false,
-            failures: 0,
-            not_before: 0,
-            source: source.to_owned(),
-            noise_at: 0,
-            static_key: None,
-            key_doubted: false,
-        };
+        let entry = Entry::told(gossip.services, gossip.time, source);
         self.entries.insert(addr, entry);
-        true
+        let placed = self.place(addr, source);
+        if !placed {
+            self.entries.remove(&addr);
+        }
+        placed
     }
 
     /// The node at `addr` speaks Noise, as it has shown or said over a secured connection.
@@ -174,22 +176,24 @@ impl AddressBook {
 
     /// A handshake with `addr` succeeded.
     pub fn met(&mut self, addr: SocketAddr, services: u64, now: u64) {
-        self.add(
-            Gossip {
-                addr,
-                services,
-                time: now as u32,
-            },
-            "own",
-        );
-        if let Some(entry) = self.entries.get_mut(&canonical_socket(addr)) {
-            if !std::mem::replace(&mut entry.tried, true) {
-                decrement(&mut self.untried_of_source, &entry.source);
-            }
-            entry.services = services;
-            entry.last_seen = now as u32;
-            entry.failures = 0;
-            entry.not_before = now;
+        let addr = canonical_socket(addr);
+        if !is_dialable(addr, self.allow_private) {
+            return;
+        }
+        let seen = now as u32;
+        let entry = self.entries.entry(addr);
+        let entry = entry.or_insert_with(|| Entry::told(services, seen, OWN));
+        entry.services = services;
+        entry.last_seen = seen;
+        entry.last_success = now;
+        entry.failures = 0;
+        entry.not_before = now;
+        if entry.tried {
+            return;
+        }
+        match self.tried.get(self.met_place(addr)) {
+            None => self.promote(addr),
+            Some(_) => self.contest(addr, now),
         }
     }
 
@@ -200,13 +204,23 @@ impl AddressBook {
             return;
         };
         entry.failures = entry.failures.saturating_add(1);
-        if !entry.tried && entry.failures >= FORGET_AFTER {
-            self.forget(addr);
-            return;
-        }
+        entry.last_failure = now;
         let backoff = FIRST_BACKOFF.saturating_mul(1 << (entry.failures - 1).min(16));
         let backoff = backoff.min(MAX_BACKOFF);
         entry.not_before = now + backoff / 2 + rng.random_range(0..=backoff / 2);
+        if entry.last_success == 0 && entry.failures >= FORGET_AFTER {
+            self.forget(addr);
+        }
+    }
+
+    /// Whom the next session is to dial first.
+    pub fn set_anchors(&mut self, anchors: Vec<SocketAddr>) {
+        self.anchors = anchors;
+    }
+
+    /// Whom the last session ended with; only once, so that an anchor that is gone does not come back with each start.
+    pub fn take_anchors(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.anchors)
     }
 
     /// Leaves `addr` alone until `until`, Unix seconds; nothing is held against it.
@@ -218,16 +232,26 @@ impl AddressBook {
 
     /// Removes an address, e.g. our own.
     pub fn forget(&mut self, addr: SocketAddr) {
-        if let Some(entry) = self.entries.remove(&canonical_socket(addr))
-            && !entry.tried
-        {
-            decrement(&mut self.untried_of_source, &entry.source);
+        let addr = canonical_socket(addr);
+        let Some(entry) = self.entries.remove(&addr) else {
+            return;
+        };
+        self.contests.retain(|contest| contest.newcomer != addr);
+        let group = self.group(addr);
+        if entry.tried {
+            self.tried.clear(self.places.met(addr, &group));
+        }
+        for source in &entry.sources {
+            self.new.clear(self.places.unmet(addr, &group, source));
         }
     }
 
-    /// Up to `count` addresses to dial now, met and unmet ones in equal shares, chosen at random, at most
-    /// one of each netgroup and none of the netgroups of `taken`. An `excluded` address is left out without
-    /// taking its netgroup's place. On devnets, where all share one netgroup, an address is its own group.
+    /// Up to `count` addresses to dial now, at most one of each netgroup and none of the netgroups of `taken`. An
+    /// `excluded` address is left out without taking its netgroup's place. On devnets, where all share one netgroup, an
+    /// address is its own group.
+    ///
+    /// Each is drawn from the met or the unmet with equal chances, there from a bucket that is not empty, and there from
+    /// its addresses, so what an attacker gets is his share of the buckets. Those that failed lately are drawn more rarely.
     pub fn choose<R: Rng>(
         &self,
         count: usize,
@@ -238,34 +262,74 @@ impl AddressBook {
     ) -> Vec<SocketAddr> {
         let mut groups: HashSet<String> = taken.iter().map(|a| self.group(*a)).collect();
         let mut chosen = Vec::new();
-        let (mut tried, mut new): (Vec<_>, Vec<_>) = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.not_before <= now)
-            .filter(|(addr, _)| !taken.contains(*addr) && !excluded(addr))
-            .map(|(addr, entry)| (*addr, entry.tried))
-            .partition(|(_, tried)| *tried);
-        tried.shuffle(rng);
-        new.shuffle(rng);
+        let mut tables = [
+            (&self.tried, self.tried.buckets()),
+            (&self.new, self.new.buckets()),
+        ];
+        // Grows with each draw, so that a book of failures only comes to an end.
+        let mut kindness = 1.0;
         while chosen.len() < count {
-            let first = if rng.random() { &mut tried } else { &mut new };
-            let next = if let Some(next) = first.pop() {
-                Some(next)
+            let first = usize::from(rng.random::<bool>());
+            let second = 1 - first;
+            let table = if tables[first].1.is_empty() {
+                second
             } else {
-                tried.pop().or(new.pop())
+                first
             };
-            let Some((addr, _)) = next else { break };
-            if groups.insert(self.group(addr)) {
+            let (table, buckets) = &mut tables[table];
+            if buckets.is_empty() {
+                break;
+            }
+            let index = rng.random_range(0..buckets.len());
+            let candidates = table.bucket(buckets[index]).filter(|addr| {
+                let due = self.entries.get(addr).is_some_and(|e| e.not_before <= now);
+                due && !taken.contains(addr)
+                    && !excluded(addr)
+                    && !groups.contains(&self.group(*addr))
+            });
+            let Some(addr) = candidates.choose(rng) else {
+                buckets.swap_remove(index);
+                continue;
+            };
+            let chance = self.entries.get(&addr).map_or(0.0, Entry::chance);
+            if rng.random_bool((chance * kindness).min(1.0)) {
+                groups.insert(self.group(addr));
                 chosen.push(addr);
             }
+            kindness *= 1.2;
         }
         chosen
+    }
+
+    /// Whom to dial only to see who is there: one whose place another wants, or else somebody whom we have not met.
+    pub fn feeler<R: Rng>(
+        &mut self,
+        excluded: impl Fn(&SocketAddr) -> bool,
+        now: u64,
+        rng: &mut R,
+    ) -> Option<SocketAddr> {
+        self.settle(now);
+        let contested = self.contests.iter().filter_map(|contest| {
+            let holder = self.tried.get(self.met_place(contest.newcomer))?;
+            let due = self.entries.get(&holder)?.not_before <= now;
+            (due && !excluded(&holder)).then_some(holder)
+        });
+        if let Some(holder) = contested.choose(rng) {
+            return Some(holder);
+        }
+        let buckets = self.new.buckets();
+        let bucket = buckets.choose(rng)?;
+        let due = |addr: &SocketAddr| self.entries.get(addr).is_some_and(|e| e.not_before <= now);
+        let candidates = self.new.bucket(*bucket);
+        candidates
+            .filter(|addr| due(addr) && !excluded(addr))
+            .choose(rng)
     }
 
     /// What to answer to `getaddr`: at most 1,000 and at most 23 % of the book, recently seen, at random.
     pub fn answer<R: Rng>(&self, now: u32, rng: &mut R) -> Vec<Gossip> {
         let share = (self.entries.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
-        let most = share.min(crate::network::protocol::addresses::MAX_ADDRESSES);
+        let most = share.min(addresses::MAX_ADDRESSES);
         self.entries
             .iter()
             .filter(|(_, e)| e.tried || e.failures == 0)
@@ -286,308 +350,125 @@ impl AddressBook {
         )
     }
 
+    /// Puts an address that was not met where `source` lets it stand. Another that stands there gives way if it has
+    /// failed, or stands elsewhere too and the newcomer stands nowhere.
+    fn place(&mut self, addr: SocketAddr, source: &str) -> bool {
+        let place = self.places.unmet(addr, &self.group(addr), source);
+        let homeless = self
+            .entries
+            .get(&addr)
+            .is_some_and(|e| e.sources.is_empty());
+        if let Some(other) = self.new.get(place) {
+            let gives_way = other != addr
+                && self.entries.get(&other).is_none_or(|other| {
+                    other.is_hopeless() || (homeless && other.sources.len() > 1)
+                });
+            if !gives_way {
+                return false;
+            }
+            self.displace(other, place);
+        }
+        self.new.put(place, addr);
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.sources.push(source.to_owned());
+        }
+        true
+    }
+
+    /// Takes one place from an address that was not met; with its last one it is forgotten.
+    fn displace(&mut self, addr: SocketAddr, place: usize) {
+        self.new.clear(place);
+        let (group, places) = (self.group(addr), self.places);
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            let stands = |source: &String| places.unmet(addr, &group, source) != place;
+            entry.sources.retain(stands);
+            if entry.sources.is_empty() && !entry.tried {
+                self.forget(addr);
+            }
+        }
+    }
+
+    /// Moves an address to its place among the met, which is free.
+    fn promote(&mut self, addr: SocketAddr) {
+        let group = self.group(addr);
+        let Some(entry) = self.entries.get_mut(&addr) else {
+            return;
+        };
+        entry.tried = true;
+        for source in std::mem::take(&mut entry.sources) {
+            self.new.clear(self.places.unmet(addr, &group, &source));
+        }
+        self.tried.put(self.places.met(addr, &group), addr);
+        self.contests.retain(|contest| contest.newcomer != addr);
+    }
+
+    /// Moves an address from the met back to the others, or forgets it where it finds no place.
+    fn demote(&mut self, addr: SocketAddr) {
+        self.tried.clear(self.met_place(addr));
+        let Some(entry) = self.entries.get_mut(&addr) else {
+            return;
+        };
+        entry.tried = false;
+        let source = entry.first_source.clone();
+        if !self.place(addr, &source) {
+            self.entries.remove(&addr);
+        }
+    }
+
+    /// `addr` was met, and another stands in its place: that one is to be asked first.
+    fn contest(&mut self, addr: SocketAddr, now: u64) {
+        let homeless = self
+            .entries
+            .get(&addr)
+            .is_some_and(|e| e.sources.is_empty());
+        if homeless && !self.place(addr, OWN) {
+            self.entries.remove(&addr);
+            return;
+        }
+        let known = |contest: &Contest| contest.newcomer == addr;
+        if self.contests.len() < MAX_CONTESTS && !self.contests.iter().any(known) {
+            self.contests.push(Contest {
+                newcomer: addr,
+                since: now,
+            });
+        }
+    }
+
+    /// Ends the contests that can be decided.
+    fn settle(&mut self, now: u64) {
+        for contest in std::mem::take(&mut self.contests) {
+            let newcomer = contest.newcomer;
+            let holder = self.tried.get(self.met_place(newcomer));
+            let stands = holder.and_then(|holder| self.entries.get(&holder));
+            match (holder, stands) {
+                (Some(_), Some(entry))
+                    if now < entry.last_success.saturating_add(ANSWERED_LATELY) => {}
+                (Some(_), Some(entry))
+                    if entry.last_failure <= entry.last_success
+                        && now < contest.since.saturating_add(CONTEST_ENDS) =>
+                {
+                    self.contests.push(contest);
+                }
+                (Some(holder), _) => {
+                    self.demote(holder);
+                    if self.entries.contains_key(&newcomer) {
+                        self.promote(newcomer);
+                    }
+                }
+                (None, _) => self.promote(newcomer),
+            }
+        }
+    }
+
+    fn met_place(&self, addr: SocketAddr) -> usize {
+        self.places.met(addr, &self.group(addr))
+    }
+
     fn group(&self, addr: SocketAddr) -> String {
         if self.allow_private {
             addr.to_string()
         } else {
             Netgroup::of(addr.ip()).to_string()
         }
-    }
-
-    /// Pushes out the worst unmet addresses, those that failed most and then the longest unseen; met ones
-    /// stay. False when there are none.
-    fn make_room(&mut self) -> bool {
-        let mut unmet: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(_, e)| !e.tried)
-            .map(|(addr, e)| (std::cmp::Reverse(e.failures), e.last_seen, *addr))
-            .collect();
-        if unmet.len() > EVICTED_AT_ONCE {
-            unmet.select_nth_unstable(EVICTED_AT_ONCE);
-            unmet.truncate(EVICTED_AT_ONCE);
-        }
-        for (_, _, addr) in &unmet {
-            self.forget(*addr);
-        }
-        !unmet.is_empty()
-    }
-}
-
-/// Static keys in the file: base64url without padding.
-mod static_key {
-    use data_encoding::BASE64URL_NOPAD;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        key: &Option<[u8; 32]>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        key.map(|key| BASE64URL_NOPAD.encode(&key)).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<[u8; 32]>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(from)? else {
-            return Ok(None);
-        };
-        let key = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
-        let key = key.and_then(|key| key.try_into().ok());
-        key.map(Some)
-            .ok_or_else(|| D::Error::custom("a static key is 43 characters of base64url"))
-    }
-}
-
-fn decrement(counts: &mut HashMap<String, usize>, source: &str) {
-    if let Some(count) = counts.get_mut(source) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(source);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-
-    use super::*;
-
-    fn gossip(n: u32) -> Gossip {
-        let ip = std::net::Ipv4Addr::from(0x0b00_0000 + n);
-        Gossip {
-            addr: SocketAddr::new(ip.into(), 8333),
-            services: 9,
-            time: 1_000,
-        }
-    }
-
-    /// A time long after the start of Unix time.
-    const NOW: u64 = 1_800_000_000;
-
-    #[test]
-    fn only_who_is_said_to_speak_tls_alone_is_dialled_by_it_and_only_until_it_speaks_noise() {
-        let addr = gossip(1).addr;
-        let told = |services: &[u64]| {
-            let mut book = AddressBook::new(false);
-            for (n, services) in services.iter().enumerate() {
-                let gossip = Gossip {
-                    services: *services,
-                    ..gossip(1)
-                };
-                book.add(gossip, &format!("source {n}"));
-            }
-            book
-        };
-        for noise in [&[][..], &[0], &[9], &[NOISE], &[NOISE | TLS], &[TLS, NOISE]] {
-            assert_eq!(told(noise).dial_by(addr, NOW), DialBy::Noise, "{noise:?}");
-        }
-        let mut book = told(&[9 | TLS]);
-        assert_eq!(book.dial_by(addr, NOW), DialBy::Tls);
-        book.failed(addr, 5, &mut StdRng::seed_from_u64(1));
-        assert_eq!(book.dial_by(addr, NOW), DialBy::Tls);
-        book.speaks_noise(addr, NOW);
-        book.met(addr, 9 | TLS, 10);
-        assert_eq!(
-            book.dial_by(addr, NOW),
-            DialBy::Noise,
-            "shown, and not forgotten soon"
-        );
-        let later = NOW + NOISE_REMEMBERED;
-        assert_eq!(book.dial_by(addr, later - 1), DialBy::Noise);
-        assert_eq!(book.dial_by(addr, later), DialBy::Tls);
-    }
-
-    #[test]
-    fn a_node_is_dialled_with_the_key_that_it_had_until_it_does_not_answer_to_it() {
-        let addr = gossip(1).addr;
-        let mut book = AddressBook::new(false);
-        book.met(addr, 9 | NOISE, NOW);
-        assert_eq!(book.dial_by(addr, NOW), DialBy::Noise);
-        assert!(
-            !book.spoke_noise(addr, [1; 32], NOW),
-            "the first is no change"
-        );
-        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([1; 32]));
-        book.doubt_key(addr);
-        assert_eq!(book.dial_by(addr, NOW), DialBy::Noise);
-        assert!(
-            !book.spoke_noise(addr, [1; 32], NOW),
-            "it was there after all"
-        );
-        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([1; 32]));
-        book.doubt_key(addr);
-        assert!(book.spoke_noise(addr, [2; 32], NOW), "another");
-        assert_eq!(book.dial_by(addr, NOW), DialBy::NoiseKnowing([2; 32]));
-        let text = serde_json::to_string(&book.entries[&addr]).unwrap();
-        assert!(text.contains(r#""static_key":"AgIC"#), "{text}");
-        assert_eq!(
-            serde_json::from_str::<Entry>(&text).unwrap(),
-            book.entries[&addr]
-        );
-        let short = text.replace("AgIC", "");
-        let error = serde_json::from_str::<Entry>(&short).unwrap_err();
-        assert!(error.to_string().contains("43 characters"), "{error}");
-    }
-
-    #[test]
-    fn one_source_cannot_fill_the_book() {
-        let mut book = AddressBook::new(false);
-        for n in 0..10_000 {
-            book.add(gossip(n), "evil");
-        }
-        assert_eq!(book.counts().0, MAX_PER_SOURCE);
-        assert!(book.add(gossip(10_001), "honest"));
-    }
-
-    #[test]
-    fn a_full_book_keeps_the_ones_it_has_met() {
-        let mut book = AddressBook::new(false);
-        book.met(gossip(0).addr, 9, 1_000);
-        for n in 1..(MAX_ADDRESSES as u32 + 100) {
-            book.add(gossip(n), &format!("source{}", n % 100));
-        }
-        assert_eq!(book.counts(), (MAX_ADDRESSES - EVICTED_AT_ONCE + 100, 1));
-        assert_eq!(
-            book.untried_of_source.values().sum::<usize>(),
-            book.counts().0 - 1
-        );
-    }
-
-    #[test]
-    fn the_worst_go_first() {
-        let mut book = AddressBook::new(false);
-        let mut rng = StdRng::seed_from_u64(1);
-        for n in 0..MAX_ADDRESSES as u32 {
-            book.add(gossip(n), &format!("source{}", n % 100));
-        }
-        let bad: Vec<_> = (0..100).map(|n| gossip(n * 7).addr).collect();
-        for addr in &bad {
-            book.failed(*addr, 1_000, &mut rng);
-        }
-        assert!(book.add(gossip(MAX_ADDRESSES as u32), "another"));
-        assert!(bad.iter().all(|addr| !book.entries.contains_key(addr)));
-    }
-
-    #[test]
-    fn junk_is_not_taken() {
-        let mut book = AddressBook::new(false);
-        for addr in [
-            "127.0.0.1:8333",
-            "10.0.0.1:8333",
-            "0.0.0.0:1",
-            "9.9.9.9:0",
-            "[::1]:8333",
-        ] {
-            let addr = addr.parse().unwrap();
-            assert!(
-                !book.add(
-                    Gossip {
-                        addr,
-                        services: 0,
-                        time: 1
-                    },
-                    "x"
-                ),
-                "{addr}"
-            );
-        }
-    }
-
-    #[test]
-    fn one_of_each_netgroup_is_chosen() {
-        let mut book = AddressBook::new(false);
-        for n in 0..500 {
-            book.add(gossip(n), "x");
-        }
-        let mut rng = StdRng::seed_from_u64(1);
-        assert_eq!(
-            book.choose(8, &HashSet::new(), |_| false, 2_000, &mut rng)
-                .len(),
-            1
-        );
-        let taken = HashSet::from([gossip(7).addr]);
-        assert!(
-            book.choose(8, &taken, |_| false, 2_000, &mut rng)
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn an_excluded_address_takes_no_netgroup() {
-        let mut book = AddressBook::new(false);
-        book.add(gossip(1), "x");
-        book.add(gossip(2), "x");
-        let mut rng = StdRng::seed_from_u64(1);
-        let own = |addr: &SocketAddr| *addr == gossip(1).addr;
-        let chosen = book.choose(8, &HashSet::new(), own, 2_000, &mut rng);
-        assert_eq!(chosen, [gossip(2).addr]);
-    }
-
-    #[test]
-    fn a_rest_is_no_failure() {
-        let mut book = AddressBook::new(true);
-        let mut rng = StdRng::seed_from_u64(1);
-        let addr = gossip(1).addr;
-        book.add(gossip(1), "x");
-        for _ in 0..2 * FORGET_AFTER {
-            book.rest(addr, 5_000);
-        }
-        let none = HashSet::new();
-        assert!(book.choose(1, &none, |_| false, 4_999, &mut rng).is_empty());
-        assert_eq!(book.choose(1, &none, |_| false, 5_000, &mut rng), [addr]);
-    }
-
-    #[test]
-    fn failures_back_off_and_are_forgotten_in_the_end() {
-        let mut book = AddressBook::new(true);
-        let mut rng = StdRng::seed_from_u64(1);
-        let addr = gossip(1).addr;
-        book.add(gossip(1), "x");
-        book.failed(addr, 1_000, &mut rng);
-        assert!(
-            book.choose(1, &HashSet::new(), |_| false, 1_001, &mut rng)
-                .is_empty()
-        );
-        assert_eq!(
-            book.choose(
-                1,
-                &HashSet::new(),
-                |_| false,
-                1_000 + FIRST_BACKOFF,
-                &mut rng
-            ),
-            [addr]
-        );
-        for _ in 0..FORGET_AFTER {
-            book.failed(addr, 1_000, &mut rng);
-        }
-        assert_eq!(book.counts(), (0, 0));
-
-        book.met(addr, 9, 1_000);
-        for _ in 0..100 {
-            book.failed(addr, 1_000, &mut rng);
-        }
-        assert_eq!(
-            book.counts(),
-            (1, 1),
-            "a node that we have met may come back"
-        );
-        let chosen = book.choose(1, &HashSet::new(), |_| false, 1_000 + MAX_BACKOFF, &mut rng);
-        assert_eq!(chosen, [addr]);
-    }
-
-    #[test]
-    fn answers_show_a_share_of_a_large_book() {
-        let mut book = AddressBook::new(false);
-        for n in 0..2_000 {
-            book.add(gossip(n), "x");
-        }
-        let mut rng = StdRng::seed_from_u64(1);
-        assert_eq!(book.answer(2_000, &mut rng).len(), 460);
-        assert!(book.answer(2_000 + HORIZON, &mut rng).is_empty());
     }
 }

@@ -19,7 +19,7 @@ use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::session::{How, SessionError};
 use crate::reachability::netgroup::canonical_socket;
-use crate::transport::{DialBy, NodeId, RemoteIdentity, TransportKind};
+use crate::transport::{DialBy, HandshakeError, NodeId, RemoteIdentity, TransportKind};
 
 /// Fewer outbound peers than this for long enough make us ask DNS (Bitcoin Core asks below 2 after 11 s; a
 /// quorum of four is what synchronisation wants).
@@ -51,6 +51,10 @@ const DUPLICATE_REST: u64 = 3_600;
 /// costs a dial.
 const MAX_OWN: usize = 64;
 
+/// Peers of the last session that are dialled first: with two of them that were honest, nobody who has filled the book
+/// meanwhile has the node for himself (Bitcoin Core's number).
+const ANCHORS: usize = 2;
+
 /// When a manual peer is dialled next, and the pause after that.
 struct Manual {
     next: Instant,
@@ -69,6 +73,8 @@ pub(super) struct DialState {
     /// Whether the last round of DNS gave no address at all.
     dns_empty: bool,
     bootstrap_last: Option<Instant>,
+    /// When the last feeler was sent, or when we started.
+    feeler_last: Instant,
 }
 
 impl DialState {
@@ -86,6 +92,7 @@ impl DialState {
             dns_last: None,
             dns_empty: false,
             bootstrap_last: None,
+            feeler_last: now,
         };
         for addr in manual {
             state.add_manual(addr, now);
@@ -151,8 +158,49 @@ impl Hub {
             return;
         }
         self.dial_from_book();
+        self.send_feeler(now);
         self.ask_dns(now);
         self.try_bootstrap(now);
+    }
+
+    /// Dials those that the last session ended with.
+    pub(super) fn dial_anchors(&mut self) {
+        if self.config.outbound_target > 0 {
+            for addr in self.book.take_anchors() {
+                self.start_dial(addr);
+            }
+        }
+    }
+
+    /// The outbound peers that have stood longest.
+    pub(super) fn anchors(&self) -> Vec<SocketAddr> {
+        let outbound = self.peers.values().map(|peer| &peer.handle);
+        let mut outbound: Vec<_> = outbound
+            .filter(|handle| handle.direction == Direction::Outbound)
+            .map(|handle| (handle.since, handle.addr))
+            .collect();
+        outbound.sort_unstable();
+        let oldest = outbound.into_iter().take(ANCHORS);
+        oldest.map(|(_, addr)| addr).collect()
+    }
+
+    /// Dials somebody only to see who is there, so that we know whom to dial when we need somebody, and so that those whom
+    /// we know by hearsay only don't stay that for ever. With places open, who is dialled for them tells as much.
+    fn send_feeler(&mut self, now: Instant) {
+        let full = self.count(Direction::Outbound) >= self.config.outbound_target;
+        if !full || now < self.dials.feeler_last + self.config.feeler_every {
+            return;
+        }
+        self.dials.feeler_last = now;
+        let (connected, dials, dialing) = (self.connected(), &self.dials, &self.dialing);
+        let excluded = |addr: &SocketAddr| {
+            connected.contains(addr) || dialing.contains(addr) || dials.is_own(addr)
+        };
+        let found = self.book.feeler(excluded, unix_now(), &mut rand::rng());
+        if let Some(addr) = found {
+            debug!(%addr, "a feeler");
+            self.start_dial(addr);
+        }
     }
 
     fn dial_manual(&mut self, now: Instant) {
@@ -225,8 +273,9 @@ impl Hub {
         }
     }
 
-    /// An outbound connection stands, and this has been proven of the peer.
-    pub(super) fn note_transport(&mut self, addr: SocketAddr, remote: &RemoteIdentity) {
+    /// An outbound connection stood, and this has been proven of the peer, and said by it.
+    pub(super) fn note_met(&mut self, addr: SocketAddr, remote: &RemoteIdentity, services: u64) {
+        self.book.met(addr, services, unix_now());
         self.metrics.dialled_by(remote.transport);
         match remote.static_key {
             Some(key) => {
@@ -255,11 +304,6 @@ impl Hub {
                 self.book.speaks_noise(addr, unix_now());
                 self.start_dial(addr);
             }
-            // Its key may be new, or somebody on the path would have us ask for it: XX asks.
-            SessionError::KnownKeyRefused(_) => {
-                self.book.doubt_key(addr);
-                self.start_dial(addr);
-            }
             SessionError::Ourselves => {
                 self.dials.add_own(addr);
                 self.book.forget(addr);
@@ -268,7 +312,12 @@ impl Hub {
             SessionError::AlreadyConnected(node) if self.has_dialled(*node) => {
                 self.book.rest(addr, unix_now() + DUPLICATE_REST);
             }
-            _ => self.book.failed(addr, unix_now(), &mut rand::rng()),
+            error => {
+                if is_silence(error) {
+                    self.book.doubt_key(addr);
+                }
+                self.book.failed(addr, unix_now(), &mut rand::rng());
+            }
         }
         self.dial_more();
     }
@@ -397,6 +446,15 @@ impl Hub {
             .map(|p| p.handle.addr)
             .collect()
     }
+}
+
+/// Whether a peer that was dialled with the key that it had may not have answered to it: then it is asked for its key
+/// the next time. Nothing is weaker by that, so it does not matter who brought it about.
+fn is_silence(error: &SessionError) -> bool {
+    matches!(
+        error,
+        SessionError::Handshake(HandshakeError::KeyUnanswered(_)) | SessionError::Timeout(..)
+    )
 }
 
 #[cfg(test)]

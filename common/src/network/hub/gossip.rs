@@ -46,8 +46,7 @@ impl Hub {
         if direction == Direction::Outbound {
             peer.bucket.asked();
             let remote = peer.handle.remote.clone();
-            self.book.met(addr, services, now);
-            self.note_transport(addr, &remote);
+            self.note_met(addr, &remote, services);
             self.send(id, NetworkMessage::GetAddr);
             if let Some(seen) = seen {
                 self.external.vote(addr, seen.ip());

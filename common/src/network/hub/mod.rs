@@ -225,6 +225,7 @@ impl Hub {
         let mut save = tokio::time::interval(SAVE_INTERVAL);
         let (mut verifying, mut checking, mut pooling) = (true, true, true);
         self.refresh_wanted();
+        self.dial_anchors();
         loop {
             tokio::select! {
                 biased;
@@ -264,10 +265,10 @@ impl Hub {
             self.drive_sync();
             self.publish();
         }
+        self.save_book_at_the_end().await;
         for peer in self.peers.values() {
             peer.handle.stop.cancel();
         }
-        self.save_book_at_the_end().await;
     }
 
     fn on_event(&mut self, event: HubEvent) {
@@ -282,6 +283,9 @@ impl Hub {
                 self.dialing.remove(&addr);
                 if let Some(reason) = self.unwelcome(addr, direction) {
                     debug!(%addr, reason, "connection closed after the handshake");
+                    if direction == Direction::Outbound {
+                        self.note_met(addr, &session.remote, session.version.services);
+                    }
                 } else {
                     self.replace(direction, session.remote.node_id);
                     self.on_established(addr, direction, *session, slot, claim);
@@ -540,6 +544,7 @@ impl Hub {
         if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
+        self.book.set_anchors(self.anchors());
         let book = self.book.snapshot();
         self.saving = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = book.save(&dir) {

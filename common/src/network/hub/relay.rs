@@ -281,6 +281,10 @@ impl Hub {
         let mean = self.config.relay_delay.as_secs_f64();
         let mut told = Vec::new();
         for (id, peer) in &mut self.peers {
+            if peer.handle.outbox.is_behind() {
+                // What it is to hear waits, and goes out together.
+                continue;
+            }
             let mean = match peer.handle.direction {
                 Direction::Inbound => mean,
                 Direction::Outbound => mean * OUTBOUND_SHARE,

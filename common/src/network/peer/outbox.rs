@@ -1,8 +1,10 @@
 //! What waits to be sent to a peer, by classes: a ping goes before headers, these before blocks, these before
-//! transactions, and addresses come last. What a class floods delays another by one batch of the writer's at most.
+//! transactions, and addresses come last. After some messages, or one batch of large ones, another class has its turn, so
+//! that none waits for ever.
 //!
 //! All queues are bounded. Answers to what the peer asked for wait for room, and meanwhile nothing more is read from
-//! it; for what we send by ourselves there is room as long as the peer reads.
+//! it. News of transactions and addresses that find no room are left out; a peer for whom so much else piles up does not
+//! read.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +21,8 @@ use crate::network::security::ledger::{Ledger, block_hash};
 /// keep the pipe full, at most 16 MB of blocks.
 const WAITING_ANSWERS: usize = 4;
 
-/// Every eighth message that leaves is of the last class that has one, so that none starves: a peer that is sent
-/// blocks all day hears of transactions too.
+/// Every eighth message that leaves is one whose class has its turn, whatever is more urgent: a peer that is sent blocks
+/// all day hears of transactions too.
 const FAIR_TURN: u32 = 8;
 
 /// What a message is to its receiver, the most urgent first.
@@ -64,14 +66,25 @@ impl Class {
         }
     }
 
-    /// Messages of the class that may wait. More of them means that the peer does not read: what we send by ourselves
-    /// is a few messages in a second.
+    fn of_outgoing(outgoing: &Outgoing) -> Self {
+        match outgoing {
+            Outgoing::Message(message) => Self::of(message),
+            Outgoing::StoredBlock(_) => Self::Blocks,
+        }
+    }
+
+    /// Whether what finds no room is no loss: others tell it too, or we tell it later.
+    fn is_hearsay(self) -> bool {
+        matches!(self, Self::Transactions | Self::Addresses)
+    }
+
+    /// Messages of the class that may wait. What we send by ourselves is a few messages in a second.
     const fn room(self) -> usize {
         match self {
             Self::Control => 512,
-            Self::Headers | Self::Transactions => 128,
+            Self::Headers => 128,
             Self::Blocks => WAITING_ANSWERS,
-            Self::Addresses => 32,
+            Self::Transactions | Self::Addresses => 32,
         }
     }
 }
@@ -123,8 +136,10 @@ pub(crate) struct Outbox {
 /// The receiving end of an [`Outbox`].
 pub(crate) struct Inbox {
     queues: [mpsc::Receiver<Queued>; Class::ALL.len()],
-    /// Messages since the last that was taken from the other end.
-    turn: u32,
+    /// Messages since the last whose class had its turn.
+    since: u32,
+    /// The class that has its turn next.
+    turn: usize,
 }
 
 /// Makes the queues of a connection.
@@ -138,14 +153,14 @@ pub(crate) fn outbox(ledger: Ledger) -> (Outbox, Inbox) {
     };
     let inbox = Inbox {
         queues: [a.1, b.1, c.1, d.1, e.1],
-        turn: 0,
+        since: 0,
+        turn: Class::ALL.len() - 1,
     };
     (outbox, inbox)
 }
 
 impl Outbox {
-    /// Queues something of our own without waiting. False when the peer does not read: drop it then. Addresses that
-    /// find no room are left out: they are hearsay, and others tell them.
+    /// Queues something of our own without waiting. False when the peer does not read: drop it then.
     pub(crate) fn send(&self, message: NetworkMessage) -> bool {
         let class = Class::of(&message);
         self.with_ledger(|ledger| ledger.sent(&message));
@@ -155,17 +170,19 @@ impl Outbox {
         };
         match self.queue(class).try_send(queued) {
             Ok(()) => true,
-            Err(TrySendError::Full(_)) => class == Class::Addresses,
+            Err(TrySendError::Full(_)) => class.is_hearsay(),
             Err(TrySendError::Closed(_)) => false,
         }
     }
 
+    /// Whether news of transactions would be left out.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.queue(Class::Transactions).capacity() == 0
+    }
+
     /// Queues an answer, waiting for room. False when the connection is over.
     pub(crate) async fn answer(&self, answer: Outgoing) -> bool {
-        let class = match &answer {
-            Outgoing::Message(message) => Class::of(message),
-            Outgoing::StoredBlock(_) => Class::Blocks,
-        };
+        let class = Class::of_outgoing(&answer);
         let place = tokio::select! {
             place = Arc::clone(&self.answers).acquire_owned() => place.ok(),
             // Nobody takes answers any more, so no place comes free.
@@ -206,6 +223,11 @@ impl Inbox {
         self.take(|queue| queue.try_recv().ok())
     }
 
+    /// So much was sent at once that another class has its turn now.
+    pub(crate) fn end_of_round(&mut self) {
+        self.since = FAIR_TURN - 1;
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Queued>> {
         let mut open = false;
         let next = self.take(|queue| match queue.poll_recv(context) {
@@ -221,20 +243,30 @@ impl Inbox {
         Poll::Ready(next)
     }
 
-    /// Asks the queues in their order until one gives something.
+    /// Asks the queues in their order until one gives something; now and then in another order, which begins with each class
+    /// in turn.
     fn take(
         &mut self,
         mut ask: impl FnMut(&mut mpsc::Receiver<Queued>) -> Option<Queued>,
     ) -> Option<Queued> {
-        let next = if self.turn + 1 < FAIR_TURN {
-            self.queues.iter_mut().find_map(&mut ask)
+        let fair = self.since + 1 >= FAIR_TURN;
+        let count = self.queues.len();
+        let mut order = (0..count).map(|step| match fair {
+            // From the class that has its turn towards the urgent ones, and around.
+            true => (self.turn + count - step) % count,
+            false => step,
+        });
+        let (index, next) = order.find_map(|index| {
+            let queue = self.queues.get_mut(index)?;
+            Some((index, ask(queue)?))
+        })?;
+        if fair {
+            self.since = 0;
+            self.turn = (index + count - 1) % count;
         } else {
-            self.queues.iter_mut().rev().find_map(&mut ask)
-        };
-        if next.is_some() {
-            self.turn = (self.turn + 1) % FAIR_TURN;
+            self.since += 1;
         }
-        next
+        Some(next)
     }
 }
 
@@ -274,14 +306,11 @@ mod tests {
     }
 
     fn class(queued: &Queued) -> Class {
-        match &queued.what {
-            Outgoing::Message(message) => Class::of(message),
-            Outgoing::StoredBlock(_) => Class::Blocks,
-        }
+        Class::of_outgoing(&queued.what)
     }
 
     #[test]
-    fn the_urgent_goes_first_and_every_eighth_message_is_of_the_last_class() {
+    fn the_urgent_goes_first_and_every_eighth_message_is_of_another_class_in_turn() {
         let (outbox, mut inbox) = queues();
         for of_class in Class::ALL.into_iter().rev() {
             for _ in 0..4 {
@@ -293,46 +322,70 @@ mod tests {
             .collect();
         assert_eq!(
             order,
-            [0, 0, 0, 0, 1, 1, 1, 4, 1, 2, 2, 2, 2, 3, 3, 4, 3, 3, 4, 4]
+            [0, 0, 0, 0, 1, 1, 1, 4, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4]
         );
     }
 
+    /// Two classes that never run dry take nothing from the others.
     #[tokio::test]
-    async fn a_flood_of_one_class_starves_no_other() {
+    async fn a_flood_starves_no_other_class() {
         let (outbox, mut inbox) = queues();
-        for _ in 0..Class::Control.room() {
-            assert!(outbox.send(of(Class::Control)));
+        let flood = [Class::Control, Class::Addresses];
+        for of_class in flood {
+            for _ in 0..of_class.room() {
+                assert!(outbox.send(of(of_class)));
+            }
         }
-        for of_class in Class::ALL.into_iter().skip(1) {
+        for of_class in [Class::Headers, Class::Blocks, Class::Transactions] {
             assert!(outbox.send(of(of_class)));
         }
         let mut left = Vec::new();
-        for _ in 0..4 * FAIR_TURN {
+        for _ in 0..5 * FAIR_TURN {
             let next = class(&inbox.next().await.unwrap());
-            if next != Class::Control {
+            if !flood.contains(&next) {
                 left.push(next);
             }
-            outbox.send(of(Class::Control));
+            for of_class in flood {
+                outbox.send(of(of_class));
+            }
         }
-        assert_eq!(
-            left,
-            [
-                Class::Addresses,
-                Class::Transactions,
-                Class::Blocks,
-                Class::Headers
-            ]
-        );
+        assert_eq!(left, [Class::Transactions, Class::Blocks, Class::Headers]);
+    }
+
+    /// A peer that loads blocks over a slow line hears of transactions, and is not taken for one that does not read.
+    #[tokio::test]
+    async fn news_get_through_between_blocks_and_cost_nobody_the_connection() {
+        let (outbox, mut inbox) = queues();
+        let (mut news, mut blocks) = (0, 0);
+        for _ in 0..1_000 {
+            let block = outbox.answer(Outgoing::StoredBlock(vec![1]));
+            assert!(timeout(Duration::from_secs(5), block).await.unwrap());
+            // Several for each block.
+            for _ in 0..3 {
+                assert!(outbox.send(of(Class::Transactions)));
+            }
+            match class(&inbox.next().await.unwrap()) {
+                Class::Blocks => {
+                    blocks += 1;
+                    inbox.end_of_round();
+                }
+                _ => {
+                    news += 1;
+                    drop(inbox.next().await);
+                }
+            }
+        }
+        assert!(blocks >= 300 && news >= 300, "{blocks} {news}");
     }
 
     #[test]
-    fn who_does_not_read_is_found_out_and_addresses_are_left_out() {
+    fn who_does_not_read_is_found_out_and_hearsay_is_left_out() {
         for of_class in Class::ALL {
             let (outbox, inbox) = queues();
             for _ in 0..of_class.room() {
                 assert!(outbox.send(of(of_class)), "{of_class:?}");
             }
-            assert_eq!(outbox.send(of(of_class)), of_class == Class::Addresses);
+            assert_eq!(outbox.send(of(of_class)), of_class.is_hearsay());
             drop(inbox);
             assert!(!outbox.send(of(of_class)), "the connection is over");
         }

@@ -78,6 +78,9 @@ async fn write_batch(
             None
         };
     }
+    if bytes >= BATCH {
+        inbox.end_of_round();
+    }
     writer.write_encoded(&encoded).await?;
     Ok(bytes)
 }

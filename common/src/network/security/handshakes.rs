@@ -26,20 +26,13 @@ const QUIET: Rate = Rate {
 /// A subnet that has begun no handshake for so long is quiet.
 const QUIET_AFTER: Duration = Duration::from_secs(60);
 
-/// Subnets of which something is remembered: more than can begin a handshake within [`QUIET_AFTER`].
+/// Subnets that are remembered: more than can begin a handshake within [`QUIET_AFTER`].
 const MAX_SUBNETS: usize = 16_384;
 
 const _: () = assert!(
     (HANDSHAKES_PER_SECOND * QUIET_AFTER.as_secs() as f64 + ANYBODY.burst + QUIET.burst)
         < MAX_SUBNETS as f64
 );
-
-/// A subnet that has begun a handshake lately.
-#[derive(Debug, Clone, Copy)]
-struct Subnet {
-    share: Bucket,
-    last: Instant,
-}
 
 /// What became of the wish to begin a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,59 +41,54 @@ pub enum Grant {
     Now,
     /// All is used up for the moment, and its subnet has been quiet: worth waiting a little.
     Soon,
-    /// Its subnet has had its share, or all is used up.
+    /// All is used up.
     No,
 }
 
-/// The budget of one node: for all, and for each subnet.
+/// The budget of one node. How many connections a subnet may open is for [`super::limits`] to say.
 #[derive(Debug)]
 pub struct HandshakeBudget {
     anybody: Bucket,
     quiet: Bucket,
-    subnets: HashMap<IpAddr, Subnet>,
-    each: Rate,
+    /// When those that were not quiet last began a handshake.
+    subnets: HashMap<IpAddr, Instant>,
 }
 
 impl HandshakeBudget {
-    /// Full. A subnet that may have `per_subnet` connections may begin twice as many at once, and as many again every ten
-    /// seconds: all of its hosts may start anew.
+    /// Full.
     #[must_use]
-    pub fn new(per_subnet: usize, now: Instant) -> Self {
-        let burst = (2 * per_subnet) as f64;
+    pub fn new(now: Instant) -> Self {
         Self {
             anybody: Bucket::full(ANYBODY, now),
             quiet: Bucket::full(QUIET, now),
             subnets: HashMap::new(),
-            each: Rate {
-                per_second: burst / 10.0,
-                burst,
-            },
         }
     }
 
-    /// Takes one handshake of a subnet out of the budget, if there is one left. What the subnet does not get does not
-    /// count against the others, and what is not taken leaves no trace.
-    pub fn take(&mut self, subnet: IpAddr, now: Instant) -> Grant {
+    /// Takes one handshake for an address out of the budget, if there is one left.
+    pub fn take(&mut self, ip: IpAddr, now: Instant) -> Grant {
+        let subnet = allocation(ip);
         self.anybody = self.anybody.filled(ANYBODY, now);
         self.quiet = self.quiet.filled(QUIET, now);
-        let known = self.subnets.get(&subnet);
-        let quiet = known.is_none_or(|known| is_quiet(known.last, now));
-        let mut share = match known {
-            Some(known) => known.share.filled(self.each, now),
-            None => Bucket::full(self.each, now),
-        };
-        if !share.take() {
-            return Grant::No;
-        }
+        let last = self.subnets.get(&subnet);
+        let quiet = last.is_none_or(|last| is_quiet(*last, now));
         if !(self.anybody.take() || quiet && self.quiet.take()) {
             return if quiet { Grant::Soon } else { Grant::No };
         }
         if self.subnets.len() >= MAX_SUBNETS {
-            // A share that has been left alone for so long is full again.
-            self.subnets.retain(|_, known| !is_quiet(known.last, now));
+            self.subnets.retain(|_, last| !is_quiet(*last, now));
         }
-        self.subnets.insert(subnet, Subnet { share, last: now });
+        self.subnets.insert(subnet, now);
         Grant::Now
+    }
+}
+
+/// What is quiet or not: an IPv4 /24, and all that an IPv6 registry gives to one, a /32: its owner has 65,536 networks of a
+/// /48 at no cost.
+fn allocation(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & (u32::MAX << 8)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 96)).into()),
     }
 }
 
@@ -124,45 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_has_its_share_and_gets_it_again() {
-        let start = Instant::now();
-        let mut budget = HandshakeBudget::new(10, start);
-        let begun = (0..50)
-            .filter(|_| take(&mut budget, subnet(1), start))
-            .count();
-        assert_eq!(begun, 20);
-        assert!(
-            take(&mut budget, subnet(2), start),
-            "others are not touched"
-        );
-        let half = start + Duration::from_millis(500);
-        assert!(take(&mut budget, subnet(1), half) && !take(&mut budget, subnet(1), half));
-        let later = start + Duration::from_secs(60);
-        let begun = (0..50)
-            .filter(|_| take(&mut budget, subnet(1), later))
-            .count();
-        assert_eq!(begun, 20, "no more than at once");
-    }
-
-    #[test]
     fn many_subnets_together_have_the_budget_of_all() {
         let start = Instant::now();
-        let mut budget = HandshakeBudget::new(10, start);
-        let begun = (0..1_000)
-            .filter(|n| take(&mut budget, subnet(*n), start))
-            .count();
-        assert_eq!(begun, 600);
+        let mut budget = HandshakeBudget::new(start);
+        let begun = (0..1_000).filter(|n| take(&mut budget, subnet(*n), start));
+        assert_eq!(begun.count(), 600);
         let second = start + Duration::from_secs(1);
-        let begun = (0..1_000)
-            .filter(|n| take(&mut budget, subnet(*n), second))
-            .count();
-        assert_eq!(begun, 200);
+        let begun = (1_000..2_000).filter(|n| take(&mut budget, subnet(*n), second));
+        assert_eq!(begun.count(), 200);
     }
 
     #[test]
     fn who_comes_for_the_first_time_finds_room_while_a_hundred_subnets_take_all_they_can() {
         let start = Instant::now();
-        let mut budget = HandshakeBudget::new(10, start);
+        let mut budget = HandshakeBudget::new(start);
         let mut refused = 0;
         for ms in 0..60_000 {
             let now = start + Duration::from_millis(ms);
@@ -184,21 +147,20 @@ mod tests {
     #[test]
     fn who_is_quiet_may_wait_and_who_is_not_is_refused() {
         let start = Instant::now();
-        let mut budget = HandshakeBudget::new(10, start);
-        assert_eq!(budget.take(subnet(0), start), Grant::Now);
-        for n in 1..600 {
+        let mut budget = HandshakeBudget::new(start);
+        for n in 0..600 {
             assert_eq!(budget.take(subnet(n), start), Grant::Now);
         }
         assert_eq!(budget.take(subnet(600), start), Grant::Soon);
         assert_eq!(budget.take(subnet(0), start), Grant::No);
         let soon = start + Duration::from_millis(20);
-        assert_eq!(budget.take(subnet(600), soon), Grant::Now);
-        assert_eq!(
-            budget.take(subnet(600), soon),
-            Grant::Now,
-            "of what all share"
-        );
-        assert_eq!(budget.take(subnet(600), soon), Grant::Now);
+        for _ in 0..3 {
+            assert_eq!(
+                budget.take(subnet(600), soon),
+                Grant::Now,
+                "of what all share"
+            );
+        }
         assert_eq!(budget.take(subnet(600), soon), Grant::No);
         assert_eq!(
             budget.take(subnet(601), soon),
@@ -208,12 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn the_networks_of_one_ipv6_allocation_are_quiet_together() {
+        let now = Instant::now();
+        let mut budget = HandshakeBudget::new(now);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for n in 0..300 {
+            assert!(take(&mut budget, subnet(n), now));
+        }
+        assert!(take(&mut budget, address("2a01:4f8:1::1"), now));
+        assert!(!take(&mut budget, address("2a01:4f8:2::1"), now));
+        assert!(take(&mut budget, address("2a01:4f9:2::1"), now));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut now = Instant::now();
-        let mut budget = HandshakeBudget::new(10, now);
+        let mut budget = HandshakeBudget::new(now);
         for n in 0..100_000 {
             now += Duration::from_millis(1);
-            take(&mut budget, subnet(n), now);
+            budget.take(subnet(n), now);
             assert!(budget.subnets.len() <= MAX_SUBNETS);
         }
         now += Duration::from_secs(60);
@@ -221,21 +196,17 @@ mod tests {
     }
 
     proptest! {
-        /// In no stretch of time more than the burst and what has filled up since.
+        /// In no stretch of time more than the bursts and what has filled up since.
         #[test]
-        fn never_more_than_the_rate(steps in vec((0_u32..5, 0_u64..200), 1..500)) {
+        fn never_more_than_the_rate(steps in vec((0_u32..2_000, 0_u64..20), 1..3_000)) {
             let start = Instant::now();
-            let mut budget = HandshakeBudget::new(10, start);
-            let (mut now, mut begun) = (start, [0_u32; 5]);
+            let mut budget = HandshakeBudget::new(start);
+            let (mut now, mut begun) = (start, 0_u32);
             for (net, pause) in steps {
                 now += Duration::from_millis(pause);
-                if take(&mut budget, subnet(net), now) {
-                    begun[net as usize] += 1;
-                }
+                begun += u32::from(take(&mut budget, subnet(net), now));
                 let seconds = (now - start).as_secs_f64();
-                for count in begun {
-                    prop_assert!(f64::from(count) <= 20.0 + 2.0 * seconds + 1e-6);
-                }
+                prop_assert!(f64::from(begun) <= 600.0 + 200.0 * seconds + 1e-6);
             }
         }
     }

@@ -13,23 +13,29 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Arrivals;
 use super::handshakes::{Grant, HandshakeBudget};
 
-/// Inbound connections that may be in their handshakes at once: more than the budget lets begin within [`STALLED`]. Each
-/// holds 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 11 MiB at most.
-pub const MAX_PENDING_HANDSHAKES: usize = 1_024;
+/// Inbound connections that may be in their handshakes at once: more than the budget lets begin within [`STALLED`], and
+/// those that wait for it. Each holds 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 14 MiB at most.
+pub const MAX_PENDING_HANDSHAKES: usize = 1_280;
 
-/// Handshakes in progress from one subnet, so that one network can't take all of them.
+/// Handshakes in progress from one subnet, where the chain spec lets it have so many connections: of a devnet all nodes
+/// are in one.
 pub const MAX_PENDING_PER_SUBNET: usize = 32;
 
-/// When others want its place, a handshake that was begun so long ago has to go: an honest one is over after two round
-/// trips, which even around the world are shorter.
-const STALLED: Duration = Duration::from_millis(1_500);
+/// When others want its place, a handshake that was begun so long ago has to go: an honest one takes three round trips,
+/// which even by satellite are shorter.
+const STALLED: Duration = Duration::from_secs(2);
 
-/// How long a handshake from a quiet subnet waits for room in the budget; with the handshake itself it stays below two
-/// seconds, and below what makes it [`STALLED`].
+/// How long a handshake from a quiet subnet waits for room in the budget: with the handshake itself about two seconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it asks: in that time the budget fills by four.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// So many handshakes at a time from one subnet are more than neighbours have who start at the same time by chance.
+const SEVERAL: usize = 4;
+
+/// How many wait at a time; asking is work too.
+const MAX_WAITING: usize = 128;
 
 /// The numbers, from the chain spec and the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub enum Refusal {
     /// The subnet has its share.
     #[error("too many connections from this subnet")]
     PerSubnet,
-    /// The subnet opens one connection after the other.
-    #[error("too many connections from this subnet in a short time")]
+    /// The address or its subnet opens one connection after the other.
+    #[error("too many connections from this address or subnet in a short time")]
     Rate,
     /// Too many handshakes are in progress.
     #[error("too many handshakes in progress")]
@@ -118,15 +124,30 @@ struct Counts {
     pending_per_subnet: HashMap<IpAddr, usize>,
     arrivals: Arrivals,
     budget: HandshakeBudget,
+    /// Pending ones that wait for the budget.
+    waiting: usize,
 }
 
 /// A connection in its handshake.
 #[derive(Debug)]
 struct Pending {
+    ip: IpAddr,
     subnet: IpAddr,
-    /// When it had said what an honest one says at once.
-    spoke: Option<Instant>,
+    stage: Stage,
     evicted: CancellationToken,
+}
+
+/// How far a handshake has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has not said yet what an honest one says at once.
+    Mute,
+    /// It has, and waits for room in the budget.
+    Waiting,
+    /// It has, and is not let begin.
+    Refused,
+    /// It was begun.
+    Begun(Instant),
 }
 
 /// One taken slot; dropping it gives it back. It starts in the handshake.
@@ -157,8 +178,9 @@ impl Admission {
             per_ip: HashMap::new(),
             per_subnet: HashMap::new(),
             pending_per_subnet: HashMap::new(),
-            arrivals: Arrivals::new(limits.per_subnet, now),
-            budget: HandshakeBudget::new(limits.per_subnet, now),
+            arrivals: Arrivals::new(limits.per_ip, limits.per_subnet, now),
+            budget: HandshakeBudget::new(now),
+            waiting: 0,
         };
         Self {
             limits,
@@ -167,20 +189,20 @@ impl Admission {
     }
 
     /// Takes a slot for a connection from `ip`. When too many are in their handshakes, the oldest of those that have said
-    /// nothing yet has to go: an honest one speaks at once. With none of those, one of a subnet that has several; and then
-    /// the oldest, if it has stalled.
+    /// nothing yet has to go: an honest one speaks at once. With none of those, the oldest, if it has stalled; and then one
+    /// of a subnet that has several.
     ///
     /// # Errors
     /// The limit that stands against it.
     pub fn admit(&self, ip: IpAddr, now: Instant) -> Result<Slot, Refusal> {
         let mut counts = lock(&self.counts);
         let (host, subnet) = (host_key(ip), subnet_key(ip));
-        if !counts.arrivals.admit(subnet, now) {
-            return Err(Refusal::Rate);
-        }
         let of = |map: &HashMap<IpAddr, usize>, key| map.get(key).copied().unwrap_or(0);
         if of(&counts.per_ip, &host) >= self.limits.per_ip {
             return Err(Refusal::PerIp);
+        }
+        if !counts.arrivals.admit(host, subnet, now) {
+            return Err(Refusal::Rate);
         }
         if of(&counts.per_subnet, &subnet) >= self.limits.per_subnet {
             return Err(Refusal::PerSubnet);
@@ -193,15 +215,16 @@ impl Admission {
         }
         if counts.pending.len() >= MAX_PENDING_HANDSHAKES
             && !counts.evict_mute()
-            && !counts.evict_crowded(subnet)
             && !counts.evict_stalled(now)
+            && !counts.evict_crowded(subnet)
         {
             return Err(Refusal::Handshakes);
         }
         let evicted = CancellationToken::new();
         let pending = Pending {
+            ip,
             subnet,
-            spoke: None,
+            stage: Stage::Mute,
             evicted: evicted.clone(),
         };
         let id = counts.next;
@@ -225,22 +248,20 @@ impl Counts {
     /// False when all have said something.
     fn evict_mute(&mut self) -> bool {
         let mut pending = self.pending.iter();
-        let Some(oldest) = pending
-            .find(|(_, pending)| pending.spoke.is_none())
-            .map(|(id, _)| *id)
-        else {
+        let mute = pending.find(|(_, pending)| pending.stage == Stage::Mute);
+        let Some(oldest) = mute.map(|(id, _)| *id) else {
             return false;
         };
         self.end_pending(oldest);
         true
     }
 
-    /// The oldest of the subnet that has most connections in their handshakes, if those are at least two more than the
-    /// newcomer's has. So a few subnets can't hold all places by saying just enough.
+    /// The oldest of the subnet that has most connections in their handshakes, if those are several, and at least two more
+    /// than the newcomer's has. So a few subnets can't hold all places by saying just enough.
     fn evict_crowded(&mut self, newcomer: IpAddr) -> bool {
         let of = |subnet: &IpAddr| self.pending_per_subnet.get(subnet).copied().unwrap_or(0);
         let most = self.pending_per_subnet.values().copied().max().unwrap_or(0);
-        if most < of(&newcomer) + 2 {
+        if most < (of(&newcomer) + 2).max(SEVERAL) {
             return false;
         }
         let mut pending = self.pending.iter();
@@ -253,11 +274,14 @@ impl Counts {
 
     /// False when none has stalled.
     fn evict_stalled(&mut self, now: Instant) -> bool {
-        let spoke = |(&id, pending): (&u64, &Pending)| Some((pending.spoke?, id));
-        let Some((spoke, id)) = self.pending.iter().filter_map(spoke).min() else {
+        let begun = |(&id, pending): (&u64, &Pending)| match pending.stage {
+            Stage::Begun(at) => Some((at, id)),
+            Stage::Mute | Stage::Waiting | Stage::Refused => None,
+        };
+        let Some((begun, id)) = self.pending.iter().filter_map(begun).min() else {
             return false;
         };
-        if now.saturating_duration_since(spoke) < STALLED {
+        if now.saturating_duration_since(begun) < STALLED {
             return false;
         }
         self.end_pending(id);
@@ -267,6 +291,7 @@ impl Counts {
     /// The connection is no longer in its handshake. Whoever runs it is told, should it not be he who ends it.
     fn end_pending(&mut self, id: u64) {
         if let Some(pending) = self.pending.remove(&id) {
+            self.waiting -= usize::from(pending.stage == Stage::Waiting);
             decrement(&mut self.pending_per_subnet, pending.subnet);
             pending.evicted.cancel();
         }
@@ -290,10 +315,21 @@ impl HandshakeGate {
     fn ask(&self, now: Instant) -> Grant {
         let counts = &mut *lock(&self.counts);
         let pending = self.pending.and_then(|id| counts.pending.get_mut(&id));
-        pending.map_or(Grant::No, |pending| {
-            pending.spoke.get_or_insert(now);
-            counts.budget.take(pending.subnet, now)
-        })
+        let Some(pending) = pending else {
+            return Grant::No;
+        };
+        counts.waiting -= usize::from(pending.stage == Stage::Waiting);
+        let mut grant = counts.budget.take(pending.ip, now);
+        if grant == Grant::Soon && counts.waiting >= MAX_WAITING {
+            grant = Grant::No;
+        }
+        pending.stage = match grant {
+            Grant::Now => Stage::Begun(now),
+            Grant::Soon => Stage::Waiting,
+            Grant::No => Stage::Refused,
+        };
+        counts.waiting += usize::from(pending.stage == Stage::Waiting);
+        grant
     }
 }
 
