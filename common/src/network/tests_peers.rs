@@ -11,10 +11,13 @@ use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::address_book::AddressBook;
+use super::protocol::addresses::Gossip;
 use super::protocol::version::Direction;
 use super::session::{Session, SessionError};
 use super::tests::{PATIENCE, config, copy, hands_as, mined, node, spec, stranger, synced};
 use super::*;
+use crate::network::peer::session::unix_now;
 use crate::wire::Envelope;
 
 /// Reads until the connection ends.
@@ -132,10 +135,10 @@ async fn the_second_address_of_a_node_is_left_alone() {
     let mut gossip = stranger([127, 7, 10, 2], fresh.listen_addr(), &spec())
         .await
         .unwrap();
-    let told = protocol::addresses::Gossip {
+    let told = Gossip {
         addr: second_addr,
         services: 9,
-        time: peer::session::unix_now() as u32,
+        time: unix_now() as u32,
     };
     let told = protocol::addresses::write(&[told], true);
     gossip.writer.write(&told).await.unwrap();
@@ -223,4 +226,52 @@ async fn a_large_message_before_version_is_refused_at_its_first_record() {
     let status = status_where(&server, |s| !s.security.failed_handshakes.is_empty()).await;
     assert_eq!(failures(&status, "inbound.channel"), 1);
     server.shutdown().await;
+}
+
+/// With its one place taken, a node looks who else is there, and begins the next time with whom it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_sends_feelers_and_comes_back_to_its_anchors() {
+    let chain = mined(2);
+    let first = node(&copy(&chain), config(141)).await;
+    let second = node(&copy(&chain), config(142)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config(143);
+    settings.data_dir = Some(dir.path().to_owned());
+    settings.outbound_target = 1;
+    settings.feeler_every = Duration::from_millis(100);
+    settings.manual_peers = vec![first.listen_addr()];
+    let mut book = AddressBook::new(true);
+    let told = Gossip {
+        addr: second.listen_addr(),
+        services: 9,
+        time: unix_now() as u32,
+    };
+    book.add(told, "somebody");
+    book.rest(second.listen_addr(), unix_now() + 1);
+    book.save(dir.path()).unwrap();
+
+    let empty = || Arc::new(Blockchain::in_memory(spec()));
+    let full = node(&empty(), settings.clone()).await;
+    let status = status_where(&full, |status| status.tried_addresses >= 2).await;
+    let outbound = |status: &NetworkStatus| -> Vec<SocketAddr> {
+        let peers = status.peers.iter();
+        let outbound = peers.filter(|peer| peer.direction == "outbound");
+        outbound.map(|peer| peer.addr).collect()
+    };
+    assert_eq!(outbound(&status), [first.listen_addr()]);
+    full.shutdown().await;
+
+    // Only as an anchor does it know anybody now.
+    let mut book = AddressBook::load(dir.path(), true);
+    book.forget(first.listen_addr());
+    book.forget(second.listen_addr());
+    assert_eq!(book.counts(), (0, 0));
+    book.save(dir.path()).unwrap();
+    settings.manual_peers = Vec::new();
+    let again = node(&empty(), settings).await;
+    let status = status_where(&again, |status| status.outbound > 0).await;
+    assert_eq!(outbound(&status), [first.listen_addr()]);
+    again.shutdown().await;
+    first.shutdown().await;
+    second.shutdown().await;
 }

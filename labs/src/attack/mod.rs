@@ -13,6 +13,7 @@
 //! The victim has cores of its own, as it would in the world, and calm rounds alternate with attacked ones.
 
 mod cores;
+mod eclipse;
 mod flood;
 mod handshakes;
 mod victim;
@@ -29,6 +30,8 @@ use crate::bench::report::Report;
 pub enum Attack {
     /// Junk, whole first messages and slow ones while the node syncs: what strangers can do before they are anybody.
     Handshakes,
+    /// An attacker with 10,000 addresses wants all outbound peers of one node: a simulation.
+    Eclipse,
 }
 
 /// What every attack takes.
@@ -67,5 +70,6 @@ impl Part {
 pub fn run(attack: &Attack, options: AttackOptions) -> anyhow::Result<Report> {
     match attack {
         Attack::Handshakes => handshakes::run(options.quick),
+        Attack::Eclipse => eclipse::run(options.quick),
     }
 }

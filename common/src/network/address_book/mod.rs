@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use rand::Rng;
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::IteratorRandom;
 
 pub use self::entry::Entry;
 pub use self::tables::MAX_ADDRESSES;
@@ -63,6 +63,10 @@ const HORIZON: u32 = 30 * 24 * 3_600;
 /// that cutting Noise off for a while gains nothing, and not for ever, since an address may get another node.
 pub const NOISE_REMEMBERED: u64 = 30 * 24 * 3_600;
 
+/// By so much the chance of each address grows while none is taken: slowly, so that a netgroup with a thousandth of
+/// another's addresses is still drawn as often, and fast enough that a draw ends after a few hundred.
+const KINDNESS: f64 = 1.03;
+
 /// The source of what we have found out by ourselves.
 const OWN: &str = "own";
 
@@ -83,7 +87,17 @@ pub struct AddressBook {
     contests: Vec<Contest>,
     /// Whom the last session ended with.
     anchors: Vec<SocketAddr>,
+    draw: Draw,
     allow_private: bool,
+}
+
+/// How addresses are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// Each netgroup of a table with equal chances, however many addresses it has there.
+    ByNetgroup,
+    /// Each bucket with equal chances, as in Bitcoin Core; to compare with.
+    ByBucket,
 }
 
 impl AddressBook {
@@ -101,8 +115,15 @@ impl AddressBook {
             tried: Table::of_met(),
             contests: Vec::new(),
             anchors: Vec::new(),
+            draw: Draw::ByNetgroup,
             allow_private,
         }
+    }
+
+    /// A book that draws in another way.
+    #[must_use]
+    pub fn drawing(self, draw: Draw) -> Self {
+        Self { draw, ..self }
     }
 
     /// Takes an address that `source` told us. True when it is new and has found a place.
@@ -239,10 +260,11 @@ impl AddressBook {
         self.contests.retain(|contest| contest.newcomer != addr);
         let group = self.group(addr);
         if entry.tried {
-            self.tried.clear(self.places.met(addr, &group));
+            self.tried.clear(self.places.met(addr, &group), &group);
         }
         for source in &entry.sources {
-            self.new.clear(self.places.unmet(addr, &group, source));
+            self.new
+                .clear(self.places.unmet(addr, &group, source), &group);
         }
     }
 
@@ -250,8 +272,9 @@ impl AddressBook {
     /// `excluded` address is left out without taking its netgroup's place. On devnets, where all share one netgroup, an
     /// address is its own group.
     ///
-    /// Each is drawn from the met or the unmet with equal chances, there from a bucket that is not empty, and there from
-    /// its addresses, so what an attacker gets is his share of the buckets. Those that failed lately are drawn more rarely.
+    /// Each is drawn from the met or the unmet with equal chances, and there by netgroup ([`Draw::ByNetgroup`]): with
+    /// ten thousand addresses in 32 netgroups somebody is 32 of a thousand (`labs attack eclipse`). Those that failed lately
+    /// are drawn more rarely.
     pub fn choose<R: Rng>(
         &self,
         count: usize,
@@ -262,41 +285,26 @@ impl AddressBook {
     ) -> Vec<SocketAddr> {
         let mut groups: HashSet<String> = taken.iter().map(|a| self.group(*a)).collect();
         let mut chosen = Vec::new();
-        let mut tables = [
-            (&self.tried, self.tried.buckets()),
-            (&self.new, self.new.buckets()),
-        ];
-        // Grows with each draw, so that a book of failures only comes to an end.
-        let mut kindness = 1.0;
+        let mut tables = [self.tried.buckets(), self.new.buckets()];
         while chosen.len() < count {
-            let first = usize::from(rng.random::<bool>());
-            let second = 1 - first;
-            let table = if tables[first].1.is_empty() {
-                second
-            } else {
-                first
-            };
-            let (table, buckets) = &mut tables[table];
-            if buckets.is_empty() {
-                break;
-            }
-            let index = rng.random_range(0..buckets.len());
-            let candidates = table.bucket(buckets[index]).filter(|addr| {
-                let due = self.entries.get(addr).is_some_and(|e| e.not_before <= now);
-                due && !taken.contains(addr)
+            let eligible = |addr: &SocketAddr| {
+                self.is_due(addr, now)
+                    && !taken.contains(addr)
                     && !excluded(addr)
                     && !groups.contains(&self.group(*addr))
-            });
-            let Some(addr) = candidates.choose(rng) else {
-                buckets.swap_remove(index);
-                continue;
             };
-            let chance = self.entries.get(&addr).map_or(0.0, Entry::chance);
-            if rng.random_bool((chance * kindness).min(1.0)) {
-                groups.insert(self.group(addr));
-                chosen.push(addr);
-            }
-            kindness *= 1.2;
+            let [tried, new] = &mut tables;
+            let (first, second) = if rng.random() {
+                ((&self.tried, tried), (&self.new, new))
+            } else {
+                ((&self.new, new), (&self.tried, tried))
+            };
+            let drawn = self.draw(first.0, first.1, eligible, rng);
+            let Some(addr) = drawn.or_else(|| self.draw(second.0, second.1, eligible, rng)) else {
+                break;
+            };
+            groups.insert(self.group(addr));
+            chosen.push(addr);
         }
         chosen
     }
@@ -309,21 +317,46 @@ impl AddressBook {
         rng: &mut R,
     ) -> Option<SocketAddr> {
         self.settle(now);
+        let eligible = |addr: &SocketAddr| self.is_due(addr, now) && !excluded(addr);
         let contested = self.contests.iter().filter_map(|contest| {
-            let holder = self.tried.get(self.met_place(contest.newcomer))?;
-            let due = self.entries.get(&holder)?.not_before <= now;
-            (due && !excluded(&holder)).then_some(holder)
+            let holder = self.tried.get(self.met_place(contest.newcomer));
+            holder.filter(eligible)
         });
-        if let Some(holder) = contested.choose(rng) {
-            return Some(holder);
+        let holder = contested.choose(rng);
+        holder.or_else(|| self.draw(&self.new, &mut self.new.buckets(), eligible, rng))
+    }
+
+    /// Draws one of `table`'s eligible addresses. Buckets that have none leave `buckets`.
+    fn draw<R: Rng>(
+        &self,
+        table: &Table,
+        buckets: &mut Vec<usize>,
+        eligible: impl Fn(&SocketAddr) -> bool,
+        rng: &mut R,
+    ) -> Option<SocketAddr> {
+        // Grows with each address that is not taken, so that also the least likely is, in the end.
+        let mut kindness = 1.0;
+        loop {
+            let index = rng.random_range(0..buckets.len().max(1));
+            let candidates = table.bucket(*buckets.get(index)?);
+            let Some(addr) = candidates.filter(&eligible).choose(rng) else {
+                buckets.swap_remove(index);
+                continue;
+            };
+            let weight = match self.draw {
+                Draw::ByNetgroup => f64::from(table.places_of(&self.group(addr)).max(1)).recip(),
+                Draw::ByBucket => 1.0,
+            };
+            let chance = self.entries.get(&addr).map_or(0.0, Entry::chance);
+            if rng.random_bool((chance * weight * kindness).min(1.0)) {
+                return Some(addr);
+            }
+            kindness *= KINDNESS;
         }
-        let buckets = self.new.buckets();
-        let bucket = buckets.choose(rng)?;
-        let due = |addr: &SocketAddr| self.entries.get(addr).is_some_and(|e| e.not_before <= now);
-        let candidates = self.new.bucket(*bucket);
-        candidates
-            .filter(|addr| due(addr) && !excluded(addr))
-            .choose(rng)
+    }
+
+    fn is_due(&self, addr: &SocketAddr, now: u64) -> bool {
+        self.entries.get(addr).is_some_and(|e| e.not_before <= now)
     }
 
     /// What to answer to `getaddr`: at most 1,000 and at most 23 % of the book, recently seen, at random.
@@ -342,6 +375,11 @@ impl AddressBook {
             .choose_multiple(rng, most)
     }
 
+    /// Whether it is in the book.
+    pub fn knows(&self, addr: SocketAddr) -> bool {
+        self.entries.contains_key(&canonical_socket(addr))
+    }
+
     /// Number of addresses, and how many of them were met.
     pub fn counts(&self) -> (usize, usize) {
         (
@@ -353,7 +391,8 @@ impl AddressBook {
     /// Puts an address that was not met where `source` lets it stand. Another that stands there gives way if it has
     /// failed, or stands elsewhere too and the newcomer stands nowhere.
     fn place(&mut self, addr: SocketAddr, source: &str) -> bool {
-        let place = self.places.unmet(addr, &self.group(addr), source);
+        let group = self.group(addr);
+        let place = self.places.unmet(addr, &group, source);
         let homeless = self
             .entries
             .get(&addr)
@@ -368,7 +407,7 @@ impl AddressBook {
             }
             self.displace(other, place);
         }
-        self.new.put(place, addr);
+        self.new.put(place, addr, &group);
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.sources.push(source.to_owned());
         }
@@ -377,8 +416,8 @@ impl AddressBook {
 
     /// Takes one place from an address that was not met; with its last one it is forgotten.
     fn displace(&mut self, addr: SocketAddr, place: usize) {
-        self.new.clear(place);
         let (group, places) = (self.group(addr), self.places);
+        self.new.clear(place, &group);
         if let Some(entry) = self.entries.get_mut(&addr) {
             let stands = |source: &String| places.unmet(addr, &group, source) != place;
             entry.sources.retain(stands);
@@ -396,15 +435,17 @@ impl AddressBook {
         };
         entry.tried = true;
         for source in std::mem::take(&mut entry.sources) {
-            self.new.clear(self.places.unmet(addr, &group, &source));
+            self.new
+                .clear(self.places.unmet(addr, &group, &source), &group);
         }
-        self.tried.put(self.places.met(addr, &group), addr);
+        self.tried.put(self.places.met(addr, &group), addr, &group);
         self.contests.retain(|contest| contest.newcomer != addr);
     }
 
     /// Moves an address from the met back to the others, or forgets it where it finds no place.
     fn demote(&mut self, addr: SocketAddr) {
-        self.tried.clear(self.met_place(addr));
+        let group = self.group(addr);
+        self.tried.clear(self.places.met(addr, &group), &group);
         let Some(entry) = self.entries.get_mut(&addr) else {
             return;
         };

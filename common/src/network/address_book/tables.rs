@@ -3,6 +3,7 @@
 //! and those of one netgroup that we have met in 8 of the 256 others. The numbers are Bitcoin Core's, after "Eclipse
 //! Attacks on Bitcoin's Peer-to-Peer Network" (Heilman and others, 2015).
 
+use std::collections::HashMap;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -112,6 +113,8 @@ pub(super) struct Table {
     places: Vec<Option<SocketAddr>>,
     /// How many places of each bucket are taken.
     taken: Vec<u8>,
+    /// How many places each netgroup has.
+    groups: HashMap<String, u32>,
 }
 
 impl Table {
@@ -127,6 +130,7 @@ impl Table {
         Self {
             places: vec![None; buckets * BUCKET],
             taken: vec![0; buckets],
+            groups: HashMap::new(),
         }
     }
 
@@ -134,20 +138,35 @@ impl Table {
         self.places.get(place).copied().flatten()
     }
 
-    pub(super) fn put(&mut self, place: usize, addr: SocketAddr) {
+    /// Puts an address of `group` in a place that is free.
+    pub(super) fn put(&mut self, place: usize, addr: SocketAddr, group: &str) {
         if self.set(place, Some(addr)).is_none()
             && let Some(taken) = self.taken.get_mut(place / BUCKET)
         {
             *taken += 1;
+            *self.groups.entry(group.to_owned()).or_default() += 1;
         }
     }
 
-    pub(super) fn clear(&mut self, place: usize) {
+    /// Takes an address of `group` from its place.
+    pub(super) fn clear(&mut self, place: usize, group: &str) {
         if self.set(place, None).is_some()
             && let Some(taken) = self.taken.get_mut(place / BUCKET)
         {
             *taken -= 1;
+            let left = self.groups.get_mut(group).map(|count| {
+                *count -= 1;
+                *count
+            });
+            if left == Some(0) {
+                self.groups.remove(group);
+            }
         }
+    }
+
+    /// How many places a netgroup has.
+    pub(super) fn places_of(&self, group: &str) -> u32 {
+        self.groups.get(group).copied().unwrap_or(0)
     }
 
     fn set(&mut self, place: usize, to: Option<SocketAddr>) -> Option<SocketAddr> {
@@ -222,13 +241,13 @@ mod tests {
     fn a_table_knows_which_buckets_are_not_empty() {
         let mut table = Table::of_met();
         assert!(table.buckets().is_empty());
-        table.put(5 * BUCKET, addr(1));
-        table.put(5 * BUCKET + 1, addr(2));
-        table.put(5 * BUCKET + 1, addr(3));
+        table.put(5 * BUCKET, addr(1), "a");
+        table.put(5 * BUCKET + 1, addr(3), "a");
+        assert_eq!((table.places_of("a"), table.places_of("b")), (2, 0));
         assert_eq!(table.buckets(), [5]);
         assert_eq!(table.bucket(5).collect::<Vec<_>>(), [addr(1), addr(3)]);
         for place in [5 * BUCKET, 5 * BUCKET + 1, 5 * BUCKET + 1] {
-            table.clear(place);
+            table.clear(place, "a");
         }
         assert_eq!(table, Table::of_met());
     }
