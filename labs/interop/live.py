@@ -10,6 +10,7 @@ standard error and exit code 1.
 import argparse
 import base64
 import hashlib
+import itertools
 import os
 import socket
 import struct
@@ -236,8 +237,13 @@ def show(text):
     print(f"  {text}", flush=True)
 
 
+_hosts = itertools.count(1)
+
+
 def connect(args):
-    return socket.create_connection((args.host, args.port), timeout=TIMEOUT)
+    """Connects; on loopback from another host each time, since one may open only a few in a row."""
+    source = (f"127.1.0.{next(_hosts)}", 0) if args.host.startswith("127.") else None
+    return socket.create_connection((args.host, args.port), timeout=TIMEOUT, source_address=source)
 
 
 def dial_channel(args, identity, pattern, remote_static=None):

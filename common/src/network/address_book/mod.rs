@@ -1,7 +1,7 @@
 //! The address book: where other nodes are said to be, and which of them we have met.
 //!
 //! Addresses stand in two tables of buckets, those that were met (`tried`) and the others (`new`), at places that a secret
-//! key chooses ([`tables`]): who tells of many addresses, or has many in few netgroups, fills his share of the buckets and
+//! key chooses (module `tables`): who tells of many addresses, or has many in few netgroups, fills his share of the buckets and
 //! no more. An address that was met is never pushed out by gossip, and by another that was met only after it was dialled
 //! again and did not answer. Whom to dial is drawn bucket by bucket. Failures back off exponentially with jitter.
 //! [`mod@file`] keeps the book across restarts. Time and randomness come in as arguments.

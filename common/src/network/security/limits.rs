@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::arrivals::Arrivals;
 use super::handshakes::{Grant, HandshakeBudget};
 
-/// Inbound connections that may be in their handshakes at once: more than the budget lets begin within [`STALLED`], and
+/// Inbound connections that may be in their handshakes at once: more than the budget lets begin within `STALLED`, and
 /// those that wait for it. Each holds 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 14 MiB at most.
 pub const MAX_PENDING_HANDSHAKES: usize = 1_280;
 
