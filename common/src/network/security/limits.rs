@@ -14,7 +14,7 @@ use super::arrivals::Arrivals;
 use super::handshakes::{Grant, HandshakeBudget};
 
 /// Inbound connections that may be in their handshakes at once: more than the budget lets begin within `STALLED`, and
-/// those that wait for it. Each holds 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 14 MiB at most.
+/// those that wait for it. Each holds 5 to 11 KiB (docs/benchmarks.md), so a crowd of slow ones holds 14 MiB at most.
 pub const MAX_PENDING_HANDSHAKES: usize = 1_280;
 
 /// Handshakes in progress from one subnet, where the chain spec lets it have so many connections: of a devnet all nodes
