@@ -261,8 +261,15 @@ async fn a_full_node_sends_feelers_and_comes_back_to_its_anchors() {
     assert_eq!(outbound(&status), [first.listen_addr()]);
     full.shutdown().await;
 
+    // A session without peers, which saves as it starts, forgets none of it.
+    let mut alone = settings.clone();
+    alone.manual_peers = Vec::new();
+    alone.outbound_target = 0;
+    let lonely = node(&empty(), alone).await;
+    lonely.shutdown().await;
     // Only as an anchor does it know anybody now.
     let mut book = AddressBook::load(dir.path(), true);
+    assert_eq!(book.anchors(), [first.listen_addr()]);
     book.forget(first.listen_addr());
     book.forget(second.listen_addr());
     assert_eq!(book.counts(), (0, 0));

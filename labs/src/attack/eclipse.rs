@@ -195,7 +195,7 @@ impl Victim {
     /// Fills the outbound places, the anchors first.
     fn connect(&mut self) -> Vec<SocketAddr> {
         let mut peers: Vec<SocketAddr> = Vec::new();
-        for anchor in self.book.take_anchors() {
+        for anchor in self.book.anchors().to_vec() {
             if self.dial(anchor) {
                 peers.push(anchor);
             }

@@ -239,9 +239,9 @@ impl AddressBook {
         self.anchors = anchors;
     }
 
-    /// Whom the last session ended with; only once, so that an anchor that is gone does not come back with each start.
-    pub fn take_anchors(&mut self) -> Vec<SocketAddr> {
-        std::mem::take(&mut self.anchors)
+    /// Whom the last session that had peers ended with.
+    pub fn anchors(&self) -> &[SocketAddr] {
+        &self.anchors
     }
 
     /// Leaves `addr` alone until `until`, Unix seconds; nothing is held against it.

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::Hub;
 use super::event::HubEvent;
 use crate::network::discovery::{Candidate, Found};
-use crate::network::peer::session::{dial, establish, unix_now};
+use crate::network::peer::session::{HANDSHAKES, dial, establish, unix_now};
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
 use crate::network::session::{How, SessionError};
@@ -166,7 +166,7 @@ impl Hub {
     /// Dials those that the last session ended with.
     pub(super) fn dial_anchors(&mut self) {
         if self.config.outbound_target > 0 {
-            for addr in self.book.take_anchors() {
+            for addr in self.book.anchors().to_vec() {
                 self.start_dial(addr);
             }
         }
@@ -453,7 +453,8 @@ impl Hub {
 fn is_silence(error: &SessionError) -> bool {
     matches!(
         error,
-        SessionError::Handshake(HandshakeError::KeyUnanswered(_)) | SessionError::Timeout(..)
+        SessionError::Handshake(HandshakeError::KeyUnanswered(_))
+            | SessionError::Timeout(HANDSHAKES, _)
     )
 }
 

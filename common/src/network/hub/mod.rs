@@ -544,7 +544,11 @@ impl Hub {
         if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        self.book.set_anchors(self.anchors());
+        // A node that has lost its peers, or has none yet, keeps the anchors that it came with.
+        let anchors = self.anchors();
+        if !anchors.is_empty() {
+            self.book.set_anchors(anchors);
+        }
         let book = self.book.snapshot();
         self.saving = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = book.save(&dir) {

@@ -50,6 +50,9 @@ impl Local {
     }
 }
 
+/// What did not finish when a peer was connected and then said nothing, or too little.
+pub(crate) const HANDSHAKES: &str = "the handshakes";
+
 /// Opens a TCP connection within the time-out. With a specific listen address it comes from there, so that
 /// peers see one address of ours.
 pub(crate) async fn dial(local: &Local, addr: SocketAddr) -> Result<TcpStream, SessionError> {
@@ -101,7 +104,7 @@ pub(crate) async fn establish(
     };
     match tokio::time::timeout(local.timeout(), handshakes).await {
         Ok(result) => result,
-        Err(_) => Err(SessionError::Timeout("the handshakes", local.timeout())),
+        Err(_) => Err(SessionError::Timeout(HANDSHAKES, local.timeout())),
     }
 }
 
