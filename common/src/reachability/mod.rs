@@ -6,6 +6,7 @@
 //! | [`reliability`] | how a peer did over five time windows |
 //! | [`verdict`](mod@verdict) | whether a peer is good now, rule by rule |
 //! | [`schedule`] | when to visit it again, and when to forget it |
+//! | [`asmap`] | which autonomous system announces an address, by a file of such; its reading is the one exception to "no I/O" |
 //! | [`netgroup`] | which addresses belong together, and which may be dialled at all |
 //! | [`peer`] | [`GoodPeer`]: what the rest of the system is told about a good peer |
 //! | [`selection`] | a fair, diverse draw among good peers |
@@ -14,6 +15,7 @@
 //! schedule gives the next visit, and whoever needs peers asks for the verdict and draws. All times are
 //! Unix seconds.
 
+pub mod asmap;
 pub mod netgroup;
 pub mod outcome;
 pub mod peer;
