@@ -1,47 +1,53 @@
 //! Discovery: from nothing but names to addresses of peers.
 //!
-//! Every seed of the chain spec is asked for SRV, TXT, A and AAAA at once, through every provider at once;
-//! answers are merged. A provider or seed that fails, lies or hangs takes nothing from the others: each
-//! seed gives at most [`MAX_PER_SEED`] addresses for each provider, and every question has a deadline.
+//! Every seed of the chain spec is asked for SRV, TXT, A and AAAA at once, through every provider at once; answers are
+//! merged. A provider or seed that fails, lies or hangs takes nothing from the others: each seed gives at most
+//! [`MAX_PER_SEED`] addresses for each provider, those of each answer are told as soon as they are read, and a round
+//! ends within a fixed time. Whose answer others contradict is logged, and stands in [`SeedReport`].
 //!
-//! [`records`] reads what DNS said (pure); [`Discovery`] asks.
+//! | module | what it does |
+//! |---|---|
+//! | [`records`] | reads what DNS said (pure) |
+//! | [`agreement`] | whether answers agree (pure) |
+//! | `asking` | one seed through one provider: UDP, then TCP as well |
+//! | `round` | applies `agreement` to a round, and tells the log |
+//!
+//! [`Discovery`] puts them together. What a resolver says is not authenticated: DNS here is asked in the clear and
+//! without DNSSEC. All that is taken from it is whom to dial; who answers there proves who he is by himself.
 
+pub mod agreement;
+mod asking;
 pub mod records;
+mod round;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Record, RecordType};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::chain_spec::ChainSpec;
+use asking::{Heard, Resolver, Rules, ask_seed};
 
+pub use agreement::Standing;
 pub use records::Candidate;
 
 /// Most addresses taken of one seed through one provider, so that one poisoned seed can't fill the store.
 pub const MAX_PER_SEED: usize = 32;
-
-/// How long one question may take, retries included.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where questions go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Provider {
     /// The resolvers that the operating system names.
     System,
-    /// This resolver (or authoritative server), over UDP, and TCP where an answer is truncated.
+    /// This resolver (or authoritative server), over UDP, and over TCP where an answer is truncated, late or no DNS.
     Server(SocketAddr),
 }
 
@@ -70,9 +76,9 @@ pub enum DiscoveryError {
 /// What one round found.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Addresses, best described first; each address once.
+    /// Addresses, those first that most providers named, and of these the best described; each address once.
     pub candidates: Vec<Candidate>,
-    /// What each seed answered.
+    /// What each seed answered, seed by seed.
     pub seeds: Vec<SeedReport>,
 }
 
@@ -91,27 +97,56 @@ pub struct SeedReport {
     pub first_answer_us: Option<u64>,
     /// The last failure.
     pub error: Option<String>,
+    /// How this answer stands to those of the other providers for the same seed.
+    pub standing: Standing,
+    /// The providers whose answers for this seed overlap this one.
+    pub agrees_with: Vec<String>,
+    /// How many of the addresses other providers named for this seed too.
+    pub shared: usize,
+    /// How the seed, by all providers together, stands to the other seeds.
+    pub seed_standing: Standing,
+}
+
+impl SeedReport {
+    /// Of a seed that has not answered yet.
+    fn new(seed: &str, provider: &Provider) -> Self {
+        Self {
+            seed: seed.to_owned(),
+            provider: provider.to_string(),
+            addresses: 0,
+            answered: 0,
+            first_answer_us: None,
+            error: None,
+            standing: Standing::Silent,
+            agrees_with: Vec::new(),
+            shared: 0,
+            seed_standing: Standing::Silent,
+        }
+    }
 }
 
 /// Asks DNS seeds. Cheap to keep; each round asks anew.
 #[derive(Debug)]
 pub struct Discovery {
-    resolvers: Vec<(Provider, Arc<TokioResolver>)>,
-    default_port: u16,
-    allow_private: bool,
+    resolvers: Vec<Resolver>,
+    rules: Rules,
 }
 
 impl Discovery {
-    /// Prepares resolvers for `providers`; a provider that can't be used is left out with a warning.
+    /// Prepares resolvers for `providers`, each once; a provider that can't be used is left out with a warning.
     ///
     /// # Errors
     /// When no provider can be used.
     pub fn new(spec: &ChainSpec, providers: &[Provider]) -> Result<Self, DiscoveryError> {
-        let mut resolvers = Vec::new();
+        let mut resolvers: Vec<Resolver> = Vec::new();
         let mut last = None;
         for provider in providers {
-            match resolver(provider) {
-                Ok(resolver) => resolvers.push((provider.clone(), Arc::new(resolver))),
+            // Asked twice, a liar would confirm himself.
+            if resolvers.iter().any(|known| known.provider == *provider) {
+                continue;
+            }
+            match Resolver::new(provider) {
+                Ok(resolver) => resolvers.push(resolver),
                 Err(reason) => {
                     warn!(%provider, reason, "resolver left out");
                     last = Some(DiscoveryError::Provider {
@@ -125,215 +160,69 @@ impl Discovery {
             Some(error) if resolvers.is_empty() => Err(error),
             _ => Ok(Self {
                 resolvers,
-                default_port: spec.network_protocol.default_port,
-                allow_private: spec.network_protocol.allow_private_addresses,
+                rules: Rules {
+                    default_port: spec.network_protocol.default_port,
+                    allow_private: spec.network_protocol.allow_private_addresses,
+                },
             }),
         }
     }
 
     /// Asks all `seeds` (as `name` or `name:port`). `early` hears of addresses as each answer comes, so
-    /// that dialling need not wait for the slowest seed.
+    /// that dialling need not wait for the slowest seed; in all it hears of every candidate. A listener that does not
+    /// listen loses what it could have heard, and does not make the round longer.
     pub async fn run(
         &self,
         seeds: &[String],
         early: Option<&mpsc::Sender<Vec<Candidate>>>,
     ) -> Found {
-        let mut rounds = FuturesUnordered::new();
-        for seed in seeds {
-            for (provider, resolver) in &self.resolvers {
-                rounds.push(self.ask_seed(seed, provider, Arc::clone(resolver), early));
+        let mut asked = FuturesUnordered::new();
+        for (row, seed) in seeds.iter().enumerate() {
+            for (column, resolver) in self.resolvers.iter().enumerate() {
+                let rules = self.rules;
+                asked.push(async move {
+                    let heard = ask_seed(resolver, seed, rules, early).await;
+                    ((row, column), heard)
+                });
             }
         }
-        let mut merged: HashMap<SocketAddr, Candidate> = HashMap::new();
-        let mut found = Found::default();
-        while let Some((candidates, report)) = rounds.next().await {
-            for candidate in candidates {
-                merged
-                    .entry(candidate.addr)
-                    .or_insert_with(|| candidate.clone())
-                    .merge(&candidate);
-            }
-            found.seeds.push(report);
+        let mut round = Vec::new();
+        while let Some(heard) = asked.next().await {
+            round.push(heard);
         }
-        log_loners(&found.seeds);
-        found.candidates = merged.into_values().collect();
-        found
-            .candidates
-            .sort_by_key(|c| (c.node_id.is_none(), c.addr));
-        found
-    }
-
-    /// Asks one seed for all four types and merges what it says.
-    async fn ask_seed(
-        &self,
-        seed: &str,
-        provider: &Provider,
-        resolver: Arc<TokioResolver>,
-        early: Option<&mpsc::Sender<Vec<Candidate>>>,
-    ) -> (Vec<Candidate>, SeedReport) {
-        let (name, port) = split_port(seed, self.default_port);
-        let told_by: Arc<str> = name.into();
-        let start = Instant::now();
-        let mut report = SeedReport {
-            seed: name.to_owned(),
-            provider: provider.to_string(),
-            addresses: 0,
-            answered: 0,
-            first_answer_us: None,
-            error: None,
-        };
-        let apex = format!("{}.", name.trim_end_matches('.'));
-        let questions = [
-            (format!("_qtc._tcp.{apex}"), RecordType::SRV),
-            (apex.clone(), RecordType::TXT),
-            (apex.clone(), RecordType::A),
-            (apex, RecordType::AAAA),
-        ];
-        let mut answers: FuturesUnordered<_> = questions
-            .into_iter()
-            .map(|(name, rtype)| {
-                let resolver = Arc::clone(&resolver);
-                async move { (rtype, ask(&resolver, name, rtype).await) }
-            })
-            .collect();
-        let mut merged: HashMap<SocketAddr, Candidate> = HashMap::new();
-        while let Some((rtype, answer)) = answers.next().await {
-            match answer {
-                Ok(records) => {
-                    report.answered += 1;
-                    let mut read = records::read(&records, port, self.allow_private);
-                    for candidate in &mut read {
-                        candidate.seed = Arc::clone(&told_by);
-                    }
-                    if !read.is_empty() && report.first_answer_us.is_none() {
-                        report.first_answer_us = Some(start.elapsed().as_micros() as u64);
-                    }
-                    if let Some(early) = early {
-                        let room = MAX_PER_SEED.saturating_sub(merged.len());
-                        // The listener may have heard enough and gone; the merged answer still counts.
-                        let _ = early.send(read.iter().take(room).cloned().collect()).await;
-                    }
-                    for candidate in read {
-                        if merged.len() < MAX_PER_SEED || merged.contains_key(&candidate.addr) {
-                            merged
-                                .entry(candidate.addr)
-                                .or_insert_with(|| candidate.clone())
-                                .merge(&candidate);
-                        }
-                    }
-                }
-                Err(error) => {
-                    debug!(seed = name, %provider, ?rtype, error, "seed gave no answer");
-                    report.error = Some(error);
-                }
-            }
-        }
-        report.addresses = merged.len();
-        info!(
-            seed = name,
-            %provider,
-            addresses = report.addresses,
-            answered = report.answered,
-            error = report.error.as_deref().unwrap_or("none"),
-            "asked a DNS seed"
-        );
-        (merged.into_values().collect(), report)
+        drop(asked);
+        round.sort_by_key(|(place, _)| *place);
+        let mut round: Vec<Heard> = round.into_iter().map(|(_, heard)| heard).collect();
+        let providers: Vec<&Provider> = self.resolvers.iter().map(|r| &r.provider).collect();
+        round::judge(&mut round, &providers);
+        let candidates = merge(&round);
+        let seeds: Vec<SeedReport> = round.into_iter().map(|heard| heard.report).collect();
+        round::log(&seeds);
+        Found { candidates, seeds }
     }
 }
 
-/// Asks one question. An empty answer is an answer.
-async fn ask(
-    resolver: &TokioResolver,
-    name: String,
-    rtype: RecordType,
-) -> Result<Vec<Record>, String> {
-    match tokio::time::timeout(QUESTION_TIMEOUT, resolver.lookup(name, rtype)).await {
-        Ok(Ok(lookup)) => {
-            let mut records = lookup.answers().to_vec();
-            records.extend_from_slice(lookup.additionals());
-            if rtype == RecordType::SRV {
-                add_targets(resolver, &mut records).await;
-            }
-            Ok(records)
+/// Each address once, with what is said of it: by those whom others confirm, before those whom others contradict.
+fn merge(round: &[Heard]) -> Vec<Candidate> {
+    let mut by_trust: Vec<&Heard> = round.iter().collect();
+    by_trust.sort_by_key(|heard| heard.report.standing);
+    let mut merged: HashMap<SocketAddr, (Candidate, BTreeSet<&str>)> = HashMap::new();
+    for heard in by_trust {
+        for candidate in &heard.candidates {
+            let (known, providers) = merged
+                .entry(candidate.addr)
+                .or_insert_with(|| (candidate.clone(), BTreeSet::new()));
+            known.merge(candidate);
+            providers.insert(heard.report.provider.as_str());
         }
-        Ok(Err(error)) if error.is_no_records_found() && !error.is_nx_domain() => Ok(Vec::new()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", QUESTION_TIMEOUT.as_secs())),
     }
-}
-
-/// Resolves SRV targets whose addresses did not come along.
-async fn add_targets(resolver: &TokioResolver, records: &mut Vec<Record>) {
-    let mut lookups: FuturesUnordered<_> = records::targets_without_address(records)
-        .into_iter()
-        .take(MAX_PER_SEED)
-        .map(|target| async move {
-            tokio::time::timeout(QUESTION_TIMEOUT, resolver.lookup_ip(target)).await
+    let mut candidates: Vec<Candidate> = merged
+        .into_values()
+        .map(|(candidate, providers)| Candidate {
+            named_by: providers.len(),
+            ..candidate
         })
         .collect();
-    let mut extra = Vec::new();
-    while let Some(result) = lookups.next().await {
-        if let Ok(Ok(lookup)) = result {
-            extra.extend_from_slice(lookup.as_lookup().answers());
-        }
-    }
-    drop(lookups);
-    records.append(&mut extra);
-}
-
-/// A provider or seed that is alone with its answer is worth a line: it may lie, or be the only one up.
-fn log_loners(seeds: &[SeedReport]) {
-    let answering: Vec<_> = seeds.iter().filter(|s| s.addresses > 0).collect();
-    if seeds.len() > 1
-        && let [only] = answering.as_slice()
-    {
-        warn!(seed = %only.seed, provider = %only.provider, "only one seed gave addresses");
-    }
-}
-
-/// Splits `name:port`; the chain spec has checked the form.
-fn split_port(seed: &str, default_port: u16) -> (&str, u16) {
-    match seed.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().unwrap_or(default_port)),
-        None => (seed, default_port),
-    }
-}
-
-fn resolver(provider: &Provider) -> Result<TokioResolver, String> {
-    let mut builder = match provider {
-        Provider::System => TokioResolver::builder_tokio().map_err(|e| e.to_string())?,
-        Provider::Server(addr) => {
-            let mut udp = ConnectionConfig::udp();
-            let mut tcp = ConnectionConfig::tcp();
-            udp.port = addr.port();
-            tcp.port = addr.port();
-            let server = NameServerConfig::new(addr.ip(), true, vec![udp, tcp]);
-            TokioResolver::builder_with_config(
-                ResolverConfig::from_name_servers(vec![server]),
-                TokioRuntimeProvider::default(),
-            )
-        }
-    };
-    configure(builder.options_mut());
-    builder.build().map_err(|e| e.to_string())
-}
-
-fn configure(options: &mut ResolverOpts) {
-    options.timeout = Duration::from_secs(2);
-    options.attempts = 1;
-    options.edns0 = true;
-    // Each round must see the seed as it is now.
-    options.cache_size = 0;
-    options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seeds_may_name_a_port() {
-        assert_eq!(split_port("seed1.quantumcoin.network:9000", 8333).1, 9000);
-        assert_eq!(split_port("seed1.quantumcoin.network", 8333).1, 8333);
-    }
+    candidates.sort_by_key(|c| (Reverse(c.named_by), c.node_id.is_none(), c.addr));
+    candidates
 }
