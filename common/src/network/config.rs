@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::discovery::Provider;
+use crate::network::security::standing::HALF_LIFE;
 use crate::transport::{ALL_TRANSPORTS, TransportKind};
 
 /// Outbound connections that a node keeps (Bitcoin Core's figure): enough that an attacker must own many
@@ -49,6 +50,8 @@ pub struct NetworkConfig {
     /// The transports that are spoken, [`ALL_TRANSPORTS`] or one of them; what is accepted, and with one alone, what
     /// is dialled by.
     pub transports: &'static [TransportKind],
+    /// The time in which points against a host halve.
+    pub penalty_half_life: Duration,
     /// BIP14 user agent.
     pub user_agent: String,
 }
@@ -71,6 +74,7 @@ impl NetworkConfig {
             bootstrap_after: Duration::from_secs(30),
             relay_delay: RELAY_DELAY,
             transports: &ALL_TRANSPORTS,
+            penalty_half_life: Duration::from_secs(HALF_LIFE),
             user_agent: concat!("/quantumcoin:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         }
     }

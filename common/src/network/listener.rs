@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,10 +13,12 @@ use tracing::{debug, warn};
 
 use crate::network::hub::event::HubEvent;
 use crate::network::metrics::NetworkMetrics;
+use crate::network::peer::session::unix_now;
 use crate::network::peer::session::{Local, establish};
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::BanList;
+use crate::network::security::events::{Detector, Response, SecurityLog};
 use crate::network::security::limits::{Admission, Refusal, Slot};
+use crate::network::security::standing::Standing;
 use crate::network::session::How;
 use crate::reachability::netgroup::canonical_socket;
 
@@ -27,7 +29,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) struct Listener {
     pub(crate) local: Arc<Local>,
     pub(crate) admission: Admission,
-    pub(crate) bans: Arc<Mutex<BanList>>,
+    pub(crate) standing: Arc<Mutex<Standing>>,
     pub(crate) refusals: Refusals,
     pub(crate) events: mpsc::Sender<HubEvent>,
     pub(crate) tasks: TaskTracker,
@@ -39,14 +41,40 @@ pub(crate) struct Listener {
 pub(crate) struct Refusals {
     pub(crate) counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     pub(crate) metrics: NetworkMetrics,
+    pub(crate) security: SecurityLog,
 }
 
 impl Refusals {
-    fn note(&self, addr: SocketAddr, refusal: Refusal) {
+    pub(crate) fn note(&self, addr: SocketAddr, refusal: Refusal) {
         debug!(%addr, %refusal, "connection refused");
         self.metrics.refused(refusal);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(refusal.as_str()).or_default() += 1;
+        *self.lock().entry(refusal.as_str()).or_default() += 1;
+        let detector = match refusal {
+            Refusal::PerIp | Refusal::Rate => Detector::ConnectionFlood,
+            Refusal::PerSubnet => Detector::SubnetSybil,
+            Refusal::Handshakes | Refusal::Evicted => Detector::HandshakeFlood,
+            // That is said already, or no attack.
+            Refusal::Banned | Refusal::Full => return,
+        };
+        let at = (unix_now(), Instant::now());
+        let detail = refusal.to_string();
+        self.security
+            .raise(detector, addr, Response::Refused, &detail, at);
+    }
+
+    /// A peer had to make room for another.
+    pub(crate) fn note_made_room(&self) {
+        self.metrics.evicted();
+        *self.lock().entry("made_room").or_default() += 1;
+    }
+
+    /// How often each happened.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,13 +103,13 @@ impl Listener {
     }
 
     fn slot(&self, addr: SocketAddr) -> Result<Slot, Refusal> {
-        let bans = self.bans.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if bans.banned(addr.ip(), now).is_some() {
+        let standing = self.standing.lock();
+        let standing = standing.unwrap_or_else(PoisonError::into_inner);
+        if standing.banned(addr.ip(), unix_now()).is_some() {
             return Err(Refusal::Banned);
         }
-        drop(bans);
-        self.admission.admit(addr.ip(), now)
+        drop(standing);
+        self.admission.admit(addr.ip(), Instant::now())
     }
 
     fn shake_hands(&self, stream: TcpStream, addr: SocketAddr, mut slot: Slot) {

@@ -4,8 +4,9 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::network::discovery::Found;
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::Offence;
+use crate::network::security::events::Detector;
 use crate::network::security::limits::Refusal;
+use crate::network::security::offence::Offence;
 use crate::network::status::SyncProgress;
 use crate::service::metrics::{Metrics, MetricsError};
 use crate::transport::TransportKind;
@@ -19,6 +20,8 @@ pub struct NetworkMetrics {
     dialled_by: IntCounterVec,
     refused: IntCounterVec,
     offences: IntCounterVec,
+    detections: IntCounterVec,
+    evicted: IntCounter,
     header_height: IntGauge,
     block_height: IntGauge,
     synced: IntGauge,
@@ -61,10 +64,15 @@ impl NetworkMetrics {
                 "Inbound connections refused before the handshake",
                 &["reason"],
             )?,
-            offences: metrics.counter_vec(
-                "offences_total",
-                "Peers dropped for what they did",
-                &["kind"],
+            offences: metrics.counter_vec("offences_total", "What peers did wrong", &["kind"])?,
+            detections: metrics.counter_vec(
+                "security_events_total",
+                "What the detectors found",
+                &["detector"],
+            )?,
+            evicted: metrics.counter(
+                "evicted_peers_total",
+                "Inbound peers that had to make room for others",
             )?,
             header_height: metrics.gauge("header_height_blocks", "Height of the best header")?,
             block_height: metrics
@@ -124,6 +132,16 @@ impl NetworkMetrics {
 
     pub(crate) fn offence(&self, offence: Offence) {
         self.offences.with_label_values(&[offence.as_str()]).inc();
+    }
+
+    pub(crate) fn detected(&self, detector: Detector) {
+        self.detections
+            .with_label_values(&[detector.as_str()])
+            .inc();
+    }
+
+    pub(crate) fn evicted(&self) {
+        self.evicted.inc();
     }
 
     pub(crate) fn headers_accepted(&self, count: usize) {

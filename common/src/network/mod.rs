@@ -17,7 +17,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`protocol`] | conversations as state machines (pure) |
-//! | [`security`] | limits, ledgers, bans (pure) |
+//! | [`security`] | limits, ledgers, offences and what follows, eviction (pure) |
 //! | [`address_book`], [`discovery`] | where peers are |
 //! | [`channel`], [`session`] | messages over a secured connection; both handshakes |
 //! | `peer` | one task a connection |
@@ -37,6 +37,7 @@ pub mod pool;
 pub mod protocol;
 pub mod security;
 pub mod session;
+mod state_file;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -51,7 +52,6 @@ mod tests_sync;
 #[cfg(test)]
 mod tests_transport;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,7 +83,9 @@ use hub::{Hub, HubParts};
 use listener::{Listener, Refusals};
 use peer::session::Local;
 use pool::{PoolChecker, TransactionPool};
+use security::events::SecurityLog;
 use security::limits::{Admission, Limits};
+use security::standing::{Policy, Standing};
 
 /// Events that may wait for the hub; full means that peers are read more slowly.
 const EVENT_QUEUE: usize = 256;
@@ -319,19 +321,33 @@ impl NetworkManager {
         lock(&self.threads).push(thread);
         let protocol = &self.local.spec.network_protocol;
         let outbound = ready.config.outbound_target + ready.config.manual_peers.len();
-        let admission = Admission::new(Limits {
+        let limits = Limits {
             inbound: protocol.max_connections.saturating_sub(outbound),
             per_ip: protocol.max_connections_per_ip,
             per_subnet: protocol.max_connections_per_subnet,
-        });
-        let bans = Arc::default();
-        let refused: Arc<Mutex<BTreeMap<&'static str, u64>>> = Arc::default();
+        };
+        let policy = Policy {
+            half_life: ready.config.penalty_half_life.as_secs(),
+            by_netgroup: !protocol.allow_private_addresses,
+        };
+        let standing = Arc::new(Mutex::new(match &ready.config.data_dir {
+            Some(dir) => Standing::load(dir, policy),
+            None => Standing::new(policy),
+        }));
+        let security = SecurityLog::new(ready.metrics.clone());
+        let refusals = Refusals {
+            counts: Arc::default(),
+            metrics: ready.metrics.clone(),
+            security: security.clone(),
+        };
         let hub = Hub::new(HubParts {
             local: Arc::clone(&self.local),
             config: ready.config,
-            metrics: ready.metrics.clone(),
-            bans: Arc::clone(&bans),
-            refused: Arc::clone(&refused),
+            metrics: ready.metrics,
+            standing: Arc::clone(&standing),
+            security,
+            limits,
+            refusals: refusals.clone(),
             progress: ready.progress,
             events: self.events.clone(),
             writer,
@@ -343,12 +359,9 @@ impl NetworkManager {
         });
         let listener = Listener {
             local: Arc::clone(&self.local),
-            admission,
-            bans,
-            refusals: Refusals {
-                counts: refused,
-                metrics: ready.metrics,
-            },
+            admission: Admission::new(limits),
+            standing,
+            refusals,
             events: self.events.clone(),
             tasks: self.tasks.clone(),
             stop: self.stop.clone(),

@@ -1,10 +1,13 @@
 //! How a node is doing, for people and programs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
 use crate::network::discovery::SeedReport;
+use crate::network::security::events::SecurityEvent;
+use crate::network::security::offence::Offence;
+use crate::network::security::standing::Ban;
 
 /// A snapshot of a running [`super::NetworkManager`].
 #[derive(Debug, Clone, Serialize)]
@@ -109,7 +112,40 @@ pub struct SecurityStatus {
     /// Offences, by kind.
     pub offences: std::collections::BTreeMap<&'static str, u64>,
     /// Bans in force.
-    pub bans: usize,
+    pub bans: Vec<BanStatus>,
+    /// What the detectors found, by their names.
+    pub detections: std::collections::BTreeMap<&'static str, u64>,
+    /// The latest of it, the oldest first.
+    pub events: Vec<SecurityEvent>,
+    /// By how many seconds our clock seems to be slow, as far as peers of our choice can tell.
+    pub clock_slow_by: Option<i64>,
+}
+
+/// A host that is kept out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BanStatus {
+    /// An IPv4 address, or an IPv6 /64.
+    pub host: String,
+    /// For what.
+    pub offence: Offence,
+    /// Since when, Unix seconds.
+    pub since: u64,
+    /// Until when, Unix seconds; for ever if there is none.
+    pub until: Option<u64>,
+}
+
+impl From<(IpAddr, Ban)> for BanStatus {
+    fn from((host, ban): (IpAddr, Ban)) -> Self {
+        Self {
+            host: match host {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("{ip}/64"),
+            },
+            offence: ban.offence,
+            since: ban.since,
+            until: ban.until,
+        }
+    }
 }
 
 fn display<T: std::fmt::Display, S: serde::Serializer>(

@@ -276,7 +276,7 @@ async fn a_liar_that_serves_an_invalid_block_is_banned_and_the_sync_goes_on() {
     let fresh = node(&empty, fresh).await;
     let banned = async {
         loop {
-            if fresh.status().await.unwrap().security.bans == 1 {
+            if fresh.status().await.unwrap().security.bans.len() == 1 {
                 return;
             }
             tokio::task::yield_now().await;
@@ -434,7 +434,7 @@ async fn a_flooder_is_dropped() {
             .unwrap()
             .security
             .offences
-            .get("flood")
+            .get("inventory_spam")
             != Some(&1)
         {
             tokio::task::yield_now().await;

@@ -1,6 +1,6 @@
 //! Whole nodes and the connections between them: who is kept, replaced, banned, left alone.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use super::address_book::AddressBook;
 use super::protocol::addresses::Gossip;
 use super::protocol::version::Direction;
+use super::security::events::{Detector, Response};
+use super::security::offence::Offence;
 use super::session::{Session, SessionError};
 use super::tests::{PATIENCE, config, copy, hands_as, mined, node, spec, stranger, synced};
 use super::*;
@@ -104,8 +106,75 @@ async fn a_ban_ends_every_connection_of_the_host() {
     honest.writer.write(&NetworkMessage::Ping(1)).await.unwrap();
     assert!(honest.reader.read().await.is_ok());
     let status = status_where(&server, |s| s.inbound == 1).await;
-    assert_eq!(status.security.bans, 1);
+    assert_eq!(status.security.bans.len(), 1);
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_outlives_a_restart_and_is_told_with_its_reason() {
+    let chain = mined(1);
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = config(144);
+    settings.data_dir = Some(dir.path().to_owned());
+    let server = node(&chain, settings.clone()).await;
+    let host = [127, 7, 9, 3];
+    let (_, mut header) = chain.header(&chain.tip().hash).unwrap();
+    header.bits = CompactTarget::from_consensus(0x1d00_ffff);
+    let lie = NetworkMessage::Headers(vec![header]);
+    let mut liar = stranger(host, server.listen_addr(), &spec()).await.unwrap();
+    liar.writer.write(&lie).await.unwrap();
+    ended(&mut liar).await;
+    let before = status_where(&server, |s| s.security.bans.len() == 1).await;
+    server.shutdown().await;
+
+    let again = node(&chain, settings).await;
+    let status = again.status().await.unwrap();
+    assert_eq!(status.security.bans, before.security.bans);
+    let ban = &status.security.bans[0];
+    assert_eq!(ban.host, "127.7.9.3");
+    assert_eq!(ban.offence, Offence::InvalidHeader);
+    let seconds = ban.until.unwrap() - ban.since;
+    assert_eq!(seconds, security::standing::LONGEST_BAN);
+    assert!(stranger(host, again.listen_addr(), &spec()).await.is_err());
+    let event = before.security.events.last().unwrap();
+    assert_eq!(event.detector, Detector::InvalidData);
+    assert_eq!(event.response, Response::Banned);
+    again.shutdown().await;
+}
+
+/// All places are taken; who comes then gets one, of those who can spare it, and the number stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_makes_room_and_keeps_those_who_stand_longest() {
+    const PLACES: u8 = 16;
+    let mut spec = ChainSpec::devnet();
+    spec.network_protocol.max_connections = PLACES.into();
+    let mut settings = config(145);
+    settings.outbound_target = 0;
+    let metrics = Metrics::new("quantumcoin_node");
+    let full = NetworkManager::with_config(settings, mined(1), Some(spec.clone()), &metrics)
+        .await
+        .unwrap();
+    full.start().await.unwrap();
+    let mut peers = Vec::new();
+    for host in 1..=PLACES {
+        let peer = stranger([127, 7, 13, host], full.listen_addr(), &spec);
+        peers.push(peer.await.unwrap());
+    }
+    status_where(&full, |s| s.inbound == usize::from(PLACES)).await;
+    let newcomer = stranger([127, 7, 14, 1], full.listen_addr(), &spec).await;
+    let is_newcomer = |p: &status::PeerStatus| p.addr.ip() == IpAddr::from([127, 7, 14, 1]);
+    let status = status_where(&full, |s| s.peers.iter().any(is_newcomer)).await;
+    assert_eq!(status.inbound, usize::from(PLACES));
+    assert_eq!(status.security.refused.get("made_room"), Some(&1));
+    for (n, peer) in peers.iter_mut().take(4).enumerate() {
+        peer.writer.write(&NetworkMessage::Ping(7)).await.unwrap();
+        let pong = async { while peer.reader.read().await.unwrap() != NetworkMessage::Pong(7) {} };
+        timeout(PATIENCE, pong)
+            .await
+            .unwrap_or_else(|_| panic!("peer {n} is gone"));
+    }
+    drop(newcomer);
+    full.shutdown().await;
 }
 
 /// Hands every connection on to `target`: a second address of that node.

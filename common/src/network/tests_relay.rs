@@ -232,17 +232,32 @@ async fn blocks_are_served_as_they_are_stored_and_in_the_order_of_the_question()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_sends_what_no_chain_can_hold_is_dropped_and_not_banned() {
+async fn whoever_sends_what_no_chain_can_hold_is_slowed_down_then_dropped_and_not_banned() {
     let (chain, mut wallet) = mature();
     let server = relaying(&chain, 131, &[]).await;
-    let mut tx = wallet.transaction(&chain, 1, 10_000);
-    tx.output[0].value -= bitcoin::Amount::from_sat(1);
+    let tx = wallet.transaction(&chain, 1, 10_000);
+    let [first, second] = [1, 2].map(|less| {
+        let mut tx = tx.clone();
+        tx.output[0].value -= bitcoin::Amount::from_sat(less);
+        NetworkMessage::Tx(tx)
+    });
     let to = server.listen_addr();
     let mut session = stranger([127, 7, 13, 1], to, &spec()).await.unwrap();
-    session.writer.write(&NetworkMessage::Tx(tx)).await.unwrap();
+    session.writer.write(&first).await.unwrap();
+    offended(&server, "invalid_transaction").await;
+    session
+        .writer
+        .write(&NetworkMessage::Ping(7))
+        .await
+        .unwrap();
+    let pong = read(&mut session, |message| match message {
+        NetworkMessage::Pong(nonce) => Some(nonce),
+        _ => None,
+    });
+    assert_eq!(pong.await, Some(7), "once may be a defect");
+    session.writer.write(&second).await.unwrap();
     let end = read(&mut session, |_| None::<()>).await;
     assert_eq!(end, None, "the connection is over");
-    offended(&server, "invalid_transaction").await;
     assert_eq!(server.pool().size(), (0, 0));
     let again = stranger([127, 7, 13, 1], to, &spec()).await;
     assert!(again.is_ok(), "a defect is no proof of hostility");
@@ -266,7 +281,7 @@ async fn an_inventory_of_more_than_a_thousand_is_a_flood() {
     let more = NetworkMessage::Inv(vec![item; MAX_ANNOUNCED_AT_ONCE + 1]);
     session.writer.write(&more).await.unwrap();
     assert_eq!(read(&mut session, |_| None::<()>).await, None);
-    offended(&server, "flood").await;
+    offended(&server, "inventory_spam").await;
     server.shutdown().await;
 }
 

@@ -210,7 +210,7 @@ async fn a_peer_that_leaves_before_its_headers_are_checked_is_banned_all_the_sam
         while reader.read().await.is_ok() {}
     }
     let status = status_where(&server, |s| {
-        s.security.bans == usize::from(liars) && s.inbound == 0
+        s.security.bans.len() == usize::from(liars) && s.inbound == 0
     })
     .await;
     assert_eq!(

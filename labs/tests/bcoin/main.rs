@@ -167,7 +167,7 @@ async fn a_node_follows_bcoins_chain_block_for_block() {
     assert_eq!(bridge.count(Way::ToUs, "reject"), 0);
     let security = node.status().await.unwrap().security;
     assert!(
-        security.offences.is_empty() && security.bans == 0,
+        security.offences.is_empty() && security.bans.is_empty(),
         "{security:?}"
     );
     node.shutdown().await;

@@ -192,7 +192,7 @@ async fn one_that_serves_an_invalid_block() {
     settings.data_dir = Some(directory.path().to_owned());
     let chain = empty();
     let fresh = node_with(settings, &chain).await;
-    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans == 1).await;
+    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans.len() == 1).await;
     assert_eq!(status.security.offences["invalid_block"], 1);
     assert_eq!(
         status.sync.tip,
@@ -212,7 +212,7 @@ async fn one_that_serves_an_invalid_block() {
     assert_eq!((report.height, report.tip), (BLOCKS, truth.tip().hash));
     let status = fresh.status().await.unwrap();
     assert_eq!(status.security.offences["invalid_block"], 1);
-    assert_eq!(status.security.bans, 1);
+    assert_eq!(status.security.bans.len(), 1);
     assert!(status.peers.iter().all(|p| p.addr != liar.addr));
     end(nodes).await;
     fresh.shutdown().await;
@@ -241,7 +241,7 @@ async fn one_on_a_fork_that_looks_heavier_and_is_invalid() {
     settings.data_dir = Some(directory.path().to_owned());
     let chain = empty();
     let fresh = node_with(settings, &chain).await;
-    status_where(&fresh, |s| s.security.bans == 1).await;
+    status_where(&fresh, |s| s.security.bans.len() == 1).await;
     reaches(&fresh, truth.tip().hash).await;
     let status = status_where(&fresh, |s| {
         s.sync.synced && s.peers.iter().all(|p| p.addr != liar.addr)
@@ -280,7 +280,7 @@ async fn one_that_changes_bodies_under_true_headers() {
     settings.data_dir = Some(directory.path().to_owned());
     let chain = empty();
     let fresh = node_with(settings, &chain).await;
-    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans == 2).await;
+    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans.len() == 2).await;
     assert_eq!(status.security.offences["invalid_block"], 2);
     assert_eq!(status.sync.block_height, 0, "they brought nothing");
     assert_eq!(
@@ -293,7 +293,7 @@ async fn one_that_changes_bodies_under_true_headers() {
     let report = synced(&fresh).await;
     assert_eq!((report.height, report.tip), (BLOCKS, truth.tip().hash));
     let status = fresh.status().await.unwrap();
-    assert_eq!(status.security.bans, 2, "the others are not blamed");
+    assert_eq!(status.security.bans.len(), 2, "the others are not blamed");
     assert_eq!(status.outbound, 3);
     end(nodes).await;
     fresh.shutdown().await;

@@ -58,7 +58,7 @@ async fn signed_transactions_and_one_signature_that_does_not_hold() {
     settings.data_dir = Some(directory.path().to_owned());
     let chain = Arc::new(Blockchain::in_memory(spec));
     let fresh = node_with(settings, &chain).await;
-    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans == 1).await;
+    let status = status_where(&fresh, |s| s.outbound == 0 && s.security.bans.len() == 1).await;
     assert_eq!(status.security.offences["invalid_block"], 1);
     assert_eq!(status.sync.tip, truth.block_at(BAD - 1).unwrap());
     assert!(chain.header_work(&tale.tip()).is_none(), "known invalid");
@@ -69,7 +69,7 @@ async fn signed_transactions_and_one_signature_that_does_not_hold() {
     let report = report.expect("the sync ends").unwrap();
     assert_eq!((report.height, report.tip), (BLOCKS, truth.tip().hash));
     let status = fresh.status().await.unwrap();
-    assert_eq!(status.security.bans, 1);
+    assert_eq!(status.security.bans.len(), 1);
     fresh.shutdown().await;
     for node in nodes {
         node.shutdown().await;

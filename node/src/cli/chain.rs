@@ -58,8 +58,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The node's data directory.
+    pub(super) async fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        let spec = spec::choose(self.network.as_deref(), self.chain_spec.as_deref()).await?;
+        Ok(data_dir(&spec, self.data_dir.as_deref(), false)?)
+    }
+
     /// Opens the chain; without `create` there must be one.
-    async fn open(self, create: bool) -> anyhow::Result<Blockchain> {
+    pub(super) async fn open(self, create: bool) -> anyhow::Result<Blockchain> {
         logging::init(&LogOptions {
             level: "warn".into(),
             ..LogOptions::default()

@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod bans;
 mod chain;
 mod open_files;
 mod show;
@@ -41,6 +42,9 @@ enum Command {
     /// Check, export or import the chain of a node that is not running
     #[command(subcommand)]
     Chain(chain::ChainCommand),
+    /// Show or lift the bans of a node that is not running
+    #[command(subcommand)]
+    Bans(bans::BansCommand),
     /// Make or check the first block of a chain
     #[command(subcommand)]
     Genesis(GenesisCommand),
@@ -99,6 +103,7 @@ pub(crate) async fn main() -> ExitCode {
         Command::Run(args) => run(*args).await,
         Command::Status(args) => show::status(args.http, args.json).await,
         Command::Chain(command) => chain::run(command).await,
+        Command::Bans(command) => bans::run(command).await,
         Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
             mine_genesis(spec, threads).await
         }

@@ -4,11 +4,12 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quantumcoin::chain::{BlockRef, CheckReport};
 use quantumcoin::chain_spec::GenesisSpec;
 use quantumcoin::network::SyncReport;
+use quantumcoin::network::status::BanStatus;
 use quantumcoin_node::client;
 use serde_json::Value;
 
@@ -109,6 +110,35 @@ pub(super) fn sync_report(report: &SyncReport) {
     );
 }
 
+pub(super) fn bans(bans: &[BanStatus], json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(bans)?);
+        return Ok(());
+    }
+    for ban in bans {
+        println!("{}", ban_line(&ban.host, ban.offence.as_str(), ban.until));
+    }
+    if bans.is_empty() {
+        println!("nobody is kept out");
+    }
+    Ok(())
+}
+
+fn ban_line(host: &str, offence: &str, until: Option<u64>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    let left = until.map_or_else(
+        || "for ever".to_owned(),
+        |until| {
+            format!(
+                "for {} more minutes",
+                until.saturating_sub(now).div_ceil(60)
+            )
+        },
+    );
+    format!("banned     {host} {left} ({offence})")
+}
+
 /// Prints the status of the node whose API is at `http`.
 pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
     let status = client::get(http, "/api/v1/status").await?;
@@ -155,6 +185,13 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
             seed["error"]
                 .as_str()
                 .map_or_else(String::new, |e| format!(" ({e})"))
+        );
+    }
+    for ban in status["security"]["bans"].as_array().into_iter().flatten() {
+        let until = ban["until"].as_u64();
+        println!(
+            "{}",
+            ban_line(&text(&ban["host"]), &text(&ban["offence"]), until)
         );
     }
     for peer in status["peers"].as_array().into_iter().flatten() {

@@ -2,16 +2,14 @@
 //! silently lost.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
-use tracing::warn;
 
 use super::{AddressBook, Entry, MAX_ADDRESSES, MAX_PLACES};
+use crate::network::state_file;
+pub use crate::network::state_file::SaveError;
 use crate::reachability::netgroup::is_dialable;
 
 /// File name inside the data directory.
@@ -23,13 +21,8 @@ const VERSION: u32 = 2;
 /// Anchors that are taken from a file, which might have been changed.
 const MAX_ANCHORS: usize = 8;
 
-/// Why the book could not be saved.
-#[derive(Debug, Error)]
-#[error("address book {path} can't be written: {source}; check free space and permissions")]
-pub struct SaveError {
-    path: PathBuf,
-    source: std::io::Error,
-}
+/// What the file is called in messages.
+const WHAT: &str = "the address book";
 
 /// The book at one moment.
 #[derive(Debug)]
@@ -50,28 +43,23 @@ impl AddressBook {
     /// Reads the book of `dir`. A missing file is an empty book; a file that can't be understood is
     /// renamed to `peers.json.damaged` with a warning.
     pub fn load(dir: &Path, allow_private: bool) -> Self {
-        let mut book = Self::new(allow_private);
         let path = dir.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return book,
-            Err(error) => {
-                set_aside(&path, &error.to_string());
-                return book;
+        let read = state_file::load(WHAT, &path, |document: &Document| {
+            if (1..=VERSION).contains(&document.version) {
+                Ok(())
+            } else {
+                Err(format!("version {} is unknown", document.version))
             }
+        });
+        let Some(document) = read else {
+            return Self::new(allow_private);
         };
-        match serde_json::from_str::<Document>(&text) {
-            Ok(document) if (1..=VERSION).contains(&document.version) => {
-                book = Self::with_key(allow_private, document.key);
-                book.take(document.addresses);
-                let dialable = |addr: &SocketAddr| is_dialable(*addr, allow_private);
-                book.anchors = document.anchors;
-                book.anchors.retain(dialable);
-                book.anchors.truncate(MAX_ANCHORS);
-            }
-            Ok(document) => set_aside(&path, &format!("version {} is unknown", document.version)),
-            Err(error) => set_aside(&path, &error.to_string()),
-        }
+        let mut book = Self::with_key(allow_private, document.key);
+        book.take(document.addresses);
+        let dialable = |addr: &SocketAddr| is_dialable(*addr, allow_private);
+        book.anchors = document.anchors;
+        book.anchors.retain(dialable);
+        book.anchors.truncate(MAX_ANCHORS);
         book
     }
 
@@ -128,34 +116,14 @@ impl Snapshot {
     /// # Errors
     /// When any of these fails; the old file then stands.
     pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
-        let path = dir.join(FILE_NAME);
-        let result = (|| {
-            let text = serde_json::to_vec(&self.0)?;
-            let temporary = dir.join(format!("{FILE_NAME}.new"));
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        })();
-        result.map_err(|source| SaveError { path, source })
-    }
-}
-
-fn set_aside(path: &Path, reason: &str) {
-    let aside = path.with_extension("json.damaged");
-    match fs::rename(path, &aside) {
-        Ok(()) => warn!(
-            path = %path.display(), aside = %aside.display(), reason,
-            "the address book is damaged; it was set aside and a new one is built"
-        ),
-        Err(error) => {
-            warn!(path = %path.display(), reason, %error, "the address book is unreadable");
-        }
+        state_file::save(WHAT, &dir.join(FILE_NAME), &self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::network::protocol::addresses::Gossip;
 

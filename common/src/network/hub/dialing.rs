@@ -17,6 +17,7 @@ use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::session::{HANDSHAKES, dial, establish, unix_now};
 use crate::network::protocol::addresses::Gossip;
 use crate::network::protocol::version::Direction;
+use crate::network::security::events::{Detector, Response};
 use crate::network::session::{How, SessionError};
 use crate::reachability::netgroup::canonical_socket;
 use crate::transport::{DialBy, HandshakeError, NodeId, RemoteIdentity, TransportKind};
@@ -280,16 +281,17 @@ impl Hub {
         match remote.static_key {
             Some(key) => {
                 if self.book.spoke_noise(addr, key, unix_now()) {
-                    warn!(
-                        target: "security", event = "identity_changed", %addr, node_id = %remote.node_id,
-                        "another node than before answers there, or it has new keys"
+                    let detail = format!(
+                        "another node than before answers there, or it has new keys: {}",
+                        remote.node_id
                     );
+                    self.raise(Detector::IdentityChanged, addr, Response::Told, &detail);
                 }
             }
-            None => warn!(
-                target: "security", event = "transport_fallback", %addr,
-                "connected by TLS: the peer is said to speak no Noise"
-            ),
+            None => {
+                let detail = "connected by TLS: the peer is said to speak no Noise";
+                self.raise(Detector::TransportFallback, addr, Response::Told, detail);
+            }
         }
     }
 
@@ -297,10 +299,8 @@ impl Hub {
         self.dialing.remove(&addr);
         match error {
             SessionError::Downgraded => {
-                warn!(
-                    target: "security", event = "downgrade", %addr,
-                    "somebody said that the peer speaks no Noise, and it does; dialling it by Noise"
-                );
+                let detail = "somebody said that the peer speaks no Noise, and it does";
+                self.raise(Detector::Downgrade, addr, Response::DialledByNoise, detail);
                 self.book.speaks_noise(addr, unix_now());
                 self.start_dial(addr);
             }

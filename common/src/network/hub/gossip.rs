@@ -12,10 +12,15 @@ use crate::network::peer::session::unix_now;
 use crate::network::protocol::addresses::{self, Gossip};
 use crate::network::protocol::compact_blocks;
 use crate::network::protocol::version::Direction;
+use crate::network::security::offence::Offence;
 use crate::reachability::Netgroup;
 
 /// Announcements of at most so many addresses are passed on (Bitcoin Core's rule): larger ones are answers.
 const MAX_RELAYED: usize = 10;
+
+/// Longer lists that a connection may bring without having been asked: what is passed on is shorter, and an answer is asked
+/// for, so honest software sends none; a few are left to what we don't know.
+const MAX_LONG_LISTS: u32 = 2;
 
 /// Peers that hear of a new address from us (Bitcoin Core's figure).
 const RELAY_FANOUT: usize = 2;
@@ -83,6 +88,14 @@ impl Hub {
             return;
         };
         let taken = peer.bucket.take(list.len(), Instant::now());
+        if !solicited && list.len() > MAX_RELAYED {
+            peer.long_lists += 1;
+            if peer.long_lists > MAX_LONG_LISTS {
+                let origin = peer.handle.origin();
+                let reason = "long lists of addresses that nobody asked for";
+                return self.punish(origin, Offence::AddressSpam, reason);
+            }
+        }
         let source = self.source_group(id);
         let mut fresh = Vec::new();
         for gossip in list.iter().take(taken) {

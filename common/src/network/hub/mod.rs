@@ -10,10 +10,11 @@
 //! Peers wait for the hub (back-pressure); the hub waits for nobody, so there is no circle of waiting. Of
 //! the chain it reads only what is in memory, behind a lock that is held for moments; what may take longer
 //! is done by the three threads, which tell it the results. Files are saved beside it.
-//! [`dialing`] keeps connections, [`sync`] keeps the chain, [`relay`] passes transactions on, [`event`] is what it
-//! hears.
+//! [`dialing`] makes connections, [`defence`] judges them, [`sync`] keeps the chain, [`relay`] passes transactions on,
+//! [`event`] is what it hears.
 
 pub(crate) mod checker;
+mod defence;
 mod dialing;
 pub(crate) mod event;
 mod gossip;
@@ -23,7 +24,7 @@ mod sync;
 pub(crate) mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,22 +40,26 @@ use tracing::{debug, error, info, warn};
 use crate::network::address_book::AddressBook;
 use crate::network::config::NetworkConfig;
 use crate::network::discovery::{Discovery, SeedReport};
+use crate::network::listener::Refusals;
 use crate::network::metrics::NetworkMetrics;
 use crate::network::peer::actor::{self, Actor, Gone};
 use crate::network::peer::claims::Claim;
+use crate::network::peer::pace::Pace;
 use crate::network::peer::session::Local;
-use crate::network::peer::{Origin, PeerHandle, PeerId, PeerStats};
+use crate::network::peer::{PeerHandle, PeerId, PeerStats};
 use crate::network::pool::{self, PoolChecker, TransactionPool};
 use crate::network::protocol::addresses::AddressBucket;
 use crate::network::protocol::blocks::BlockDownload;
 use crate::network::protocol::headers::HeaderSync;
 use crate::network::protocol::transactions::{Announcements, MAX_IN_FLIGHT};
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::{BanList, Offence};
-use crate::network::security::limits::{Slot, host_key};
+use crate::network::security::events::SecurityLog;
+use crate::network::security::limits::{Limits, Slot};
+use crate::network::security::low_work::LowWork;
+use crate::network::security::offence::Offence;
+use crate::network::security::standing::Standing;
 use crate::network::session::Session;
 use crate::network::status::SyncProgress;
-use crate::transport::NodeId;
 
 use checker::{Checked, HeaderChecker};
 use event::{FromPeer, HubEvent};
@@ -88,6 +93,12 @@ struct Peer {
     /// Serves compact blocks (BIP152 version 2).
     compact_blocks: bool,
     told_addresses: bool,
+    /// Lists of addresses that it sent, longer than any that is passed on, without being asked.
+    long_lists: u32,
+    low_work: LowWork,
+    /// When it last was first to give us a block, or a transaction, that we took.
+    last_block: Option<Instant>,
+    last_transaction: Option<Instant>,
     /// It was dropped for an offence.
     punished: bool,
 }
@@ -101,7 +112,11 @@ pub(crate) struct Hub {
     peers: HashMap<PeerId, Peer>,
     next_id: PeerId,
     book: AddressBook,
-    bans: Arc<Mutex<BanList>>,
+    standing: Arc<Mutex<Standing>>,
+    security: SecurityLog,
+    defence: defence::DefenceState,
+    inbound_places: usize,
+    refusals: Refusals,
     discovery: Option<Arc<Discovery>>,
     dialing: HashSet<SocketAddr>,
     dials: dialing::DialState,
@@ -121,10 +136,10 @@ pub(crate) struct Hub {
     sync: sync::SyncState,
     /// The address book on its way to the disk.
     saving: Option<JoinHandle<()>>,
+    saving_standing: Option<JoinHandle<()>>,
     seeds: Vec<SeedReport>,
     failed_handshakes: BTreeMap<String, u64>,
     offences: BTreeMap<&'static str, u64>,
-    refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     external: report::ExternalVotes,
     first_peer_at: Option<Instant>,
     progress: watch::Sender<SyncProgress>,
@@ -138,8 +153,10 @@ pub(crate) struct HubParts {
     pub(crate) local: Arc<Local>,
     pub(crate) config: NetworkConfig,
     pub(crate) metrics: NetworkMetrics,
-    pub(crate) bans: Arc<Mutex<BanList>>,
-    pub(crate) refused: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    pub(crate) standing: Arc<Mutex<Standing>>,
+    pub(crate) security: SecurityLog,
+    pub(crate) limits: Limits,
+    pub(crate) refusals: Refusals,
     pub(crate) progress: watch::Sender<SyncProgress>,
     pub(crate) events: mpsc::Sender<HubEvent>,
     pub(crate) writer: ChainWriter,
@@ -182,7 +199,11 @@ impl Hub {
             peers: HashMap::new(),
             next_id: 1,
             book,
-            bans: parts.bans,
+            standing: parts.standing,
+            security: parts.security,
+            defence: defence::DefenceState::default(),
+            inbound_places: parts.limits.inbound,
+            refusals: parts.refusals,
             discovery,
             dialing: HashSet::new(),
             headers: HeaderSync::default(),
@@ -199,10 +220,10 @@ impl Hub {
             transaction_room: Arc::new(Semaphore::new(pool::ROOM_KIB)),
             sync: sync::SyncState::default(),
             saving: None,
+            saving_standing: None,
             seeds: Vec::new(),
             failed_handshakes: BTreeMap::new(),
             offences: BTreeMap::new(),
-            refused: parts.refused,
             first_peer_at: None,
             progress: parts.progress,
             events: parts.events,
@@ -253,7 +274,10 @@ impl Hub {
                     self.dial_more();
                     self.drive_relay();
                 }
-                _ = save.tick() => self.save_book(),
+                _ = save.tick() => {
+                    self.save_book();
+                    self.save_standing();
+                }
                 Some(event) = events.recv() => {
                     self.on_event(event);
                     for _ in 1..EVENTS_AT_ONCE {
@@ -266,6 +290,7 @@ impl Hub {
             self.publish();
         }
         self.save_book_at_the_end().await;
+        self.save_standing_at_the_end().await;
         for peer in self.peers.values() {
             peer.handle.stop.cancel();
         }
@@ -288,7 +313,9 @@ impl Hub {
                     }
                 } else {
                     self.replace(direction, session.remote.node_id);
-                    self.on_established(addr, direction, *session, slot, claim);
+                    if direction == Direction::Outbound || self.make_place(addr) {
+                        self.on_established(addr, direction, *session, slot, claim);
+                    }
                 }
             }
             HubEvent::Failed {
@@ -300,8 +327,9 @@ impl Hub {
                 *self.failed_handshakes.entry(key).or_default() += 1;
                 self.metrics.handshake_failed(direction, error.kind());
                 debug!(%addr, direction = direction.as_str(), %error, "no peer");
-                if direction == Direction::Outbound {
-                    self.on_dial_failed(addr, &error);
+                match direction {
+                    Direction::Outbound => self.on_dial_failed(addr, &error),
+                    Direction::Inbound => self.on_inbound_failed(addr, &error),
                 }
             }
             HubEvent::Peer { id, event } => self.on_peer(id, event),
@@ -370,6 +398,7 @@ impl Hub {
         self.next_id += 1;
         let (outbox, inbox) = actor::queues(&self.local);
         let stats = Arc::new(PeerStats::default());
+        let pace = Pace::default();
         let stop = self.stop.child_token();
         let now = Instant::now();
         let height = u32::try_from(session.version.start_height).unwrap_or(0);
@@ -380,6 +409,7 @@ impl Hub {
         );
         let actor = Actor {
             id,
+            addr,
             direction,
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
@@ -389,6 +419,8 @@ impl Hub {
             transaction_room: Arc::clone(&self.transaction_room),
             pool: self.pool.clone(),
             stats: Arc::clone(&stats),
+            pace: pace.clone(),
+            security: self.security.clone(),
             outbox: outbox.clone(),
             stop: stop.clone(),
         };
@@ -401,6 +433,7 @@ impl Hub {
                 version: session.version.clone(),
                 since: now,
                 stats,
+                pace,
                 arriving: session.reader.arriving(),
                 outbox,
                 stop,
@@ -414,6 +447,10 @@ impl Hub {
             send_headers: false,
             compact_blocks: false,
             told_addresses: false,
+            long_lists: 0,
+            low_work: LowWork::default(),
+            last_block: None,
+            last_transaction: None,
             punished: false,
         };
         self.tasks.spawn(actor.run(session, inbox));
@@ -423,37 +460,8 @@ impl Hub {
         self.blocks.peer_joined(id, now);
         self.metrics.peer_connected(direction);
         self.peers.insert(id, peer);
+        self.note_clock(id);
         self.greet(id);
-    }
-
-    /// Why a connection that just came about is not kept.
-    fn unwelcome(&self, addr: SocketAddr, direction: Direction) -> Option<&'static str> {
-        if self.is_banned(addr) {
-            return Some("banned meanwhile");
-        }
-        let outbound = self.count(Direction::Outbound);
-        if direction == Direction::Outbound
-            && outbound >= self.config.outbound_target
-            && !self.dials.is_manual(addr)
-        {
-            return Some("enough outbound peers");
-        }
-        None
-    }
-
-    /// A node that dials us anew has lost its old connection, whether we noticed or not: the old one goes.
-    /// Nobody else can cause that, for the identity is proven. (A node dials another only once.)
-    fn replace(&mut self, direction: Direction, node_id: NodeId) {
-        if direction == Direction::Outbound {
-            return;
-        }
-        let same = |(_, p): &(&PeerId, &Peer)| {
-            p.handle.direction == direction && p.handle.remote.node_id == node_id
-        };
-        if let Some((&old, peer)) = self.peers.iter().find(same) {
-            peer.handle.stop.cancel();
-            self.on_gone(old, &Gone::because("it dialled us anew"));
-        }
     }
 
     fn on_gone(&mut self, id: PeerId, gone: &Gone) {
@@ -464,60 +472,19 @@ impl Hub {
         self.headers.peer_left(id);
         self.blocks.peer_left(id);
         self.relay_peer_left(id);
+        self.defence_peer_left(id);
         self.sync.retarget = true;
         self.metrics.peer_gone(peer.handle.direction);
-        if let Some(offence) = gone.offence
+        let piled_up = peer.handle.outbox.has_overflowed();
+        let offence = gone.offence.or(piled_up.then_some(Offence::SlowReader));
+        if let Some(offence) = offence
             && !peer.punished
         {
-            self.note_offence(peer.handle.addr, offence);
+            self.note_offence(peer.handle.addr, offence, &gone.reason);
         }
         if peer.handle.direction == Direction::Outbound {
             self.on_outbound_gone(peer.handle.addr, peer.handle.since.elapsed());
         }
-    }
-
-    /// Ends a connection because of what the peer did. Once a connection; one that was closed before the
-    /// offence was found out is not forgiven for that.
-    fn punish(&mut self, from: Origin, offence: Offence, reason: &str) {
-        let Origin { id, addr } = from;
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.handle.stop.cancel();
-            if std::mem::replace(&mut peer.punished, true) {
-                return;
-            }
-        } else if self.is_banned(addr) {
-            return;
-        }
-        warn!(
-            target: "security", peer = id, %addr, offence = offence.as_str(), reason,
-            "peer dropped for an offence"
-        );
-        self.note_offence(addr, offence);
-    }
-
-    fn note_offence(&mut self, addr: SocketAddr, offence: Offence) {
-        *self.offences.entry(offence.as_str()).or_default() += 1;
-        self.metrics.offence(offence);
-        if offence.is_proof() && !self.dials.is_manual(addr) {
-            lock(&self.bans).ban(addr.ip(), offence, Instant::now());
-            self.hang_up_on(addr.ip());
-        }
-    }
-
-    /// Ends every connection to a banned host but the operator's own choices.
-    fn hang_up_on(&self, host: IpAddr) {
-        let host = host_key(host);
-        for peer in self.peers.values() {
-            let addr = peer.handle.addr;
-            if host_key(addr.ip()) == host && !self.dials.is_manual(addr) {
-                peer.handle.stop.cancel();
-            }
-        }
-    }
-
-    /// Whether a ban stands against an address. Manual peers are the operator's choice: never banned.
-    fn is_banned(&self, addr: SocketAddr) -> bool {
-        !self.dials.is_manual(addr) && lock(&self.bans).banned(addr.ip(), Instant::now()).is_some()
     }
 
     /// Sends a small message; a peer that does not read is dropped.
@@ -571,6 +538,6 @@ impl Hub {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Bans and counters are whole after every step, so a poisoned lock still holds a good value.
+    // Standing and counters are whole after every step, so a poisoned lock still holds a good value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ use crate::chain::policy::MIN_RELAY_FEE_PER_KB;
 use crate::network::pool::{Job, PoolChecker, Reply, Report};
 use crate::network::protocol::transactions::{Announcement, TransactionDownload, TxRef};
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::Offence;
+use crate::network::security::offence::Offence;
 use crate::recent::Recent;
 
 /// With so many blocks still to be fetched the chain is too old to judge transactions by: they are not asked for.
@@ -190,6 +190,10 @@ impl Hub {
         match result {
             Ok(accepted) => {
                 self.metrics.transaction("accepted");
+                let first = from.first().and_then(|id| self.peers.get_mut(id));
+                if let Some(peer) = first {
+                    peer.last_transaction = Some(Instant::now());
+                }
                 self.close(&[(names.0, true), (names.1, true)]);
                 self.announce_transaction(Announcement {
                     txid,

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
-use super::{Hub, Peer};
+use super::{Hub, Peer, lock};
+use crate::network::peer::session::unix_now;
 use crate::network::protocol::version::Direction;
-use crate::network::status::{ExternalAddress, NetworkStatus, PeerStatus, SecurityStatus};
+use crate::network::status::{
+    BanStatus, ExternalAddress, NetworkStatus, PeerStatus, SecurityStatus,
+};
 use crate::reachability::netgroup::is_dialable;
 use crate::transport::NoisePattern;
 
@@ -78,6 +79,11 @@ impl Hub {
         is_dialable(found.addr, allow_private).then_some(found)
     }
 
+    fn bans(&self) -> Vec<BanStatus> {
+        let bans = lock(&self.standing).bans(unix_now());
+        bans.into_iter().map(BanStatus::from).collect()
+    }
+
     pub(super) fn status(&self) -> NetworkStatus {
         let (known, tried) = self.book.counts();
         let mut peers: Vec<_> = self.peers.values().map(peer_status).collect();
@@ -95,18 +101,13 @@ impl Hub {
             tried_addresses: tried,
             seeds: self.seeds.clone(),
             security: SecurityStatus {
-                refused: self
-                    .refused
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone(),
+                refused: self.refusals.counts(),
                 failed_handshakes: self.failed_handshakes.clone(),
                 offences: self.offences.clone(),
-                bans: self
-                    .bans
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .len(Instant::now()),
+                bans: self.bans(),
+                detections: self.security.counts(),
+                events: self.security.latest(),
+                clock_slow_by: self.clock_slow_by(),
             },
         }
     }

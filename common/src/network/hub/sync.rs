@@ -21,6 +21,7 @@ use tracing::{debug, error, info};
 use super::checker::{Checked, Told};
 use super::writer::{Received, Verified};
 use super::{Hub, PeerId};
+use crate::chain::consensus::work_of;
 use crate::chain::{
     BlockError, BlockRef, Branch, CheckedBlock, HeaderError, HeadersAccepted, MAX_LOCATOR_ENTRIES,
 };
@@ -28,7 +29,8 @@ use crate::network::peer::Origin;
 use crate::network::protocol::blocks::{BlockAction, WINDOW};
 use crate::network::protocol::headers::{HEADERS_PER_MESSAGE, HeaderAction};
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::Offence;
+use crate::network::security::low_work::is_far_below;
+use crate::network::security::offence::Offence;
 use crate::network::status::SyncProgress;
 
 /// New headers sent without being asked, at most (BIP130 and Bitcoin Core's figure).
@@ -126,6 +128,7 @@ impl Hub {
             peer.height = peer.height.max(accepted.last.height);
         }
         self.peer_showed(id, accepted.last.hash);
+        self.note_work(id, count, &accepted);
         let answered = self.headers.on_answer(id, count, Some(accepted.last));
         if accepted.new > 0 && !answered {
             self.refund_announcement(id, count);
@@ -133,6 +136,25 @@ impl Hub {
                 // The answer to a question that something else seemed to answer: there is more.
                 self.headers.peer_has_news(id);
             }
+        }
+    }
+
+    /// Who tells thousands of headers with far less work than ours, and nothing else, is told off.
+    fn note_work(&mut self, id: PeerId, count: usize, accepted: &HeadersAccepted) {
+        let chain = &self.local.chain;
+        let tip = chain.tip_context();
+        let block = chain.header(&tip.hash());
+        let block = block.map_or(0, |(_, header)| work_of(header.bits));
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let work = chain.header_work(&accepted.last.hash).unwrap_or(0);
+        let far_below = is_far_below(work, tip.work(), block);
+        let more = count >= HEADERS_PER_MESSAGE;
+        if peer.low_work.told(far_below, accepted.new, more) {
+            let origin = peer.handle.origin();
+            let reason = "thousands of headers with far less work than our chain";
+            self.punish(origin, Offence::LowWorkHeaders, reason);
         }
     }
 
@@ -206,6 +228,9 @@ impl Hub {
         match result {
             Ok(_) => {
                 self.metrics.block_connected();
+                if let Some(peer) = self.peers.get_mut(&from.id) {
+                    peer.last_block = Some(Instant::now());
+                }
                 let in_order = self.blocks.on_verified(&hash);
                 self.sync.retarget |= !in_order || self.blocks.wanted().len() == 0;
             }
@@ -308,12 +333,7 @@ impl Hub {
                     self.metrics.stall();
                     info!(peer = id, "peer stalled; its blocks are asked of others");
                 }
-                BlockAction::GiveUp(id) => {
-                    info!(peer = id, "peer stalled again and again; dropped");
-                    if let Some(peer) = self.peers.get(&id) {
-                        peer.handle.stop.cancel();
-                    }
-                }
+                BlockAction::GiveUp(id) => self.on_withholding(id),
             }
         }
     }

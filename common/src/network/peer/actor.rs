@@ -1,5 +1,6 @@
 //! Runs one established connection: the reader, which answers or passes on what comes, and beside it the writer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,12 +10,14 @@ use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, BlockHash, Transaction};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::outbox::{Inbox, Outbox, Outgoing, outbox};
+use super::pace::Pace;
 use super::session::{Local, unix_now};
-use super::writer::write_loop;
+use super::writer::{WRITE_TIMEOUT, write_loop};
 use super::{PeerId, PeerStats};
 use crate::chain::CheckedBlock;
 use crate::chain::policy::MAX_STANDARD_BYTES;
@@ -25,8 +28,9 @@ use crate::network::protocol::addresses;
 use crate::network::protocol::compact_blocks::{self, PartialBlocks};
 use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
 use crate::network::protocol::version::Direction;
-use crate::network::security::bans::Offence;
+use crate::network::security::events::{Response, SecurityLog};
 use crate::network::security::ledger::{Charge, Ledger, PushLimits, block_hash};
+use crate::network::security::offence::Offence;
 use crate::network::session::Session;
 
 /// A ping this often keeps NAT bindings open and measures the round trip (Bitcoin Core's interval).
@@ -41,6 +45,34 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 /// Blocks up to this size are checked where they arrive, in well under a millisecond; larger ones on a
 /// thread that may block. Bytes.
 const CHECKED_IN_PLACE: usize = 64 * 1024;
+
+/// Bytes of a message under way that must come from one sweep to the next: 16 a second. Less is no line but a peer that
+/// wants to keep the place that its message takes.
+const LEAST_PROGRESS: u64 = 240;
+
+/// Sweeps in a row with less: a minute, in which TCP gets over the loss of packets.
+const SLOW_SWEEPS: u32 = 4;
+
+/// How a message comes in.
+#[derive(Debug, Default)]
+struct Trickle {
+    arrived: u64,
+    slow: u32,
+}
+
+impl Trickle {
+    /// At a sweep, `arrived` bytes of the message have come. Whether to wait for the rest no longer.
+    fn is_too_slow(&mut self, arrived: u64) -> bool {
+        let progress = arrived.saturating_sub(self.arrived);
+        self.arrived = arrived;
+        if arrived == 0 || progress >= LEAST_PROGRESS {
+            self.slow = 0;
+        } else {
+            self.slow += 1;
+        }
+        self.slow > SLOW_SWEEPS
+    }
+}
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +94,7 @@ impl Gone {
 /// The parts of a new connection that its two tasks share.
 pub(crate) struct Actor {
     pub(crate) id: PeerId,
+    pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
@@ -75,6 +108,8 @@ pub(crate) struct Actor {
     pub(crate) transaction_room: Arc<Semaphore>,
     pub(crate) pool: TransactionPool,
     pub(crate) stats: Arc<PeerStats>,
+    pub(crate) pace: Pace,
+    pub(crate) security: SecurityLog,
     pub(crate) outbox: Outbox,
     pub(crate) stop: CancellationToken,
 }
@@ -101,13 +136,18 @@ impl Actor {
             Arc::clone(&self.stats),
             ended.clone(),
         ));
-        let gone = tokio::select! {
+        let mut gone = tokio::select! {
             gone = self.read_loop(session.reader) => gone,
             () = ended.cancelled() => Gone::because("closed by us, or it does not read"),
         };
         ended.cancel();
         // A panic in the writer would have been reported by the runtime; there is nothing left to do for it.
-        let _ = writer.await;
+        if writer.await.unwrap_or(false) {
+            gone = Gone {
+                reason: format!("it took nothing for {} s", WRITE_TIMEOUT.as_secs()),
+                offence: Some(Offence::SlowReader),
+            };
+        }
         let _ = self.hub.send(HubEvent::Gone { id: self.id, gone }).await;
     }
 
@@ -116,15 +156,28 @@ impl Actor {
         let mut ping_timer = tokio::time::interval(PING_INTERVAL);
         let mut heard = Instant::now();
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        // A message that we had no time for is not a slow one.
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = PartialBlocks::default();
+        let arriving = reader.arriving();
         loop {
+            self.pace.keep().await;
+            let mut trickle = Trickle::default();
             // `read_sized` is not cancel-safe, so the ping timer runs inside the wait for it.
             let read = reader.read_sized();
             tokio::pin!(read);
             let received = loop {
                 tokio::select! {
                     received = &mut read => break received,
-                    _ = sweep.tick() => waiting.expire(Instant::now()),
+                    _ = sweep.tick() => {
+                        waiting.expire(Instant::now());
+                        if trickle.is_too_slow(arriving.load(Ordering::Relaxed)) {
+                            return Gone {
+                                reason: "it began a message and does not end it".to_owned(),
+                                offence: Some(Offence::SlowWriter),
+                            };
+                        }
+                    }
                     _ = ping_timer.tick() => {
                         if let Some(reason) = dead(heard, ping, Instant::now()) {
                             return Gone::because(reason);
@@ -157,18 +210,20 @@ impl Actor {
             match charge {
                 Charge::Solicited | Charge::Allowed => {}
                 Charge::Throttle(wait) => tokio::time::sleep(wait).await,
-                Charge::Exceeded => {
-                    let reason = "far over the limit of unsolicited messages".to_owned();
+                Charge::Pushing(wait, flood) => {
+                    self.tell_of_flood(flood);
+                    tokio::time::sleep(wait).await;
+                }
+                Charge::Exceeded(flood) => {
                     return Gone {
-                        reason,
-                        offence: Some(Offence::Flood),
+                        reason: "far over the limit of unsolicited messages".to_owned(),
+                        offence: Some(flood),
                     };
                 }
             }
             if let NetworkMessage::Pong(nonce) = message {
                 if let Some((_, sent)) = ping.take_if(|(expected, _)| *expected == nonce) {
-                    let micros = sent.elapsed().as_micros() as u64;
-                    self.stats.ping_us.store(micros.max(1), Ordering::Relaxed);
+                    self.stats.note_ping(sent.elapsed());
                 }
                 continue;
             }
@@ -214,7 +269,7 @@ impl Actor {
                 if items.len() > MAX_ANNOUNCED_AT_ONCE {
                     return Err(Gone {
                         reason: format!("inventory of {} that nobody asked for", items.len()),
-                        offence: Some(Offence::Flood),
+                        offence: Some(Offence::InventorySpam),
                     });
                 }
                 let transactions = FromPeer::TransactionInventory;
@@ -248,6 +303,18 @@ impl Actor {
             }
         };
         self.tell(event).await
+    }
+
+    /// It is read at the limits' pace, and goes on pushing.
+    fn tell_of_flood(&self, flood: Offence) {
+        let at = (unix_now(), Instant::now());
+        let detail = format!(
+            "{}: over the limit of what nobody asked for",
+            flood.as_str()
+        );
+        let detector = flood.detector();
+        self.security
+            .raise(detector, self.addr, Response::Throttled, &detail, at);
     }
 
     pub(super) async fn tell(&self, event: FromPeer) -> Result<(), Gone> {

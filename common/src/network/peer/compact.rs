@@ -16,7 +16,7 @@ use crate::network::protocol::compact_blocks::{
     CompactError, MAX_COMPACT_DEPTH, MAX_PREFILLED_BYTES, MAX_TRANSACTIONS_DEPTH, PartialBlock,
     PartialBlocks, VERSION,
 };
-use crate::network::security::bans::Offence;
+use crate::network::security::offence::Offence;
 
 /// Pause after an answer that is small for what it costs: to find one transaction, a block of up to 4 MB is read,
 /// about 10 ms. So one connection can cause a tenth of a core of it; an honest one asks twice a block.

@@ -8,6 +8,7 @@ pub(crate) mod actor;
 pub(crate) mod claims;
 mod compact;
 pub(crate) mod outbox;
+pub(crate) mod pace;
 mod serve;
 pub(crate) mod session;
 mod writer;
@@ -15,11 +16,12 @@ mod writer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use self::outbox::Outbox;
+use self::pace::Pace;
 use crate::network::protocol::version::{Direction, PeerVersion};
 use crate::transport::RemoteIdentity;
 
@@ -40,11 +42,23 @@ pub(crate) struct PeerStats {
     pub(crate) bytes_out: AtomicU64,
     /// Microseconds of the last ping's round trip; 0 before the first.
     pub(crate) ping_us: AtomicU64,
+    /// The shortest of all.
+    pub(crate) min_ping_us: AtomicU64,
 }
 
 impl PeerStats {
     pub(crate) fn add(counter: &AtomicU64, bytes: usize) {
         counter.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A ping was answered. Only the connection's reader calls this.
+    pub(crate) fn note_ping(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.ping_us.store(micros, Ordering::Relaxed);
+        let least = self.min_ping_us.load(Ordering::Relaxed);
+        if least == 0 || micros < least {
+            self.min_ping_us.store(micros, Ordering::Relaxed);
+        }
     }
 }
 
@@ -58,6 +72,7 @@ pub(crate) struct PeerHandle {
     pub(crate) version: PeerVersion,
     pub(crate) since: Instant,
     pub(crate) stats: Arc<PeerStats>,
+    pub(crate) pace: Pace,
     /// Bytes that have arrived of the message under way.
     pub(crate) arriving: Arc<AtomicU64>,
     pub(crate) outbox: Outbox,

@@ -7,6 +7,7 @@
 //! read.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -131,6 +132,7 @@ pub(crate) struct Outbox {
     queues: [mpsc::Sender<Queued>; Class::ALL.len()],
     answers: Arc<Semaphore>,
     ledger: Arc<Mutex<Ledger>>,
+    overflowed: Arc<AtomicBool>,
 }
 
 /// The receiving end of an [`Outbox`].
@@ -150,6 +152,7 @@ pub(crate) fn outbox(ledger: Ledger) -> (Outbox, Inbox) {
         queues: [a.0, b.0, c.0, d.0, e.0],
         answers: Arc::new(Semaphore::new(WAITING_ANSWERS)),
         ledger: Arc::new(Mutex::new(ledger)),
+        overflowed: Arc::default(),
     };
     let inbox = Inbox {
         queues: [a.1, b.1, c.1, d.1, e.1],
@@ -170,9 +173,18 @@ impl Outbox {
         };
         match self.queue(class).try_send(queued) {
             Ok(()) => true,
-            Err(TrySendError::Full(_)) => class.is_hearsay(),
+            Err(TrySendError::Full(_)) if class.is_hearsay() => true,
+            Err(TrySendError::Full(_)) => {
+                self.overflowed.store(true, Ordering::Relaxed);
+                false
+            }
             Err(TrySendError::Closed(_)) => false,
         }
+    }
+
+    /// Whether there was no room for something that the peer must hear.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     /// Whether news of transactions would be left out.

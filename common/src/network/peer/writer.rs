@@ -12,31 +12,31 @@ use super::outbox::{Inbox, Outgoing, Queued};
 use crate::network::channel::{ChannelError, MessageWriter};
 
 /// Longest that one batch may take to leave; a peer that reads slower holds our memory for nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What waits is sent at once, in one write, until it has so many bytes: a burst of small messages then costs one
 /// system call and not one each, and no ping waits behind more than this and one block.
 const BATCH: usize = 64 * 1024;
 
-/// Writes until the connection ends.
+/// Writes until the connection ends; gives whether it was the peer that took too long.
 pub(super) async fn write_loop(
     mut writer: MessageWriter<OwnedWriteHalf>,
     mut inbox: Inbox,
     stats: Arc<PeerStats>,
     ended: CancellationToken,
-) {
+) -> bool {
     loop {
         let next = tokio::select! {
             biased;
-            () = ended.cancelled() => return,
+            () = ended.cancelled() => return false,
             next = inbox.next() => next,
         };
-        let Some(first) = next else { return };
+        let Some(first) = next else { return false };
         let write = write_batch(&mut writer, first, &mut inbox);
         let written = tokio::select! {
             biased;
             // The connection is over: a peer that does not read must not hold us up.
-            () = ended.cancelled() => return,
+            () = ended.cancelled() => return false,
             written = tokio::time::timeout(WRITE_TIMEOUT, write) => written,
         };
         match written {
@@ -44,12 +44,11 @@ pub(super) async fn write_loop(
             Ok(Err(error)) => {
                 debug!(%error, "write failed");
                 ended.cancel();
-                return;
+                return false;
             }
             Err(_) => {
-                debug!("peer reads too slowly");
                 ended.cancel();
-                return;
+                return true;
             }
         }
     }

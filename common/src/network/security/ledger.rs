@@ -5,13 +5,14 @@
 //! token buckets, messages and bytes a minute. Over the limit the peer is first read more slowly; one that
 //! stays over it is dropped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 
+use super::offence::Offence;
 use crate::chain::policy::MAX_STANDARD_BYTES;
 use crate::network::protocol::transactions::{MAX_IN_FLIGHT, TxRef};
 
@@ -32,6 +33,9 @@ pub const MAX_THROTTLE: Duration = Duration::from_secs(30);
 /// minute of pushing against it, which no honest burst does.
 const MAX_STRIKES: u32 = 50;
 
+/// Messages in a row over the limit after which somebody is told: an honest burst may well have a few.
+const TELLING_STRIKES: u32 = 10;
+
 /// What to do with a message that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charge {
@@ -41,8 +45,10 @@ pub enum Charge {
     Allowed,
     /// Over the limit: read on only after this time.
     Throttle(Duration),
-    /// Far over the limit: drop the peer.
-    Exceeded,
+    /// The same, and now it is no burst any more, but this.
+    Pushing(Duration, Offence),
+    /// Far over the limit: drop the peer, for this.
+    Exceeded(Offence),
 }
 
 /// Limits for what nobody asked for.
@@ -99,7 +105,8 @@ pub struct Ledger {
     blocks: HashMap<BlockHash, Owed>,
     /// Sum of the counts.
     open_blocks: usize,
-    strikes: u32,
+    /// Messages in a row over the limit, by what they are.
+    strikes: BTreeMap<Offence, u32>,
 }
 
 impl Ledger {
@@ -114,7 +121,7 @@ impl Ledger {
             transactions: 0,
             blocks: HashMap::new(),
             open_blocks: 0,
-            strikes: 0,
+            strikes: BTreeMap::new(),
         }
     }
 
@@ -154,12 +161,18 @@ impl Ledger {
             .take(1.0, now)
             .max(self.bytes.take(bytes as f64, now));
         if wait.is_zero() {
-            self.strikes = 0;
+            self.strikes.clear();
             return Charge::Allowed;
         }
-        self.strikes += 1;
-        if wait > MAX_THROTTLE || self.strikes > MAX_STRIKES {
-            Charge::Exceeded
+        *self.strikes.entry(flood_of(message)).or_default() += 1;
+        let strikes: u32 = self.strikes.values().sum();
+        // Most of what is over the limit, whatever came last.
+        let most = self.strikes.iter().max_by_key(|(_, count)| **count);
+        let flood = most.map_or(Offence::MessageFlood, |(offence, _)| *offence);
+        if wait > MAX_THROTTLE || strikes > MAX_STRIKES {
+            Charge::Exceeded(flood)
+        } else if strikes == TELLING_STRIKES {
+            Charge::Pushing(wait, flood)
         } else {
             Charge::Throttle(wait)
         }
@@ -169,7 +182,7 @@ impl Ledger {
     pub fn refund(&mut self, bytes: usize) {
         self.messages.give(1.0);
         self.bytes.give(bytes as f64);
-        self.strikes = 0;
+        self.strikes.clear();
     }
 
     fn use_credit(&mut self, message: &NetworkMessage, bytes: usize) -> bool {
@@ -248,6 +261,16 @@ pub fn block_hash(item: &Inventory) -> Option<BlockHash> {
             Some(*hash)
         }
         _ => None,
+    }
+}
+
+/// What too many of these messages are.
+fn flood_of(message: &NetworkMessage) -> Offence {
+    match message {
+        NetworkMessage::Ping(_) => Offence::PingFlood,
+        NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => Offence::AddressSpam,
+        NetworkMessage::Inv(_) => Offence::InventorySpam,
+        _ => Offence::MessageFlood,
     }
 }
 

@@ -37,6 +37,10 @@ const SEVERAL: usize = 4;
 /// How many wait at a time; asking is work too.
 const MAX_WAITING: usize = 128;
 
+/// Connections past their handshakes beyond the limit: those of which is not decided yet who has to go for them
+/// ([`super::eviction`]), which takes moments.
+const UNDECIDED: usize = 8;
+
 /// The numbers, from the chain spec and the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -207,7 +211,7 @@ impl Admission {
         if of(&counts.per_subnet, &subnet) >= self.limits.per_subnet {
             return Err(Refusal::PerSubnet);
         }
-        if counts.established >= self.limits.inbound {
+        if counts.established >= self.limits.inbound + UNDECIDED {
             return Err(Refusal::Full);
         }
         if of(&counts.pending_per_subnet, &subnet) >= MAX_PENDING_PER_SUBNET {
@@ -358,7 +362,7 @@ impl Slot {
             return Ok(());
         };
         let mut counts = lock(&self.counts);
-        if counts.established >= self.inbound {
+        if counts.established >= self.inbound + UNDECIDED {
             return Err(Refusal::Full);
         }
         counts.established += 1;

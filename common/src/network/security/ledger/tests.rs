@@ -33,7 +33,8 @@ fn a_megabyte_a_minute_exactly() {
     let inv = NetworkMessage::Inv(Vec::new());
     assert_eq!(ledger.received(&inv, 1_000_000, now), Charge::Allowed);
     assert!(matches!(ledger.received(&inv, 1, now), Charge::Throttle(_)));
-    assert_eq!(ledger.received(&inv, 1_000_000, now), Charge::Exceeded);
+    let far_over = ledger.received(&inv, 1_000_000, now);
+    assert_eq!(far_over, Charge::Exceeded(Offence::InventorySpam));
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn a_flood_is_dropped_in_the_end() {
     let mut ledger = Ledger::new(LIMITS, now);
     let ping = NetworkMessage::Ping(1);
     let last = (0..200).map(|_| ledger.received(&ping, 32, now)).last();
-    assert_eq!(last, Some(Charge::Exceeded));
+    assert_eq!(last, Some(Charge::Exceeded(Offence::PingFlood)));
 }
 
 #[test]
@@ -53,12 +54,12 @@ fn a_peer_that_pushes_on_while_it_is_throttled_is_dropped() {
     let mut throttled = 0;
     loop {
         match ledger.received(&ping, 32, now) {
-            Charge::Throttle(wait) => {
+            Charge::Throttle(wait) | Charge::Pushing(wait, Offence::PingFlood) => {
                 throttled += 1;
                 // It sends the next one as soon as we read again, and a little before.
                 now += wait.mul_f64(0.99);
             }
-            Charge::Exceeded => break,
+            Charge::Exceeded(Offence::PingFlood) => break,
             _ => {}
         }
     }

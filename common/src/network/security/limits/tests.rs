@@ -94,7 +94,7 @@ fn an_ipv6_64_is_one_address_and_a_48_one_subnet() {
 #[test]
 fn all_slots_and_all_handshakes_are_bounded() {
     let admission = Admission::new(LIMITS);
-    let mut slots: Vec<_> = (0..21)
+    let mut slots: Vec<_> = (0..=20 + UNDECIDED)
         .map(|n| {
             admission
                 .admit(ip(&format!("9.8.{n}.1")), Instant::now())
