@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::events::Detector;
 
-/// Points at which a host is kept out for a while; offences weigh so much of it.
-pub const BAN_POINTS: f64 = 100.0;
+/// Points at which a host is kept out for a while; offences weigh so much of it. Two of 50 come to it when there are less
+/// than twenty minutes between them, with points that halve in an hour.
+pub const BAN_POINTS: f64 = 90.0;
 
-/// Points at which the connection ends; below, the peer is only read more slowly.
-pub const DISCONNECT_POINTS: f64 = 50.0;
+/// Points at which the connection ends; below, the peer is only read more slowly. Less than one offence of 50 or two of 25,
+/// since points begin to decay at once.
+pub const DISCONNECT_POINTS: f64 = 45.0;
 
 /// Something that honest software does not do, or does only when something is broken. A closed list: these words are
 /// labels of metrics and stand in files.

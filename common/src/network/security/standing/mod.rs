@@ -40,7 +40,7 @@ pub const BAN_REMEMBERED: u64 = 30 * 24 * 3_600;
 /// Proofs after which a host is kept out for ever.
 const PROOFS: u32 = 2;
 
-/// Share of an offence's points that its netgroup gets: eight hosts of one netgroup that are disconnected make the next
+/// Share of an offence's points that its netgroup gets: seven hosts of one netgroup that are disconnected make the next
 /// one's first offence one that keeps it out.
 const GROUP_SHARE: f64 = 0.125;
 

@@ -95,8 +95,8 @@ fn points_halve_in_their_half_life() {
         ..policy()
     });
     let host = ip("9.8.7.6");
-    // A little less than once in a half-life it comes to less than 100, whatever was before; twice, to more.
-    let pause = HALF_LIFE + 60;
+    // Once in two half-lives it comes to less than a ban, whatever was before; twice at once, to more.
+    let pause = 2 * HALF_LIFE;
     for n in 0..100 {
         let outcome = standing.note(host, Offence::Protocol, NOW + n * pause);
         assert_eq!(outcome, Outcome::Disconnect, "{n}");
@@ -104,6 +104,24 @@ fn points_halve_in_their_half_life() {
     let outcome = standing.note(host, Offence::Protocol, NOW + 99 * pause + 60);
     assert_eq!(outcome, Outcome::Ban(FIRST_BAN));
     assert!(!standing.is_suspect(ip("9.8.7.5"), NOW));
+}
+
+/// A second between two offences must not make the difference that thresholds make.
+#[test]
+fn what_comes_a_little_later_weighs_as_much() {
+    for pause in [0, 1, 60] {
+        let mut standing = Standing::new(policy());
+        let host = ip("9.8.7.6");
+        let outcomes: Vec<_> = (0..4)
+            .map(|n| standing.note(host, Offence::InvalidTransaction, NOW + n * pause))
+            .collect();
+        use Outcome::{Ban, Disconnect, Throttle};
+        assert_eq!(
+            outcomes,
+            [Throttle, Disconnect, Disconnect, Ban(FIRST_BAN)],
+            "{pause}"
+        );
+    }
 }
 
 #[test]
@@ -121,7 +139,7 @@ fn the_mapped_address_and_the_64_are_the_same_host() {
 #[test]
 fn a_netgroup_weighs_on_those_who_did_something_and_on_nobody_else() {
     let mut standing = Standing::new(policy());
-    for n in 1..=8 {
+    for n in 1..=7 {
         let outcome = standing.note(ip(&format!("9.8.{n}.1")), Offence::PingFlood, NOW);
         assert_eq!(outcome, Outcome::Disconnect);
     }
