@@ -72,8 +72,12 @@ impl Hub {
         let now = Instant::now();
         let inbound = self.peers.values();
         let inbound = inbound.filter(|peer| peer.handle.direction == Direction::Inbound);
-        let candidates = inbound.map(|peer| self.candidate(peer)).collect();
-        let Some(id) = eviction::choose(candidates, now) else {
+        let candidates: Vec<_> = inbound.map(|peer| self.candidate(peer)).collect();
+        // Whoever has something held against him pushes out only his like.
+        let suspect = lock(&self.standing).is_suspect(newcomer.ip(), unix_now());
+        let comes = !suspect || candidates.iter().any(|candidate| candidate.penalised);
+        let chosen = comes.then(|| eviction::choose(candidates, now));
+        let Some(id) = chosen.flatten() else {
             self.refusals.note(newcomer, Refusal::Full);
             return false;
         };
@@ -191,7 +195,7 @@ impl Hub {
     /// An inbound connection that came to nothing: a forged identity is held against its host.
     pub(super) fn on_inbound_failed(&mut self, addr: SocketAddr, error: &SessionError) {
         match error {
-            SessionError::Handshake(HandshakeError::IdentityForged) => {
+            SessionError::Handshake(HandshakeError::IdentityForged) if !self.is_banned(addr) => {
                 self.note_offence(addr, Offence::ForgedIdentity, &error.to_string());
             }
             SessionError::Handshake(HandshakeError::Busy) => {
@@ -277,7 +281,9 @@ impl Hub {
         };
         let reason = "it showed blocks and did not give them";
         self.punish(origin, Offence::BlockWithholding, reason);
-        if let Some(peer) = self.peers.get(&id) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            // The end of it is no second offence.
+            peer.punished = true;
             peer.handle.stop.cancel();
         }
     }

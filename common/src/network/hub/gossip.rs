@@ -18,8 +18,11 @@ use crate::reachability::Netgroup;
 /// Announcements of at most so many addresses are passed on (Bitcoin Core's rule): larger ones are answers.
 const MAX_RELAYED: usize = 10;
 
-/// Longer lists that a connection may bring without having been asked: what is passed on is shorter, and an answer is asked
-/// for, so honest software sends none; a few are left to what we don't know.
+/// Lists of more addresses than this are answers, and nobody asked for this one: Bitcoin Core collects what it passes on for
+/// half a minute, which are a few.
+const LONG_LIST: usize = 100;
+
+/// Such lists that a connection may bring all the same: left to what we don't know.
 const MAX_LONG_LISTS: u32 = 2;
 
 /// Peers that hear of a new address from us (Bitcoin Core's figure).
@@ -88,7 +91,7 @@ impl Hub {
             return;
         };
         let taken = peer.bucket.take(list.len(), Instant::now());
-        if !solicited && list.len() > MAX_RELAYED {
+        if !solicited && list.len() > LONG_LIST {
             peer.long_lists += 1;
             if peer.long_lists > MAX_LONG_LISTS {
                 let origin = peer.handle.origin();

@@ -86,8 +86,8 @@ impl Offence {
     /// How much it weighs, of [`BAN_POINTS`]; `None` where it is proof that the host is hostile.
     ///
     /// An identity that was not proven is no proof against a host: whoever stands on the path can bring that about, and
-    /// nothing else in this list, since all else is said over a secured connection. What a slow line may do weighs
-    /// least.
+    /// nothing else in this list, since all else is said over a secured connection. What a slow or broken line may do weighs
+    /// so little that it does not come to a ban when it happens once a minute, which is as often as it can.
     #[must_use]
     pub fn points(self) -> Option<f64> {
         match self {
@@ -100,7 +100,7 @@ impl Offence {
             | Self::InventorySpam
             | Self::LowWorkHeaders => Some(50.0),
             Self::InvalidTransaction => Some(25.0),
-            Self::BlockWithholding | Self::SlowReader | Self::SlowWriter => Some(10.0),
+            Self::BlockWithholding | Self::SlowReader | Self::SlowWriter => Some(1.0),
         }
     }
 

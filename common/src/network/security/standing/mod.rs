@@ -164,6 +164,11 @@ impl Standing {
         if record.ban.is_some_and(|ban| !ban.is_remembered(now)) {
             *record = Record::default();
         }
+        if let Some(ban) = record.ban.filter(|ban| ban.stands(now)) {
+            // Its other connections, or what was on its way already: one deed is not counted twice.
+            let until = ban.until.map(|until| Outcome::Ban(until - now));
+            return until.unwrap_or(Outcome::BanForever);
+        }
         let Some(points) = points else {
             record.proofs = record.proofs.saturating_add(1);
             let forever = record.proofs >= PROOFS;
@@ -187,12 +192,15 @@ impl Standing {
         record.ban.filter(|ban| ban.stands(now))
     }
 
-    /// Whether something is held against the host at `ip`.
+    /// Whether something was held against the host at `ip` in the last day: later it may be another's address.
     #[must_use]
     pub fn is_suspect(&self, ip: IpAddr, now: u64) -> bool {
         self.hosts.get(&host_key(ip)).is_some_and(|record| {
             record.score.now(self.policy.half_life, now) >= NOTHING
-                || record.ban.is_some_and(|ban| ban.is_remembered(now))
+                || record.ban.is_some_and(|ban| {
+                    ban.until
+                        .is_none_or(|until| now < until.saturating_add(LONGEST_BAN))
+                })
         })
     }
 
@@ -228,7 +236,8 @@ impl Standing {
         before.min(MAX_GROUP_WEIGHT)
     }
 
-    /// Of those that are only suspect the one with fewest points goes; of those that are banned, whose ban ends first.
+    /// Of those that are only suspect the one with fewest points and bans goes; of those that are banned, whose ban ends
+    /// first.
     fn make_room(&mut self, newcomer: IpAddr, now: u64) {
         if self.hosts.contains_key(&newcomer) || self.hosts.len() < MAX_HOSTS {
             return;
@@ -240,6 +249,8 @@ impl Standing {
                 BAN_POINTS + ban.until.map_or(f64::MAX, |until| until as f64)
             });
             ends + record.score.now(half_life, now)
+                + f64::from(record.bans)
+                + BAN_POINTS * f64::from(record.proofs)
         });
     }
 }
@@ -249,16 +260,12 @@ impl Record {
     fn ban(&mut self, offence: Offence, seconds: Option<u64>, now: u64) -> Outcome {
         self.score = Score::default();
         self.bans = self.bans.saturating_add(1);
-        let forever = self.ban.is_some_and(|ban| ban.until.is_none());
-        let until = seconds.filter(|_| !forever);
-        let earlier = self.ban.and_then(|ban| ban.until).unwrap_or(0);
         self.ban = Some(Ban {
             offence,
             since: now,
-            // What ends later stands, whatever came after it.
-            until: until.map(|seconds| now.saturating_add(seconds).max(earlier)),
+            until: seconds.map(|seconds| now.saturating_add(seconds)),
         });
-        until.map_or(Outcome::BanForever, Outcome::Ban)
+        seconds.map_or(Outcome::BanForever, Outcome::Ban)
     }
 }
 

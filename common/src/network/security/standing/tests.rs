@@ -77,13 +77,25 @@ fn nothing_but_a_proof_leads_to_a_ban_for_ever() {
     }
 }
 
+/// Two nodes behind one address that pass on the same block, or what was on its way when the ban came.
+#[test]
+fn one_deed_is_not_counted_twice() {
+    let mut standing = Standing::new(policy());
+    let host = ip("9.8.7.6");
+    standing.note(host, Offence::InvalidBlock, NOW);
+    let outcome = standing.note(host, Offence::InvalidBlock, NOW + 5);
+    assert_eq!(outcome, Outcome::Ban(LONGEST_BAN - 5));
+    assert!(standing.banned(host, NOW + LONGEST_BAN).is_none());
+}
+
 #[test]
 fn a_proof_long_ago_was_somebody_else() {
     let mut standing = Standing::new(policy());
     let host = ip("9.8.7.6");
     standing.note(host, Offence::InvalidBlock, NOW);
     let later = NOW + LONGEST_BAN + BAN_REMEMBERED;
-    assert!(standing.is_suspect(host, later - 1) && !standing.is_suspect(host, later));
+    let day = NOW + 2 * LONGEST_BAN;
+    assert!(standing.is_suspect(host, day - 1) && !standing.is_suspect(host, day));
     let outcome = standing.note(host, Offence::InvalidBlock, later);
     assert_eq!(outcome, Outcome::Ban(LONGEST_BAN));
 }
@@ -164,7 +176,7 @@ fn a_netgroup_weighs_on_those_who_did_something_and_on_nobody_else() {
 fn the_tables_are_bounded_and_what_weighs_least_makes_room() {
     let mut standing = Standing::new(policy());
     let worst = ip("9.0.0.1");
-    standing.note(worst, Offence::InvalidBlock, NOW);
+    standing.note(worst, Offence::InvalidBlock, NOW - LONGEST_BAN);
     standing.note(worst, Offence::InvalidBlock, NOW);
     let slow = ip("9.0.0.2");
     standing.note(slow, Offence::SlowReader, NOW);
@@ -184,7 +196,7 @@ fn it_outlives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut standing = Standing::new(policy());
     let (forever, day, suspect) = (ip("9.0.0.1"), ip("2001:db8::5"), ip("9.0.0.2"));
-    standing.note(forever, Offence::InvalidBlock, NOW);
+    standing.note(forever, Offence::InvalidBlock, NOW - LONGEST_BAN);
     standing.note(forever, Offence::InvalidBlock, NOW);
     standing.note(day, Offence::InvalidHeader, NOW);
     standing.note(suspect, Offence::PingFlood, NOW);
@@ -195,7 +207,7 @@ fn it_outlives_a_restart() {
     assert_eq!(read.hosts.len(), 3, "what has decayed is forgotten");
     let outcome = read.note(suspect, Offence::PingFlood, NOW);
     assert_eq!(outcome, Outcome::Ban(FIRST_BAN));
-    let proof = read.note(day, Offence::InvalidHeader, NOW);
+    let proof = read.note(day, Offence::InvalidHeader, NOW + LONGEST_BAN);
     assert_eq!(proof, Outcome::BanForever);
 }
 
@@ -239,7 +251,8 @@ proptest! {
             match outcome {
                 Outcome::Throttle | Outcome::Disconnect => prop_assert_eq!(before, after),
                 Outcome::Ban(seconds) => {
-                    prop_assert!((FIRST_BAN..=LONGEST_BAN).contains(&seconds));
+                    prop_assert!((1..=LONGEST_BAN).contains(&seconds));
+                    prop_assert!(before.is_some() || seconds >= FIRST_BAN);
                     prop_assert!(after.unwrap().until >= Some(now + seconds));
                 }
                 Outcome::BanForever => prop_assert_eq!(after.unwrap().until, None),
