@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::network::security::offence::Offence;
+use quantumcoin::network::security::standing::{HALF_LIFE, Policy, Standing};
 
 const BIN: &str = env!("CARGO_BIN_EXE_quantumcoin-node");
 
@@ -191,6 +193,58 @@ fn a_data_directory_that_cannot_be_is_named() {
     std::fs::write(&file, "").unwrap();
     let said = complaint(&mut command(&file.join("data")));
     assert!(said.contains("file/data"), "{said}");
+}
+
+#[test]
+fn bans_are_listed_and_lifted() {
+    let dir = tempfile::tempdir().unwrap();
+    let bans = |arguments: &[&str]| {
+        let mut command = Command::new(BIN);
+        command.arg("bans").args(arguments);
+        command.args(["--network", "devnet", "--data-dir"]);
+        command.arg(dir.path());
+        command
+    };
+    let text = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let policy = Policy {
+        half_life: HALF_LIFE,
+        by_netgroup: false,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut standing = Standing::new(policy);
+    for host in ["9.8.7.6", "2001:db8:5::1"] {
+        standing.note(host.parse().unwrap(), Offence::InvalidBlock, now.as_secs());
+    }
+    standing.snapshot(now.as_secs()).save(dir.path()).unwrap();
+    let list = text(bans(&["list"]));
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines.len(), 2, "{list}");
+    assert!(lines[0].contains("9.8.7.6 for 14"), "{list}");
+    assert!(lines[1].contains("2001:db8:5::/64") && lines[1].contains("invalid_block"));
+    // Only where nobody else writes the file.
+    let error = complaint(&mut bans(&["lift", "9.8.7.6"]));
+    assert!(error.contains("there is no chain"), "{error}");
+    let spec = Arc::new(ChainSpec::devnet());
+    let running = Blockchain::open(spec, &dir.path().join("chain")).unwrap();
+    complaint(&mut bans(&["lift", "9.8.7.6"]));
+    drop(running);
+    let lifted = text(bans(&["lift", "2001:db8:5::ffff"]));
+    assert!(lifted.contains("nothing is held against 2001:db8:5::ffff any more"));
+    let error = complaint(&mut bans(&["lift", "2001:db8:5::1"]));
+    assert!(
+        error.contains("nothing is held") && error.contains("bans list"),
+        "{error}"
+    );
+    text(bans(&["lift", "9.8.7.6"]));
+    assert_eq!(text(bans(&["list", "--json"])), "[]\n");
+    let mut nowhere = Command::new(BIN);
+    nowhere.args(["bans", "list", "--data-dir"]);
+    let error = complaint(nowhere.arg(dir.path().join("nowhere")));
+    assert!(error.contains("no such directory"), "{error}");
 }
 
 #[test]

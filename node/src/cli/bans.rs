@@ -1,6 +1,7 @@
 //! `bans list` and `bans lift`: who is kept out, and who is no longer, at a node that is not running.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
@@ -31,30 +32,42 @@ pub(super) enum BansCommand {
 }
 
 pub(super) async fn run(command: BansCommand) -> anyhow::Result<()> {
-    let (place, host, json) = match command {
-        BansCommand::List { place, json } => (place, None, json),
-        BansCommand::Lift { place, host } => (place, Some(host), false),
-    };
-    let dir = place.data_dir().await?;
-    // A running node would write its own list over ours: whoever has the chain open is alone.
-    let _alone = match host {
-        Some(_) => Some(place.open(false).await?),
-        None => None,
-    };
-    let policy = Policy {
-        half_life: HALF_LIFE,
-        by_netgroup: false,
-    };
-    let mut standing = Standing::load(&dir, policy);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let Some(host) = host else {
-        let bans = standing.bans(now).into_iter().map(BanStatus::from);
-        return show::bans(&bans.collect::<Vec<_>>(), json);
-    };
+    match command {
+        BansCommand::List { place, json } => {
+            let (_, dir) = place.find(false).await?;
+            let bans = load(&dir).bans(unix_now()?).into_iter();
+            show::bans(&bans.map(BanStatus::from).collect::<Vec<_>>(), json)
+        }
+        BansCommand::Lift { place, host } => {
+            let (_, dir) = place.find(false).await?;
+            // A running node would write its own list over ours: whoever has the chain open is alone.
+            let _alone = place.open(false).await?;
+            lift(&dir, host)
+        }
+    }
+}
+
+fn lift(dir: &Path, host: IpAddr) -> anyhow::Result<()> {
+    let mut standing = load(dir);
     if !standing.pardon(host) {
         bail!(
             "nothing is held against {host}\n  help: quantumcoin-node bans list shows who is kept out"
         );
     }
-    Ok(standing.snapshot(now).save(&dir)?)
+    standing.snapshot(unix_now()?).save(dir)?;
+    show::text(&format!("nothing is held against {host} any more\n"));
+    Ok(())
+}
+
+fn load(dir: &Path) -> Standing {
+    // Nothing is judged here, so only the half-life matters, and that only for what is forgotten.
+    let policy = Policy {
+        half_life: HALF_LIFE,
+        by_netgroup: false,
+    };
+    Standing::load(dir, policy)
+}
+
+fn unix_now() -> anyhow::Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }

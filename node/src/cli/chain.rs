@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use quantumcoin::chain::Blockchain;
+use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::service::logging::{self, LogOptions};
 use quantumcoin::service::spec;
 use quantumcoin_node::config::data_dir;
@@ -57,26 +58,33 @@ pub(super) struct Place {
     data_dir: Option<PathBuf>,
 }
 
-impl Place {
-    /// The node's data directory.
-    pub(super) async fn data_dir(&self) -> anyhow::Result<PathBuf> {
-        let spec = spec::choose(self.network.as_deref(), self.chain_spec.as_deref()).await?;
-        Ok(data_dir(&spec, self.data_dir.as_deref(), false)?)
-    }
+/// What helps when nothing is there.
+const WHICH: &str = "name a node's data directory with --data-dir, and its network with --network";
 
-    /// Opens the chain; without `create` there must be one.
-    pub(super) async fn open(self, create: bool) -> anyhow::Result<Blockchain> {
+impl Place {
+    /// The spec and the data directory, which must exist without `create`. Warnings go to the log from here on.
+    pub(super) async fn find(&self, create: bool) -> anyhow::Result<(ChainSpec, PathBuf)> {
         logging::init(&LogOptions {
             level: "warn".into(),
             ..LogOptions::default()
         })?;
         let spec = spec::choose(self.network.as_deref(), self.chain_spec.as_deref()).await?;
-        let dir = data_dir(&spec, self.data_dir.as_deref(), create)?.join("chain");
-        if !create && !dir.join("chain.state").exists() {
+        let dir = data_dir(&spec, self.data_dir.as_deref(), create)?;
+        if !dir.is_dir() {
             bail!(
-                "{}: there is no chain\n  help: name a node's data directory with --data-dir, and its network with --network",
+                "{}: there is no such directory\n  help: {WHICH}",
                 dir.display()
             );
+        }
+        Ok((spec, dir))
+    }
+
+    /// Opens the chain; without `create` there must be one.
+    pub(super) async fn open(self, create: bool) -> anyhow::Result<Blockchain> {
+        let (spec, dir) = self.find(create).await?;
+        let dir = dir.join("chain");
+        if !create && !dir.join("chain.state").exists() {
+            bail!("{}: there is no chain\n  help: {WHICH}", dir.display());
         }
         tokio::task::spawn_blocking(move || Ok(Blockchain::open(Arc::new(spec), &dir)?)).await?
     }

@@ -123,7 +123,8 @@ impl Hub {
             None if self.is_banned(addr) => return,
             _ => {}
         }
-        let response = self.note_offence(addr, offence, reason);
+        let over = !self.peers.contains_key(&id);
+        let response = self.note_offence(addr, offence, reason, over);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -135,13 +136,14 @@ impl Hub {
         }
     }
 
-    /// Holds an offence against the host at `addr`, and tells what follows. A ban ends all its connections. Manual peers
-    /// are the operator's choice: never banned.
+    /// Holds an offence against the host at `addr`, and tells what follows; where the connection is `over`, that at least.
+    /// A ban ends all connections of the host. Manual peers are the operator's choice: never banned.
     pub(super) fn note_offence(
         &mut self,
         addr: SocketAddr,
         offence: Offence,
         reason: &str,
+        over: bool,
     ) -> Response {
         *self.offences.entry(offence.as_str()).or_default() += 1;
         self.metrics.offence(offence);
@@ -149,8 +151,8 @@ impl Hub {
             Response::Disconnected
         } else {
             match lock(&self.standing).note(addr.ip(), offence, unix_now()) {
-                Outcome::Throttle => Response::Throttled,
-                Outcome::Disconnect => Response::Disconnected,
+                Outcome::Throttle if !over => Response::Throttled,
+                Outcome::Throttle | Outcome::Disconnect => Response::Disconnected,
                 Outcome::Ban(_) => Response::Banned,
                 Outcome::BanForever => Response::BannedForever,
             }
@@ -196,7 +198,7 @@ impl Hub {
     pub(super) fn on_inbound_failed(&mut self, addr: SocketAddr, error: &SessionError) {
         match error {
             SessionError::Handshake(HandshakeError::IdentityForged) if !self.is_banned(addr) => {
-                self.note_offence(addr, Offence::ForgedIdentity, &error.to_string());
+                self.note_offence(addr, Offence::ForgedIdentity, &error.to_string(), true);
             }
             SessionError::Handshake(HandshakeError::Busy) => {
                 let detail = "more handshakes are asked for than are worked on";
@@ -241,50 +243,33 @@ impl Hub {
         self.local.spec.network_protocol.allow_private_addresses
     }
 
-    /// Saves what is held against whom beside the hub, unless the last saving still waits for the disk.
+    /// Saves what is held against whom beside the hub.
     pub(super) fn save_standing(&mut self) {
         let Some(dir) = self.data_dir.clone() else {
             return;
         };
-        if self
-            .saving_standing
-            .as_ref()
-            .is_some_and(|task| !task.is_finished())
-        {
-            // The next interval, or the end, saves it.
-            return;
-        }
-        let snapshot = lock(&self.standing).snapshot(unix_now());
-        self.saving_standing = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = snapshot.save(&dir) {
-                warn!(%error, "bans were not saved");
+        let standing = lock(&self.standing);
+        self.saving_standing.save(|| {
+            let snapshot = standing.snapshot(unix_now());
+            move || {
+                if let Err(error) = snapshot.save(&dir) {
+                    warn!(%error, "bans were not saved");
+                }
             }
-        }));
-    }
-
-    /// Saves it as it is at the end, and waits for that.
-    pub(super) async fn save_standing_at_the_end(&mut self) {
-        if let Some(earlier) = self.saving_standing.take() {
-            // A panic in it was reported; all is saved again.
-            let _ = earlier.await;
-        }
-        self.save_standing();
-        if let Some(last) = self.saving_standing.take() {
-            let _ = last.await;
-        }
+        });
     }
 
     /// A peer did not give the blocks that it has shown, again and again: it goes, whatever else follows.
     pub(super) fn on_withholding(&mut self, id: PeerId) {
-        let Some(origin) = self.peers.get(&id).map(|peer| peer.handle.origin()) else {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let reason = "it showed blocks and did not give them";
-        self.punish(origin, Offence::BlockWithholding, reason);
-        if let Some(peer) = self.peers.get_mut(&id) {
-            // The end of it is no second offence.
-            peer.punished = true;
-            peer.handle.stop.cancel();
+        peer.handle.stop.cancel();
+        // The end of it is no second offence.
+        if !std::mem::replace(&mut peer.punished, true) {
+            let addr = peer.handle.addr;
+            let reason = "it showed blocks and did not give them";
+            self.note_offence(addr, Offence::BlockWithholding, reason, true);
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod event;
 mod gossip;
 mod relay;
 mod report;
+mod saving;
 mod sync;
 pub(crate) mod writer;
 
@@ -32,7 +33,6 @@ use std::time::{Duration, Instant};
 use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -63,6 +63,7 @@ use crate::network::status::SyncProgress;
 
 use checker::{Checked, HeaderChecker};
 use event::{FromPeer, HubEvent};
+use saving::Saving;
 use writer::{ChainWriter, Received, Verified};
 
 /// How often time-outs are looked at.
@@ -134,9 +135,8 @@ pub(crate) struct Hub {
     block_room: Arc<Semaphore>,
     transaction_room: Arc<Semaphore>,
     sync: sync::SyncState,
-    /// The address book on its way to the disk.
-    saving: Option<JoinHandle<()>>,
-    saving_standing: Option<JoinHandle<()>>,
+    saving_book: Saving,
+    saving_standing: Saving,
     seeds: Vec<SeedReport>,
     failed_handshakes: BTreeMap<String, u64>,
     offences: BTreeMap<&'static str, u64>,
@@ -219,8 +219,8 @@ impl Hub {
             block_room: Arc::new(Semaphore::new(event::BLOCK_ROOM_KIB)),
             transaction_room: Arc::new(Semaphore::new(pool::ROOM_KIB)),
             sync: sync::SyncState::default(),
-            saving: None,
-            saving_standing: None,
+            saving_book: Saving::default(),
+            saving_standing: Saving::default(),
             seeds: Vec::new(),
             failed_handshakes: BTreeMap::new(),
             offences: BTreeMap::new(),
@@ -289,8 +289,7 @@ impl Hub {
             self.drive_sync();
             self.publish();
         }
-        self.save_book_at_the_end().await;
-        self.save_standing_at_the_end().await;
+        self.save_at_the_end().await;
         for peer in self.peers.values() {
             peer.handle.stop.cancel();
         }
@@ -480,7 +479,7 @@ impl Hub {
         if let Some(offence) = offence
             && !peer.punished
         {
-            self.note_offence(peer.handle.addr, offence, &gone.reason);
+            self.note_offence(peer.handle.addr, offence, &gone.reason, true);
         }
         if peer.handle.direction == Direction::Outbound {
             self.on_outbound_gone(peer.handle.addr, peer.handle.since.elapsed());
@@ -503,37 +502,35 @@ impl Hub {
             .count()
     }
 
-    /// Saves the address book beside the hub, unless the last saving still waits for the disk.
+    /// Saves the address book beside the hub.
     fn save_book(&mut self) {
         let Some(dir) = self.data_dir.clone() else {
             return;
         };
-        if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
         // A node that has lost its peers, or has none yet, keeps the anchors that it came with.
         let anchors = self.anchors();
         if !anchors.is_empty() {
             self.book.set_anchors(anchors);
         }
-        let book = self.book.snapshot();
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = book.save(&dir) {
-                warn!(%error, "the address book was not saved");
+        let book = &self.book;
+        self.saving_book.save(|| {
+            let snapshot = book.snapshot();
+            move || {
+                if let Err(error) = snapshot.save(&dir) {
+                    warn!(%error, "the address book was not saved");
+                }
             }
-        }));
+        });
     }
 
-    /// Saves the address book as it is at the end, and waits for it.
-    async fn save_book_at_the_end(&mut self) {
-        if let Some(earlier) = self.saving.take() {
-            // A panic in it was reported; the book is saved again.
-            let _ = earlier.await;
-        }
+    /// Saves all as it is at the end, and waits for it.
+    async fn save_at_the_end(&mut self) {
+        self.saving_book.done().await;
+        self.saving_standing.done().await;
         self.save_book();
-        if let Some(last) = self.saving.take() {
-            let _ = last.await;
-        }
+        self.save_standing();
+        self.saving_book.done().await;
+        self.saving_standing.done().await;
     }
 }
 

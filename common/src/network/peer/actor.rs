@@ -435,6 +435,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_that_trickles_is_not_waited_for_and_one_that_comes_slowly_is() {
+        let mut trickle = Trickle::default();
+        let enough = |sweep: u64| trickle.is_too_slow(sweep * LEAST_PROGRESS);
+        assert!((1..1_000).map(enough).all(|too_slow| !too_slow));
+        let mut trickle = Trickle::default();
+        let just_less = |sweep: u64| trickle.is_too_slow(sweep * (LEAST_PROGRESS - 1));
+        let verdicts: Vec<_> = (1..=5).map(just_less).collect();
+        assert_eq!(verdicts, [false, false, false, false, true]);
+        // With nothing under way there is nothing to wait for.
+        let mut idle = Trickle::default();
+        assert!((0..1_000).all(|_| !idle.is_too_slow(0)));
+        // One that goes on after a pause is forgiven.
+        let mut pausing = Trickle::default();
+        for sweep in 1..1_000 {
+            assert!(!pausing.is_too_slow(sweep / 4 * LEAST_PROGRESS + 1));
+        }
+    }
+
+    #[test]
     fn a_peer_that_is_silent_or_answers_no_ping_is_dead() {
         let start = Instant::now();
         let now = start + DEAD_AFTER;

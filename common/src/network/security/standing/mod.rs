@@ -157,17 +157,17 @@ impl Standing {
     pub fn note(&mut self, ip: IpAddr, offence: Offence, now: u64) -> Outcome {
         let host = host_key(ip);
         let half_life = self.policy.half_life;
+        if let Some(ban) = self.banned(ip, now) {
+            // Its other connections, or what was on its way already: one deed is not counted twice.
+            let left = ban.until.map(|until| until.saturating_sub(now));
+            return left.map_or(Outcome::BanForever, Outcome::Ban);
+        }
         self.make_room(host, now);
         let points = offence.points();
         let of_group = self.note_group(ip, points.unwrap_or(BAN_POINTS), now);
         let record = self.hosts.entry(host).or_default();
         if record.ban.is_some_and(|ban| !ban.is_remembered(now)) {
             *record = Record::default();
-        }
-        if let Some(ban) = record.ban.filter(|ban| ban.stands(now)) {
-            // Its other connections, or what was on its way already: one deed is not counted twice.
-            let until = ban.until.map(|until| Outcome::Ban(until - now));
-            return until.unwrap_or(Outcome::BanForever);
         }
         let Some(points) = points else {
             record.proofs = record.proofs.saturating_add(1);

@@ -85,6 +85,10 @@ fn one_deed_is_not_counted_twice() {
     standing.note(host, Offence::InvalidBlock, NOW);
     let outcome = standing.note(host, Offence::InvalidBlock, NOW + 5);
     assert_eq!(outcome, Outcome::Ban(LONGEST_BAN - 5));
+    // Nor against its neighbours.
+    let mut once = Standing::new(policy());
+    once.note(host, Offence::InvalidBlock, NOW);
+    assert_eq!(standing.groups, once.groups);
     assert!(standing.banned(host, NOW + LONGEST_BAN).is_none());
 }
 
