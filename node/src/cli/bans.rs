@@ -9,7 +9,7 @@ use clap::Subcommand;
 use quantumcoin::network::security::standing::{HALF_LIFE, Policy, Standing};
 use quantumcoin::network::status::BanStatus;
 
-use super::chain::Place;
+use super::chain::{Place, WHICH};
 use super::show;
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +35,12 @@ pub(super) async fn run(command: BansCommand) -> anyhow::Result<()> {
     match command {
         BansCommand::List { place, json } => {
             let (_, dir) = place.find(false).await?;
+            if !dir.is_dir() {
+                bail!(
+                    "{}: there is no such directory\n  help: {WHICH}",
+                    dir.display()
+                );
+            }
             let bans = load(&dir).bans(unix_now()?).into_iter();
             show::bans(&bans.map(BanStatus::from).collect::<Vec<_>>(), json)
         }

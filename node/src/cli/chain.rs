@@ -59,10 +59,11 @@ pub(super) struct Place {
 }
 
 /// What helps when nothing is there.
-const WHICH: &str = "name a node's data directory with --data-dir, and its network with --network";
+pub(super) const WHICH: &str =
+    "name a node's data directory with --data-dir, and its network with --network";
 
 impl Place {
-    /// The spec and the data directory, which must exist without `create`. Warnings go to the log from here on.
+    /// The spec and the data directory, which need not exist without `create`. Warnings go to the log from here on.
     pub(super) async fn find(&self, create: bool) -> anyhow::Result<(ChainSpec, PathBuf)> {
         logging::init(&LogOptions {
             level: "warn".into(),
@@ -70,12 +71,6 @@ impl Place {
         })?;
         let spec = spec::choose(self.network.as_deref(), self.chain_spec.as_deref()).await?;
         let dir = data_dir(&spec, self.data_dir.as_deref(), create)?;
-        if !dir.is_dir() {
-            bail!(
-                "{}: there is no such directory\n  help: {WHICH}",
-                dir.display()
-            );
-        }
         Ok((spec, dir))
     }
 
