@@ -16,6 +16,7 @@ use crate::bench::report::Report;
 use crate::bench::worker::Worker;
 use crate::bench::{self, Bench, BenchOptions};
 use crate::chain_generator::{ChainOptions, files};
+use crate::simulation::{self, Story, StoryOptions};
 
 /// Benchmarks of QuantumCoin's programs, and the data that they are made on.
 #[derive(Debug, Parser)]
@@ -48,6 +49,13 @@ enum Command {
         bench: Bench,
         #[command(flatten)]
         options: BenchOptions,
+    },
+    /// Tell the story of a whole network, in one thread and by a seed.
+    Simulate {
+        #[command(subcommand)]
+        story: Story,
+        #[command(flatten)]
+        options: StoryOptions,
     },
     /// Block chains to measure on.
     Chain {
@@ -90,6 +98,9 @@ impl Cli {
             }
             Command::Bench { bench, options } => {
                 bench::run(&bench, options).and_then(|report| show(&report, options.json))
+            }
+            Command::Simulate { story, options } => {
+                simulation::run(story, options).and_then(|report| show(&report, options.json))
             }
             Command::Chain {
                 command: ChainCommand::Generate(args),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`private_network`] | nodes, a crawler and a seeder on loopback; the demonstration shows it to people, `tests/` breaks it on purpose |
 //! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
+//! | [`simulation`] | hundreds of nodes in one thread, by a seed: churn, walls, attackers |
 //! | [`attack`] | what strangers can do to a node, measured |
 //! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
@@ -13,3 +14,4 @@ pub mod bench;
 pub mod chain_generator;
 pub mod cli;
 pub mod private_network;
+pub mod simulation;

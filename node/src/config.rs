@@ -9,12 +9,18 @@ use clap::{Args, ValueEnum};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::NetworkConfig;
 use quantumcoin::network::discovery::Provider;
+use quantumcoin::reachability::Netgroups;
+use quantumcoin::reachability::asmap::AsMap;
 use quantumcoin::service::{dirs, spec};
 use quantumcoin::transport::{ALL_TRANSPORTS, TransportKind};
 use serde::Deserialize;
 
 /// Where the API listens by default. Loopback: it is for the operator.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8332";
+
+/// Shortest and longest half-life of penalties, in seconds. In less than a minute everything is forgotten as it happens; in
+/// more than a week a host's score is that of whoever had the address before.
+const PENALTY_HALF_LIFE: std::ops::RangeInclusive<u64> = 60..=7 * 24 * 3_600;
 
 /// Name of the data directory below the user's.
 const PROGRAM: &str = "quantumcoin-node";
@@ -71,6 +77,17 @@ pub struct Settings {
     /// Outbound connections to keep [default: 8]
     #[arg(long, env = "QTC_NODE_OUTBOUND", value_name = "N")]
     pub outbound: Option<usize>,
+    /// Map of autonomous systems, as Bitcoin Core's -asmap: peers are spread over systems instead of /16 and /32
+    #[arg(long, env = "QTC_NODE_AS_MAP", value_name = "FILE")]
+    pub as_map: Option<PathBuf>,
+    /// Seconds in which what is held against a host halves [default: 3600]
+    #[arg(
+        long,
+        env = "QTC_NODE_PENALTY_HALF_LIFE",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(PENALTY_HALF_LIFE)
+    )]
+    pub penalty_half_life: Option<u64>,
     /// Mine a block so often, in seconds (devnets only)
     #[arg(long, env = "QTC_NODE_MINE_EVERY", value_name = "SECONDS")]
     pub mine_every: Option<f64>,
@@ -116,6 +133,8 @@ impl Settings {
             external_address: self.external_address.or(other.external_address),
             transports: self.transports.or(other.transports),
             outbound: self.outbound.or(other.outbound),
+            as_map: self.as_map.or(other.as_map),
+            penalty_half_life: self.penalty_half_life.or(other.penalty_half_life),
             mine_every: self.mine_every.or(other.mine_every),
             log: self.log.or(other.log),
         }
@@ -220,6 +239,19 @@ impl NodeConfig {
                 );
             }
             network.outbound_target = outbound;
+        }
+        if let Some(path) = settings.as_map {
+            network.netgroups = Netgroups::by_as(AsMap::load(&path)?);
+        }
+        if let Some(seconds) = settings.penalty_half_life {
+            if !PENALTY_HALF_LIFE.contains(&seconds) {
+                bail!(
+                    "penalty_half_life is {seconds} s: it must be from {} to {}",
+                    PENALTY_HALF_LIFE.start(),
+                    PENALTY_HALF_LIFE.end()
+                );
+            }
+            network.penalty_half_life = Duration::from_secs(seconds);
         }
         let mine_every = settings
             .mine_every
@@ -330,6 +362,31 @@ mod tests {
         miner.mine_every = Some(1.0);
         let error = NodeConfig::resolve(miner).await.unwrap_err().to_string();
         assert!(error.contains("devnets"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_map_and_a_half_life_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let map = dir.path().join("as.dat");
+        let resolve = |map: Option<&Path>, half_life| {
+            let mut settings = settings(dir.path());
+            settings.as_map = map.map(Path::to_owned);
+            settings.penalty_half_life = half_life;
+            NodeConfig::resolve(settings)
+        };
+        let error = resolve(Some(&map), None).await.unwrap_err().to_string();
+        assert!(error.contains("as.dat"), "{error}");
+        std::fs::write(&map, [0xff; 10]).unwrap();
+        let error = resolve(Some(&map), None).await.unwrap_err().to_string();
+        assert!(error.contains("as.dat"), "{error}");
+        // All of the internet is AS 5.
+        std::fs::write(&map, [0, 0x40, 0]).unwrap();
+        let config = resolve(Some(&map), Some(60)).await.unwrap();
+        let group = config.network.netgroups.of([8, 8, 8, 8].into());
+        assert_eq!(group.to_string(), "AS5");
+        assert_eq!(config.network.penalty_half_life, Duration::from_secs(60));
+        let error = resolve(None, Some(59)).await.unwrap_err().to_string();
+        assert!(error.contains("59") && error.contains("60 to"), "{error}");
     }
 
     #[test]

@@ -6,11 +6,18 @@ use std::time::Duration;
 
 use crate::network::discovery::Provider;
 use crate::network::security::standing::HALF_LIFE;
+use crate::reachability::Netgroups;
 use crate::transport::{ALL_TRANSPORTS, TransportKind};
 
 /// Outbound connections that a node keeps (Bitcoin Core's figure): enough that an attacker must own many
 /// netgroups, few enough that inbound slots of the network suffice for all.
 pub const OUTBOUND_TARGET: usize = 8;
+
+/// Block-only connections beside them (Bitcoin Core's figure).
+pub const BLOCK_ONLY_TARGET: usize = 2;
+
+/// One at a time.
+const FEELERS: usize = 1;
 
 /// Independent public resolvers asked beside the system's own, so that one liar is outvoted.
 pub const PUBLIC_RESOLVERS: [&str; 3] = ["1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53"];
@@ -21,6 +28,10 @@ pub const RELAY_DELAY: Duration = Duration::from_secs(5);
 
 /// Pause between two feelers (Bitcoin Core's figure): in a day 720 addresses turn out to be good or not.
 const FEELER_EVERY: Duration = Duration::from_secs(120);
+
+/// Mean pause between two looks for a better chain elsewhere (Bitcoin Core's figure): in a network of 60 nodes somebody looks
+/// every 5 s.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(300);
 
 /// Settings of one [`super::NetworkManager`].
 #[derive(Debug, Clone)]
@@ -37,8 +48,14 @@ pub struct NetworkConfig {
     pub manual_peers: Vec<SocketAddr>,
     /// Outbound connections to keep; 0 makes a node that only listens (and dials its manual peers).
     pub outbound_target: usize,
+    /// Outbound connections for blocks alone to keep beside them, if any are kept.
+    pub block_only_target: usize,
     /// How often somebody is dialled only to see who is there.
     pub feeler_every: Duration,
+    /// How often, on average, one more block-only connection is made for a while to look for a better chain elsewhere.
+    pub look_around_every: Duration,
+    /// Which addresses count as one party's: by autonomous system, where there is a map.
+    pub netgroups: Netgroups,
     /// The address to announce, when it is not the one listened on.
     pub external_address: Option<SocketAddr>,
     /// How long to wait for DNS peers before the bootstrap nodes are tried.
@@ -69,7 +86,10 @@ impl NetworkConfig {
             dns_seeds: None,
             manual_peers: Vec::new(),
             outbound_target: OUTBOUND_TARGET,
+            block_only_target: BLOCK_ONLY_TARGET,
             feeler_every: FEELER_EVERY,
+            look_around_every: LOOK_AROUND_EVERY,
+            netgroups: Netgroups::default(),
             external_address: None,
             bootstrap_after: Duration::from_secs(30),
             relay_delay: RELAY_DELAY,
@@ -77,5 +97,14 @@ impl NetworkConfig {
             penalty_half_life: Duration::from_secs(HALF_LIFE),
             user_agent: concat!("/quantumcoin:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
         }
+    }
+
+    /// Places for connections that we open; all others are for those who dial us.
+    pub fn outbound_places(&self) -> usize {
+        let ours = match self.outbound_target {
+            0 => 0,
+            full => full + self.block_only_target + FEELERS,
+        };
+        ours + self.manual_peers.len()
     }
 }

@@ -19,6 +19,7 @@
 //! | [`protocol`] | conversations as state machines (pure) |
 //! | [`security`] | limits, ledgers, offences and what follows, eviction (pure) |
 //! | [`address_book`], [`discovery`] | where peers are |
+//! | [`connections`] | whom to dial and to keep (pure) |
 //! | [`channel`], [`session`] | messages over a secured connection; both handshakes |
 //! | `peer` | one task a connection |
 //! | [`pool`] | transactions that wait for a block, and the thread that checks them |
@@ -28,6 +29,7 @@
 pub mod address_book;
 pub mod channel;
 pub mod config;
+pub mod connections;
 pub mod discovery;
 mod hub;
 mod listener;
@@ -41,6 +43,8 @@ mod state_file;
 pub mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_connections;
 #[cfg(test)]
 mod tests_peers;
 #[cfg(test)]
@@ -320,9 +324,10 @@ impl NetworkManager {
                 .map_err(NetworkError::Thread)?;
         lock(&self.threads).push(thread);
         let protocol = &self.local.spec.network_protocol;
-        let outbound = ready.config.outbound_target + ready.config.manual_peers.len();
         let limits = Limits {
-            inbound: protocol.max_connections.saturating_sub(outbound),
+            inbound: protocol
+                .max_connections
+                .saturating_sub(ready.config.outbound_places()),
             per_ip: protocol.max_connections_per_ip,
             per_subnet: protocol.max_connections_per_subnet,
         };

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::network::channel::{ChannelError, MessageReader, MessageWriter};
+use crate::network::connections::Purpose;
 use crate::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionError, VersionHandshake,
 };
@@ -105,8 +106,8 @@ pub async fn shake_hands(
 /// Which side of a connection we are, and what its handshake needs to know.
 #[derive(Debug)]
 pub(crate) enum How {
-    /// We dialled in this way.
-    Dial(DialBy),
+    /// We dialled in this way, and for this.
+    Dial(DialBy, Purpose),
     /// We were dialled; the gate is asked before we put work into it.
     Accept(HandshakeGate),
 }
@@ -119,7 +120,7 @@ pub(crate) async fn secure(
 ) -> Result<Secured<TcpStream>, SessionError> {
     prepare(&stream)?;
     let secured = match how {
-        How::Dial(by) => endpoint.connect_by(*by, stream).await?,
+        How::Dial(by, _) => endpoint.connect_by(*by, stream).await?,
         How::Accept(gate) => endpoint.accept_if(stream, gate.open()).await?,
     };
     check_not_us(endpoint, &secured)?;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use crate::network::connections::Purpose;
 use crate::network::discovery::SeedReport;
 use crate::network::security::events::SecurityEvent;
 use crate::network::security::offence::Offence;
@@ -78,6 +79,8 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// `inbound` or `outbound`.
     pub direction: &'static str,
+    /// What we dialled it for, if we did: `full` or `block_only`.
+    pub purpose: Option<Purpose>,
     /// Its identity, base64url.
     pub node_id: String,
     /// How it is encrypted.

@@ -31,7 +31,7 @@ pub(super) fn mined(blocks: u32) -> Arc<Blockchain> {
     chain
 }
 
-fn mine(chain: &Blockchain, blocks: u32) {
+pub(super) fn mine(chain: &Blockchain, blocks: u32) {
     let now = peer::session::unix_now() as u32;
     let payout = ScriptBuf::from_bytes([&[0x53, 0x20][..], &[0; 32]].concat());
     for n in 0..blocks {

@@ -307,6 +307,7 @@ async fn a_full_node_sends_feelers_and_comes_back_to_its_anchors() {
     let mut settings = config(143);
     settings.data_dir = Some(dir.path().to_owned());
     settings.outbound_target = 1;
+    settings.block_only_target = 0;
     settings.feeler_every = Duration::from_millis(100);
     settings.manual_peers = vec![first.listen_addr()];
     let mut book = AddressBook::new(true);

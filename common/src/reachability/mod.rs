@@ -24,7 +24,7 @@ pub mod schedule;
 pub mod selection;
 pub mod verdict;
 
-pub use netgroup::Netgroup;
+pub use netgroup::{Netgroup, Netgroups};
 pub use outcome::{Outcome, Stage};
 pub use peer::{GoodPeer, Transports};
 pub use reliability::{Reliability, Window};

@@ -6,6 +6,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::asmap::AsMap;
 
 /// Addresses that probably have one owner: an IPv4 /16 or an IPv6 /32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +17,8 @@ pub enum Netgroup {
     V4([u8; 2]),
     /// First four octets.
     V6([u8; 4]),
+    /// An autonomous system, where a map tells it.
+    As(u32),
 }
 
 impl Netgroup {
@@ -40,7 +45,29 @@ impl fmt::Display for Netgroup {
                 let (hi, lo) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
                 write!(f, "{}/32", Ipv6Addr::new(hi, lo, 0, 0, 0, 0, 0, 0))
             }
+            Self::As(number) => write!(f, "AS{number}"),
         }
+    }
+}
+
+/// Netgroups as this node counts them: by AS where it has a map that knows the address, else [`Netgroup::of`].
+#[derive(Debug, Clone, Default)]
+pub struct Netgroups(Option<Arc<AsMap>>);
+
+impl Netgroups {
+    /// By this map.
+    #[must_use]
+    pub fn by_as(map: AsMap) -> Self {
+        Self(Some(Arc::new(map)))
+    }
+
+    /// The group of an address.
+    #[must_use]
+    pub fn of(&self, ip: IpAddr) -> Netgroup {
+        // A map says something of every address; what nobody can have is nobody's.
+        let known = self.0.as_ref().filter(|_| is_routable(ip, false));
+        let number = known.and_then(|map| map.lookup(ip));
+        number.map_or_else(|| Netgroup::of(ip), Netgroup::As)
     }
 }
 
@@ -131,6 +158,18 @@ mod tests {
             Netgroup::of(ip("2a01:4f9::1")),
             Netgroup::of(ip("2a01:4f8::1"))
         );
+    }
+
+    #[test]
+    fn a_map_groups_by_system_and_what_nobody_can_have_stays_as_it_is() {
+        // RETURN 5: a 0, a 0 for fifteen bits, and 4 in those.
+        let map = AsMap::from_bytes(vec![0, 0x40, 0]).unwrap();
+        let groups = Netgroups::by_as(map);
+        assert_eq!(groups.of(ip("8.8.8.8")).to_string(), "AS5");
+        assert_eq!(groups.of(ip("::ffff:8.8.8.8")), groups.of(ip("2a01::1")));
+        assert_eq!(groups.of(ip("127.0.0.1")), Netgroup::V4([127, 0]));
+        let none = Netgroups::default();
+        assert_eq!(none.of(ip("8.8.8.8")), Netgroup::of(ip("8.8.8.8")));
     }
 
     #[test]

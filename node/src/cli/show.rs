@@ -195,9 +195,12 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
         );
     }
     for peer in status["peers"].as_array().into_iter().flatten() {
+        let kind = match peer["purpose"].as_str() {
+            Some("block_only") => "block-only".to_owned(),
+            _ => text(&peer["direction"]),
+        };
         println!(
-            "  {:<9} {:<24} block {:<8} {} {}",
-            text(&peer["direction"]),
+            "  {kind:<10} {:<24} block {:<8} {} {}",
             text(&peer["addr"]),
             peer["height"],
             text(&peer["transport"]),

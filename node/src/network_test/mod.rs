@@ -338,6 +338,8 @@ fn nat(status: &NetworkStatus) -> Measure {
 
 #[cfg(test)]
 mod tests {
+    use quantumcoin::network::connections::Purpose;
+
     use super::*;
 
     fn options() -> Options {
@@ -358,6 +360,7 @@ mod tests {
             id: 1,
             addr: ([127, 0, 0, 2], 1).into(),
             direction: "outbound",
+            purpose: Some(Purpose::Full),
             node_id: String::new(),
             transport,
             pattern: None,

@@ -1,7 +1,7 @@
 //! The address book on disk: one JSON file, replaced atomically; a damaged one is set aside, never
 //! silently lost.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{AddressBook, Entry, MAX_ADDRESSES, MAX_PLACES};
 use crate::network::state_file;
 pub use crate::network::state_file::SaveError;
+use crate::reachability::Netgroups;
 use crate::reachability::netgroup::is_dialable;
 
 /// File name inside the data directory.
@@ -34,7 +35,7 @@ struct Document {
     /// Chooses the places; whoever knows it can tell which addresses push each other out.
     #[serde(default = "rand::random")]
     key: [u64; 2],
-    addresses: HashMap<SocketAddr, Entry>,
+    addresses: BTreeMap<SocketAddr, Entry>,
     #[serde(default)]
     anchors: Vec<SocketAddr>,
 }
@@ -43,6 +44,11 @@ impl AddressBook {
     /// Reads the book of `dir`. A missing file is an empty book; a file that can't be understood is
     /// renamed to `peers.json.damaged` with a warning.
     pub fn load(dir: &Path, allow_private: bool) -> Self {
+        Self::load_grouping(dir, allow_private, Netgroups::default())
+    }
+
+    /// As [`Self::load`], with these netgroups: each address stands where its own lets it.
+    pub fn load_grouping(dir: &Path, allow_private: bool, netgroups: Netgroups) -> Self {
         let path = dir.join(FILE_NAME);
         let read = state_file::load(WHAT, &path, |document: &Document| {
             if (1..=VERSION).contains(&document.version) {
@@ -52,9 +58,9 @@ impl AddressBook {
             }
         });
         let Some(document) = read else {
-            return Self::new(allow_private);
+            return Self::new(allow_private).grouping(netgroups);
         };
-        let mut book = Self::with_key(allow_private, document.key);
+        let mut book = Self::with_key(allow_private, document.key).grouping(netgroups);
         book.take(document.addresses);
         let dialable = |addr: &SocketAddr| is_dialable(*addr, allow_private);
         book.anchors = document.anchors;
@@ -68,7 +74,7 @@ impl AddressBook {
         Snapshot(Document {
             version: VERSION,
             key: self.places.key(),
-            addresses: self.entries.clone(),
+            addresses: self.entries.iter().map(|(a, e)| (*a, e.clone())).collect(),
             anchors: self.anchors.clone(),
         })
     }
@@ -82,7 +88,7 @@ impl AddressBook {
     }
 
     /// Gives each its places again; those that find none, since the file was changed by hand, are left out.
-    fn take(&mut self, addresses: HashMap<SocketAddr, Entry>) {
+    fn take(&mut self, addresses: BTreeMap<SocketAddr, Entry>) {
         let allow_private = self.allow_private;
         let dialable = addresses
             .into_iter()

@@ -6,6 +6,8 @@
 //! again and did not answer. Whom to dial is drawn bucket by bucket. Failures back off exponentially with jitter.
 //! [`mod@file`] keeps the book across restarts. Time and randomness come in as arguments.
 
+mod answers;
+mod draw;
 mod entry;
 pub mod file;
 mod tables;
@@ -13,17 +15,21 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use rand::Rng;
-use rand::seq::IteratorRandom;
+use siphasher::sip::SipHasher24;
 
+use self::answers::Answers;
+pub use self::draw::Draw;
 pub use self::entry::Entry;
 pub use self::tables::MAX_ADDRESSES;
 use self::tables::{Places, Table};
-use crate::network::protocol::addresses::{self, Gossip};
-use crate::reachability::netgroup::{Netgroup, canonical_socket, is_dialable};
+use crate::network::protocol::addresses::Gossip;
+use crate::reachability::Netgroups;
+use crate::reachability::netgroup::{canonical_socket, is_dialable};
 use crate::transport::DialBy;
 use crate::wire::services::{NOISE, TLS};
 
@@ -48,24 +54,9 @@ const MAX_BACKOFF: u64 = 3_600;
 /// Failures in a row after which an address that was never met is forgotten.
 const FORGET_AFTER: u32 = 8;
 
-/// Share of the book that one `getaddr` answer may show, in percent (Bitcoin Core): scraping it all takes
-/// time. Books of a private network's size are told whole up to [`ANSWER_FLOOR`].
-const ANSWER_PERCENT: usize = 23;
-
-/// Fewest addresses of an answer when the book has that many: below it there is nothing to hide, and
-/// newcomers of a small network must hear of everybody.
-const ANSWER_FLOOR: usize = 64;
-
-/// Seconds since somebody saw an address after which it is not told any more (Bitcoin Core's horizon).
-const HORIZON: u32 = 30 * 24 * 3_600;
-
 /// Seconds for which an address that has spoken Noise is dialled by nothing else, whatever is said of it: long enough
 /// that cutting Noise off for a while gains nothing, and not for ever, since an address may get another node.
 pub const NOISE_REMEMBERED: u64 = 30 * 24 * 3_600;
-
-/// By so much the chance of each address grows while none is taken: slowly, so that a netgroup with a thousandth of
-/// another's addresses is still drawn as often, and fast enough that a draw ends after a few hundred.
-const KINDNESS: f64 = 1.03;
 
 /// The source of what we have found out by ourselves.
 const OWN: &str = "own";
@@ -80,7 +71,7 @@ struct Contest {
 /// The book.
 #[derive(Debug)]
 pub struct AddressBook {
-    entries: HashMap<SocketAddr, Entry>,
+    entries: HashMap<SocketAddr, Entry, Keyed>,
     places: Places,
     new: Table,
     tried: Table,
@@ -88,16 +79,22 @@ pub struct AddressBook {
     /// Whom the last session ended with.
     anchors: Vec<SocketAddr>,
     draw: Draw,
+    answers: Answers,
+    netgroups: Netgroups,
     allow_private: bool,
 }
 
-/// How addresses are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Draw {
-    /// Each netgroup of a table with equal chances, however many addresses it has there.
-    ByNetgroup,
-    /// Each bucket with equal chances, as in Bitcoin Core; to compare with.
-    ByBucket,
+/// Hashes by the book's secret key: nobody can choose addresses that collide, and the same key and the same story always
+/// give the same book.
+#[derive(Debug, Clone, Copy)]
+struct Keyed([u64; 2]);
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher24;
+
+    fn build_hasher(&self) -> SipHasher24 {
+        SipHasher24::new_with_keys(self.0[0], self.0[1])
+    }
 }
 
 impl AddressBook {
@@ -109,15 +106,23 @@ impl AddressBook {
     /// An empty book whose places follow from `key`.
     pub fn with_key(allow_private: bool, key: [u64; 2]) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::with_hasher(Keyed(key)),
             places: Places::new(key),
             new: Table::of_unmet(),
             tried: Table::of_met(),
             contests: Vec::new(),
             anchors: Vec::new(),
             draw: Draw::ByNetgroup,
+            answers: Answers::default(),
+            netgroups: Netgroups::default(),
             allow_private,
         }
+    }
+
+    /// An empty book that groups addresses by these netgroups.
+    #[must_use]
+    pub fn grouping(self, netgroups: Netgroups) -> Self {
+        Self { netgroups, ..self }
     }
 
     /// A book that draws in another way.
@@ -268,113 +273,6 @@ impl AddressBook {
         }
     }
 
-    /// Up to `count` addresses to dial now, at most one of each netgroup and none of the netgroups of `taken`. An
-    /// `excluded` address is left out without taking its netgroup's place. On devnets, where all share one netgroup, an
-    /// address is its own group.
-    ///
-    /// Each is drawn from the met or the unmet with equal chances, and there by netgroup ([`Draw::ByNetgroup`]): with
-    /// ten thousand addresses in 32 netgroups somebody is 32 of a thousand (`labs attack eclipse`). Those that failed lately
-    /// are drawn more rarely.
-    pub fn choose<R: Rng>(
-        &self,
-        count: usize,
-        taken: &HashSet<SocketAddr>,
-        excluded: impl Fn(&SocketAddr) -> bool,
-        now: u64,
-        rng: &mut R,
-    ) -> Vec<SocketAddr> {
-        let mut groups: HashSet<String> = taken.iter().map(|a| self.group(*a)).collect();
-        let mut chosen = Vec::new();
-        let mut tables = [self.tried.buckets(), self.new.buckets()];
-        while chosen.len() < count {
-            let eligible = |addr: &SocketAddr| {
-                self.is_due(addr, now)
-                    && !taken.contains(addr)
-                    && !excluded(addr)
-                    && !groups.contains(&self.group(*addr))
-            };
-            let [tried, new] = &mut tables;
-            let (first, second) = if rng.random() {
-                ((&self.tried, tried), (&self.new, new))
-            } else {
-                ((&self.new, new), (&self.tried, tried))
-            };
-            let drawn = self.draw(first.0, first.1, eligible, rng);
-            let Some(addr) = drawn.or_else(|| self.draw(second.0, second.1, eligible, rng)) else {
-                break;
-            };
-            groups.insert(self.group(addr));
-            chosen.push(addr);
-        }
-        chosen
-    }
-
-    /// Whom to dial only to see who is there: one whose place another wants, or else somebody whom we have not met.
-    pub fn feeler<R: Rng>(
-        &mut self,
-        excluded: impl Fn(&SocketAddr) -> bool,
-        now: u64,
-        rng: &mut R,
-    ) -> Option<SocketAddr> {
-        self.settle(now);
-        let eligible = |addr: &SocketAddr| self.is_due(addr, now) && !excluded(addr);
-        let contested = self.contests.iter().filter_map(|contest| {
-            let holder = self.tried.get(self.met_place(contest.newcomer));
-            holder.filter(eligible)
-        });
-        let holder = contested.choose(rng);
-        holder.or_else(|| self.draw(&self.new, &mut self.new.buckets(), eligible, rng))
-    }
-
-    /// Draws one of `table`'s eligible addresses. Buckets that have none leave `buckets`.
-    fn draw<R: Rng>(
-        &self,
-        table: &Table,
-        buckets: &mut Vec<usize>,
-        eligible: impl Fn(&SocketAddr) -> bool,
-        rng: &mut R,
-    ) -> Option<SocketAddr> {
-        // Grows with each address that is not taken, so that also the least likely is, in the end.
-        let mut kindness = 1.0;
-        loop {
-            let index = rng.random_range(0..buckets.len().max(1));
-            let candidates = table.bucket(*buckets.get(index)?);
-            let Some(addr) = candidates.filter(&eligible).choose(rng) else {
-                buckets.swap_remove(index);
-                continue;
-            };
-            let weight = match self.draw {
-                Draw::ByNetgroup => f64::from(table.places_of(&self.group(addr)).max(1)).recip(),
-                Draw::ByBucket => 1.0,
-            };
-            let chance = self.entries.get(&addr).map_or(0.0, Entry::chance);
-            if rng.random_bool((chance * weight * kindness).min(1.0)) {
-                return Some(addr);
-            }
-            kindness *= KINDNESS;
-        }
-    }
-
-    fn is_due(&self, addr: &SocketAddr, now: u64) -> bool {
-        self.entries.get(addr).is_some_and(|e| e.not_before <= now)
-    }
-
-    /// What to answer to `getaddr`: at most 1,000 and at most 23 % of the book, recently seen, at random.
-    pub fn answer<R: Rng>(&self, now: u32, rng: &mut R) -> Vec<Gossip> {
-        let share = (self.entries.len() * ANSWER_PERCENT / 100).max(ANSWER_FLOOR);
-        let most = share.min(addresses::MAX_ADDRESSES);
-        self.entries
-            .iter()
-            .filter(|(_, e)| e.tried || e.failures == 0)
-            .filter(|(_, e)| now.saturating_sub(e.last_seen) < HORIZON)
-            .map(|(addr, e)| Gossip {
-                addr: *addr,
-                services: e.services,
-                time: e.last_seen,
-            })
-            .choose_multiple(rng, most)
-    }
-
     /// Whether it is in the book.
     pub fn knows(&self, addr: SocketAddr) -> bool {
         self.entries.contains_key(&canonical_socket(addr))
@@ -509,7 +407,7 @@ impl AddressBook {
         if self.allow_private {
             addr.to_string()
         } else {
-            Netgroup::of(addr.ip()).to_string()
+            self.netgroups.of(addr.ip()).to_string()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules of the book, and what an attacker can make of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::reachability::asmap::AsMap;
 
 fn gossip(n: u32) -> Gossip {
     let ip = std::net::Ipv4Addr::from(0x0b00_0000 + n);
@@ -362,6 +363,37 @@ fn failures_back_off_and_are_forgotten_in_the_end() {
 }
 
 #[test]
+fn with_a_map_all_addresses_of_one_system_are_one_netgroup() {
+    // All of the internet is AS 5.
+    let map = AsMap::from_bytes(vec![0, 0x40, 0]).unwrap();
+    let netgroups = Netgroups::by_as(map);
+    let mut book = AddressBook::new(false).grouping(netgroups.clone());
+    for n in 0..100 {
+        book.add(gossip(n << 16), &format!("source {n}"));
+    }
+    let mut rng = StdRng::seed_from_u64(1);
+    let none = HashSet::new();
+    let chosen = book.choose(8, &none, |_| false, 2_000, &mut rng);
+    assert_eq!(chosen.len(), 1);
+    // The file is the same with and without a map.
+    let dir = tempfile::tempdir().unwrap();
+    book.save(dir.path()).unwrap();
+    let without = AddressBook::load(dir.path(), false);
+    let chosen = without.choose(8, &none, |_| false, 2_000, &mut rng);
+    assert_eq!(chosen.len(), 8);
+    let with = AddressBook::load_grouping(dir.path(), false, netgroups);
+    let taken = HashSet::from([chosen[0]]);
+    let excluded = |addr: &SocketAddr| taken.contains(addr);
+    assert!(with.choose(8, &taken, excluded, 2_000, &mut rng).is_empty());
+    let among: Vec<_> = (0..100).map(|n| gossip(n << 16).addr).collect();
+    assert_eq!(with.choose_among(&among, &none, |_| false, 2_000).len(), 1);
+    assert_eq!(
+        without.choose_among(&among, &none, |_| false, 2_000).len(),
+        100
+    );
+}
+
+#[test]
 fn answers_show_a_share_of_a_large_book() {
     let mut book = AddressBook::new(false);
     for n in 0..2_000 {
@@ -370,6 +402,9 @@ fn answers_show_a_share_of_a_large_book() {
     let (known, _) = book.counts();
     assert!(known > 1_900);
     let mut rng = StdRng::seed_from_u64(1);
-    assert_eq!(book.answer(2_000, &mut rng).len(), known * 23 / 100);
-    assert!(book.answer(2_000 + HORIZON, &mut rng).is_empty());
+    let asker = gossip(1).addr;
+    assert_eq!(book.answer(asker, 2_000, &mut rng).len(), known * 23 / 100);
+    // A month later nobody has seen any of them.
+    let later = 2_000 + 30 * 24 * 3_600;
+    assert!(book.answer(asker, later, &mut rng).is_empty());
 }

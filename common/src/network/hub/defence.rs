@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::{Hub, Peer, PeerId, lock};
+use crate::network::connections::Purpose;
 use crate::network::peer::Origin;
 use crate::network::peer::actor::Gone;
 use crate::network::peer::session::unix_now;
@@ -19,7 +20,6 @@ use crate::network::security::limits::{Refusal, host_key};
 use crate::network::security::offence::Offence;
 use crate::network::security::standing::Outcome;
 use crate::network::session::SessionError;
-use crate::reachability::Netgroup;
 use crate::transport::{HandshakeError, NodeId};
 
 /// Pause before each further message of a peer that is read more slowly: four a second, enough for the answers to what we
@@ -35,29 +35,28 @@ pub(super) struct DefenceState {
 }
 
 impl Hub {
-    /// Why a connection that just came about is not kept.
-    pub(super) fn unwelcome(&self, addr: SocketAddr, direction: Direction) -> Option<&'static str> {
+    /// Both handshakes of somebody who dialled us are over.
+    ///
+    /// # Errors
+    /// With the reason, where the connection is not kept.
+    pub(super) fn keep_inbound(
+        &mut self,
+        addr: SocketAddr,
+        node_id: NodeId,
+    ) -> Result<Option<Purpose>, &'static str> {
         if self.is_banned(addr) {
-            return Some("banned meanwhile");
+            return Err("banned meanwhile");
         }
-        let outbound = self.count(Direction::Outbound);
-        if direction == Direction::Outbound
-            && outbound >= self.config.outbound_target
-            && !self.dials.is_manual(addr)
-        {
-            return Some("enough outbound peers");
-        }
-        None
+        self.replace(node_id);
+        let kept = self.make_place(addr);
+        kept.then_some(None).ok_or("there is no place for it")
     }
 
     /// A node that dials us anew has lost its old connection, whether we noticed or not: the old one goes.
     /// Nobody else can cause that, for the identity is proven. (A node dials another only once.)
-    pub(super) fn replace(&mut self, direction: Direction, node_id: NodeId) {
-        if direction == Direction::Outbound {
-            return;
-        }
+    fn replace(&mut self, node_id: NodeId) {
         let same = |(_, p): &(&PeerId, &Peer)| {
-            p.handle.direction == direction && p.handle.remote.node_id == node_id
+            p.handle.direction == Direction::Inbound && p.handle.remote.node_id == node_id
         };
         if let Some((&old, _)) = self.peers.iter().find(same) {
             self.hang_up(old, "it dialled us anew");
@@ -65,7 +64,7 @@ impl Hub {
     }
 
     /// Whether there is a place for one more inbound peer; when all are taken, somebody may have to go.
-    pub(super) fn make_place(&mut self, newcomer: SocketAddr) -> bool {
+    fn make_place(&mut self, newcomer: SocketAddr) -> bool {
         if self.count(Direction::Inbound) < self.inbound_places {
             return true;
         }
@@ -96,7 +95,7 @@ impl Hub {
             netgroup: if self.is_devnet() {
                 self.defence.key.hash_one(host_key(ip))
             } else {
-                self.defence.key.hash_one(Netgroup::of(ip))
+                self.defence.key.hash_one(self.config.netgroups.of(ip))
             },
             since: handle.since,
             ping: (ping > 0).then(|| Duration::from_micros(ping)),
@@ -107,7 +106,7 @@ impl Hub {
     }
 
     /// Ends a connection, and does at once what its end brings.
-    fn hang_up(&mut self, id: PeerId, reason: &'static str) {
+    pub(super) fn hang_up(&mut self, id: PeerId, reason: &'static str) {
         if let Some(peer) = self.peers.get(&id) {
             peer.handle.stop.cancel();
             self.on_gone(id, &Gone::because(reason));
@@ -147,7 +146,7 @@ impl Hub {
     ) -> Response {
         *self.offences.entry(offence.as_str()).or_default() += 1;
         self.metrics.offence(offence);
-        let response = if self.dials.is_manual(addr) {
+        let response = if self.connections.is_manual(addr) {
             Response::Disconnected
         } else {
             match lock(&self.standing).note(addr.ip(), offence, unix_now()) {
@@ -183,7 +182,7 @@ impl Hub {
         let host = host_key(host);
         for peer in self.peers.values() {
             let addr = peer.handle.addr;
-            if host_key(addr.ip()) == host && !self.dials.is_manual(addr) {
+            if host_key(addr.ip()) == host && !self.connections.is_manual(addr) {
                 peer.handle.stop.cancel();
             }
         }
@@ -191,7 +190,8 @@ impl Hub {
 
     /// Whether a ban stands against an address. Manual peers are the operator's choice: never banned.
     pub(super) fn is_banned(&self, addr: SocketAddr) -> bool {
-        !self.dials.is_manual(addr) && lock(&self.standing).banned(addr.ip(), unix_now()).is_some()
+        !self.connections.is_manual(addr)
+            && lock(&self.standing).banned(addr.ip(), unix_now()).is_some()
     }
 
     /// An inbound connection that came to nothing: a forged identity is held against its host.

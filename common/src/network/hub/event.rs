@@ -45,8 +45,8 @@ pub(crate) enum HubEvent {
     Gone { id: PeerId, gone: Gone },
     /// DNS gave addresses.
     Candidates(Vec<Candidate>),
-    /// A round of discovery is over; `None` when no resolver could be used.
-    DiscoveryDone(Option<Found>),
+    /// A round of discovery is over.
+    DiscoveryDone(Found),
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<NetworkStatus>),
     /// Take this transaction of the node's user in, and pass it on.

@@ -37,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::network::address_book::AddressBook;
 use crate::network::config::NetworkConfig;
+use crate::network::connections::{Connections, Purpose};
 use crate::network::discovery::{Discovery, SeedReport};
 use crate::network::listener::Refusals;
 use crate::network::metrics::NetworkMetrics;
@@ -83,6 +83,8 @@ struct Peer {
     _slot: Option<Slot>,
     /// Held for outbound peers only: nobody else dials the same node meanwhile.
     _claim: Option<Claim>,
+    /// What we dialled it for; `None` if it dialled us.
+    purpose: Option<Purpose>,
     bucket: AddressBucket,
     announcements: Announcements,
     /// Highest block that it has shown or claims.
@@ -94,6 +96,8 @@ struct Peer {
     /// Serves compact blocks (BIP152 version 2).
     compact_blocks: bool,
     told_addresses: bool,
+    /// When it next hears where we are to be found; `None` if addresses are nothing for it, or not yet.
+    advertise: Option<Instant>,
     /// Lists of addresses that it sent, longer than any that is passed on, without being asked.
     long_lists: u32,
     low_work: LowWork,
@@ -112,15 +116,13 @@ pub(crate) struct Hub {
     data_dir: Option<PathBuf>,
     peers: HashMap<PeerId, Peer>,
     next_id: PeerId,
-    book: AddressBook,
     standing: Arc<Mutex<Standing>>,
     security: SecurityLog,
     defence: defence::DefenceState,
     inbound_places: usize,
     refusals: Refusals,
     discovery: Option<Arc<Discovery>>,
-    dialing: HashSet<SocketAddr>,
-    dials: dialing::DialState,
+    connections: Connections,
     headers: HeaderSync<PeerId>,
     blocks: BlockDownload<PeerId>,
     /// Received blocks that wait for their parents.
@@ -170,12 +172,7 @@ pub(crate) struct HubParts {
 impl Hub {
     pub(crate) fn new(parts: HubParts) -> Self {
         let spec = &parts.local.spec;
-        let allow_private = spec.network_protocol.allow_private_addresses;
         let data_dir = parts.config.data_dir.clone();
-        let book = match &data_dir {
-            Some(dir) => AddressBook::load(dir, allow_private),
-            None => AddressBook::new(allow_private),
-        };
         let discovery = match Discovery::new(spec, &parts.config.providers) {
             Ok(discovery) => Some(Arc::new(discovery)),
             Err(error) => {
@@ -183,29 +180,26 @@ impl Hub {
                 None
             }
         };
-        let listen = Some(parts.local.listen_addr).filter(|a| !a.ip().is_unspecified());
+        let seeds = parts.config.dns_seeds.as_ref();
+        let seeds = seeds.unwrap_or(&spec.discovery.dns_seeds);
+        let asks_dns = discovery.is_some() && !seeds.is_empty();
+        let connections = dialing::manager(&parts, asks_dns);
         let announced = parts.local.chain.tip().hash;
         Self {
             external: report::ExternalVotes::default(),
-            dials: dialing::DialState::new(
-                Instant::now(),
-                parts.config.manual_peers.clone(),
-                parts.config.external_address.into_iter().chain(listen),
-            ),
+            connections,
             local: parts.local,
             config: parts.config,
             metrics: parts.metrics,
             data_dir,
             peers: HashMap::new(),
             next_id: 1,
-            book,
             standing: parts.standing,
             security: parts.security,
             defence: defence::DefenceState::default(),
             inbound_places: parts.limits.inbound,
             refusals: parts.refusals,
             discovery,
-            dialing: HashSet::new(),
             headers: HeaderSync::default(),
             blocks: BlockDownload::default(),
             waiting: HashMap::new(),
@@ -273,6 +267,7 @@ impl Hub {
                 _ = tick.tick() => {
                     self.dial_more();
                     self.drive_relay();
+                    self.advertise();
                 }
                 _ = save.tick() => {
                     self.save_book();
@@ -304,16 +299,17 @@ impl Hub {
                 slot,
                 claim,
             } => {
-                self.dialing.remove(&addr);
-                if let Some(reason) = self.unwelcome(addr, direction) {
-                    debug!(%addr, reason, "connection closed after the handshake");
-                    if direction == Direction::Outbound {
-                        self.note_met(addr, &session.remote, session.version.services);
-                    }
-                } else {
-                    self.replace(direction, session.remote.node_id);
-                    if direction == Direction::Outbound || self.make_place(addr) {
-                        self.on_established(addr, direction, *session, slot, claim);
+                let kept = match direction {
+                    Direction::Outbound => self.keep_outbound(addr).map(Some),
+                    Direction::Inbound => self.keep_inbound(addr, session.remote.node_id),
+                };
+                match kept {
+                    Ok(purpose) => self.on_established(addr, purpose, *session, slot, claim),
+                    Err(reason) => {
+                        debug!(%addr, reason, "connection closed after the handshake");
+                        if direction == Direction::Outbound {
+                            self.note_met(addr, &session.remote, session.version.services);
+                        }
                     }
                 }
             }
@@ -341,7 +337,7 @@ impl Hub {
             }
             HubEvent::Submit(tx, reply) => self.on_submit(*tx, reply),
             HubEvent::Connect(addr) => {
-                self.dials.add_manual(addr, Instant::now());
+                self.connections.add_manual(addr, Instant::now());
                 self.dial_more();
             }
         }
@@ -388,13 +384,14 @@ impl Hub {
     fn on_established(
         &mut self,
         addr: SocketAddr,
-        direction: Direction,
+        purpose: Option<Purpose>,
         session: Session,
         slot: Option<Slot>,
         claim: Option<Claim>,
     ) {
         let id = self.next_id;
         self.next_id += 1;
+        let direction = purpose.map_or(Direction::Inbound, |_| Direction::Outbound);
         let (outbox, inbox) = actor::queues(&self.local);
         let stats = Arc::new(PeerStats::default());
         let pace = Pace::default();
@@ -403,7 +400,7 @@ impl Hub {
         let height = u32::try_from(session.version.start_height).unwrap_or(0);
         let wtxid_relay = session.version.wtxid_relay;
         info!(
-            peer = id, %addr, direction = direction.as_str(), node_id = %session.remote.node_id,
+            peer = id, %addr, direction = direction.as_str(), purpose = purpose.map(Purpose::as_str), node_id = %session.remote.node_id,
             user_agent = %session.version.user_agent, height, "peer connected"
         );
         let actor = Actor {
@@ -439,6 +436,7 @@ impl Hub {
             },
             _slot: slot,
             _claim: claim,
+            purpose,
             bucket: AddressBucket::new(now),
             announcements: Announcements::new(wtxid_relay, now),
             height,
@@ -446,6 +444,7 @@ impl Hub {
             send_headers: false,
             compact_blocks: false,
             told_addresses: false,
+            advertise: None,
             long_lists: 0,
             low_work: LowWork::default(),
             last_block: None,
@@ -482,7 +481,7 @@ impl Hub {
             self.note_offence(peer.handle.addr, offence, &gone.reason, true);
         }
         if peer.handle.direction == Direction::Outbound {
-            self.on_outbound_gone(peer.handle.addr, peer.handle.since.elapsed());
+            self.on_outbound_gone(peer.handle.addr);
         }
     }
 
@@ -507,12 +506,8 @@ impl Hub {
         let Some(dir) = self.data_dir.clone() else {
             return;
         };
-        // A node that has lost its peers, or has none yet, keeps the anchors that it came with.
-        let anchors = self.anchors();
-        if !anchors.is_empty() {
-            self.book.set_anchors(anchors);
-        }
-        let book = &self.book;
+        self.connections.keep_anchors();
+        let book = self.connections.book();
         self.saving_book.save(|| {
             let snapshot = book.snapshot();
             move || {

@@ -7,9 +7,10 @@ use bitcoin::p2p::message::NetworkMessage;
 use tracing::debug;
 
 use super::event::ReceivedTransaction;
-use super::{Hub, PeerId};
+use super::{Hub, Peer, PeerId};
 use crate::chain::mempool::{MempoolError, Remember};
 use crate::chain::policy::MIN_RELAY_FEE_PER_KB;
+use crate::network::connections::Purpose;
 use crate::network::pool::{Job, PoolChecker, Reply, Report};
 use crate::network::protocol::transactions::{Announcement, TransactionDownload, TxRef};
 use crate::network::protocol::version::Direction;
@@ -64,12 +65,19 @@ impl Relay {
     }
 }
 
+impl Peer {
+    /// Whether transactions are told to it.
+    fn relays_transactions(&self) -> bool {
+        self.handle.version.relay && self.purpose != Some(Purpose::BlockOnly)
+    }
+}
+
 impl Hub {
     /// The first words to a new peer about transactions. Those of this node's user that no peer of our choice is
     /// known to have are told to such: whoever comes to us could come to learn whose they are.
     pub(super) fn greet_relay(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
-            && peer.handle.version.relay
+            && peer.relays_transactions()
             && peer.handle.direction == Direction::Outbound
         {
             let known = self.pool.known();
@@ -89,7 +97,7 @@ impl Hub {
             return;
         };
         let version = &peer.handle.version;
-        if version.relay && version.protocol_version >= FEE_FILTER_VERSION {
+        if peer.relays_transactions() && version.protocol_version >= FEE_FILTER_VERSION {
             let rate = i64::try_from(self.relay.fee_filter).unwrap_or(i64::MAX);
             self.send(id, NetworkMessage::FeeFilter(rate));
         }
@@ -106,6 +114,10 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        // It was told to be silent about them.
+        if peer.purpose == Some(Purpose::BlockOnly) {
+            return;
+        }
         let outbound = peer.handle.direction == Direction::Outbound;
         let now = Instant::now();
         let mut known = self.pool.known();
@@ -256,7 +268,7 @@ impl Hub {
 
     fn announce_transaction(&mut self, announcement: Announcement) {
         for peer in self.peers.values_mut() {
-            if peer.handle.version.relay {
+            if peer.relays_transactions() {
                 peer.announcements.push(announcement);
             }
         }

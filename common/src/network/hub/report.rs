@@ -85,7 +85,7 @@ impl Hub {
     }
 
     pub(super) fn status(&self) -> NetworkStatus {
-        let (known, tried) = self.book.counts();
+        let (known, tried) = self.connections.book().counts();
         let mut peers: Vec<_> = self.peers.values().map(peer_status).collect();
         peers.sort_by_key(|p| p.id);
         NetworkStatus {
@@ -120,6 +120,7 @@ fn peer_status(peer: &Peer) -> PeerStatus {
         id: handle.id,
         addr: handle.addr,
         direction: handle.direction.as_str(),
+        purpose: peer.purpose,
         node_id: handle.remote.node_id.to_string(),
         transport: handle.remote.transport.as_str(),
         pattern: handle.remote.pattern.map(NoisePattern::as_str),

@@ -228,9 +228,14 @@ impl Hub {
         match result {
             Ok(_) => {
                 self.metrics.block_connected();
+                let now = Instant::now();
                 if let Some(peer) = self.peers.get_mut(&from.id) {
-                    peer.last_block = Some(Instant::now());
+                    peer.last_block = Some(now);
+                    if peer.handle.direction == Direction::Outbound {
+                        self.connections.gave_block(from.addr, now);
+                    }
                 }
+                self.connections.tip_moved(now);
                 let in_order = self.blocks.on_verified(&hash);
                 self.sync.retarget |= !in_order || self.blocks.wanted().len() == 0;
             }
@@ -486,6 +491,7 @@ impl Hub {
     /// Publishes progress when it changed.
     pub(super) fn publish(&mut self) {
         let progress = self.sync_progress();
+        self.connections.set_synced(progress.synced);
         self.metrics.progress(&progress);
         self.progress.send_if_modified(|old| {
             let changed = *old != progress;

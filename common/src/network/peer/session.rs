@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::claims::{Claim, Claims};
 use crate::chain::Blockchain;
 use crate::chain_spec::ChainSpec;
+use crate::network::connections::Purpose;
 use crate::network::protocol::version::{Direction, LocalVersion};
 use crate::network::session::{How, Session, SessionError, negotiate, secure};
 use crate::transport::{DialBy, Endpoint, NodeId};
@@ -33,7 +34,7 @@ impl Local {
         Duration::from_secs(self.spec.network_protocol.connection_timeout)
     }
 
-    fn version(&self, their_addr: SocketAddr) -> LocalVersion {
+    fn version(&self, their_addr: SocketAddr, relay: bool) -> LocalVersion {
         let protocol = &self.spec.network_protocol;
         LocalVersion {
             protocol_version: protocol.protocol_version,
@@ -41,7 +42,7 @@ impl Local {
             services: self.services,
             user_agent: self.user_agent.clone(),
             start_height: i32::try_from(self.chain.tip().height).unwrap_or(i32::MAX),
-            relay: true,
+            relay,
             nonce: self.nonce,
             now: unix_now() as i64,
             our_addr: self.listen_addr,
@@ -83,16 +84,18 @@ pub(crate) async fn establish(
     how: How,
 ) -> Result<(Session, Option<Claim>), SessionError> {
     let handshakes = async {
-        let tls = matches!(how, How::Dial(DialBy::Tls));
+        let tls = matches!(how, How::Dial(DialBy::Tls, _));
+        // Whom we dial for blocks alone, or to see who is there, is to tell us of no transactions.
+        let relay = !matches!(how, How::Dial(_, Purpose::BlockOnly | Purpose::Feeler));
         let secured = secure(&local.endpoint, stream, &how).await?;
         let (direction, claim) = match how {
             How::Accept(_) => (Direction::Inbound, None),
-            How::Dial(_) => (
+            How::Dial(..) => (
                 Direction::Outbound,
                 Some(claim(local, secured.remote.node_id)?),
             ),
         };
-        let version = local.version(addr);
+        let version = local.version(addr, relay);
         let negotiated = negotiate(secured, local.spec.magic(), version, direction);
         let session = Box::pin(negotiated).await?;
         // What it says of itself over a secured connection nobody can have changed.

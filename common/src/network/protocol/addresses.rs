@@ -12,6 +12,12 @@ use crate::reachability::netgroup::canonical_socket;
 /// Most addresses in one message (BIP155).
 pub const MAX_ADDRESSES: usize = 1_000;
 
+/// Announcements of at most so many addresses are passed on (Bitcoin Core's rule): larger ones are answers.
+pub const MAX_RELAYED: usize = 10;
+
+/// Peers that hear of a new address from us (Bitcoin Core's figure).
+pub const RELAY_FANOUT: usize = 2;
+
 /// Addresses a second that a peer may add by gossip; Bitcoin Core's token bucket.
 const RATE_PER_SECOND: f64 = 0.1;
 

@@ -192,6 +192,11 @@ impl<P: Copy + Eq + Hash + Ord> BlockDownload<P> {
         self.in_flight.len()
     }
 
+    /// Whether this peer was asked for a block that it has not given yet.
+    pub fn is_asked(&self, peer: P) -> bool {
+        self.peers.get(&peer).is_some_and(|p| p.in_flight > 0)
+    }
+
     /// Whether this block is still to be received.
     pub fn wants(&self, hash: &BlockHash) -> bool {
         !self.received.contains_key(hash) && self.wanted_set.contains(hash)
