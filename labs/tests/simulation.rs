@@ -12,7 +12,10 @@ fn told(story: Story, seed: u64) -> Value {
         json: true,
         quick: true,
     };
-    run(story, options).unwrap().to_json()
+    match run(story, options) {
+        Ok(report) => report.to_json(),
+        Err(error) => panic!("{error:#}"),
+    }
 }
 
 fn number(figures: &Value, key: &str) -> f64 {
