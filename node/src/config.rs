@@ -232,13 +232,17 @@ impl NodeConfig {
         network.external_address = settings.external_address;
         network.transports = settings.transports.unwrap_or_default().kinds();
         if let Some(outbound) = settings.outbound {
-            if outbound > spec.network_protocol.max_connections {
-                bail!(
-                    "{outbound} outbound connections are more than the network allows in all ({})",
-                    spec.network_protocol.max_connections
-                );
-            }
             network.outbound_target = outbound;
+        }
+        let places = network.outbound_places();
+        if places > spec.network_protocol.max_connections {
+            bail!(
+                "{} outbound connections, those for blocks alone, a feeler and {} manual peers would be {places}: \
+                 more than the network allows in all ({}); choose fewer by --outbound or --connect",
+                network.outbound_target,
+                network.manual_peers.len(),
+                spec.network_protocol.max_connections
+            );
         }
         if let Some(path) = settings.as_map {
             network.netgroups = Netgroups::by_as(AsMap::load(&path)?);
@@ -362,6 +366,21 @@ mod tests {
         miner.mine_every = Some(1.0);
         let error = NodeConfig::resolve(miner).await.unwrap_err().to_string();
         assert!(error.contains("devnets"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn more_outbound_connections_than_places_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut many = settings(dir.path());
+        many.outbound = Some(123);
+        let error = NodeConfig::resolve(many.clone()).await.unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("126") && error.contains("--outbound"),
+            "{error}"
+        );
+        many.outbound = Some(122);
+        NodeConfig::resolve(many).await.unwrap();
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -12,6 +13,7 @@ use super::protocol::version::Direction;
 use super::session::Session;
 use super::tests::{PATIENCE, config, copy, hands, mine, mined, node, spec, stranger};
 use super::tests_peers::status_where;
+use super::tests_relay::{holds, mature, until};
 use super::*;
 use crate::network::peer::session::unix_now;
 
@@ -54,7 +56,7 @@ fn is_told(message: &NetworkMessage, of: SocketAddr) -> bool {
 /// addresses and transactions, which others hear of at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_only_peer_is_told_of_blocks_and_of_nothing_else() {
-    let chain = mined(3);
+    let (chain, mut wallet) = mature();
     let first_chain = copy(&chain);
     let first = node(&first_chain, config(151)).await;
     let listener = TcpListener::bind("127.7.0.152:0").await.unwrap();
@@ -72,7 +74,7 @@ async fn a_block_only_peer_is_told_of_blocks_and_of_nothing_else() {
     let hidden = async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let session = hands(stream, Direction::Inbound, &spec(), 3).await;
+            let session = hands(stream, Direction::Inbound, &spec(), 105).await;
             // It may have been dialled for the full place, which the other got.
             if let Ok(session) = session
                 && !session.version.relay
@@ -108,16 +110,31 @@ async fn a_block_only_peer_is_told_of_blocks_and_of_nothing_else() {
     // The two who exchange addresses both hear of it; the other is the full peer.
     read_until(&mut listens, |m| is_told(m, addr)).await;
 
-    // And the hidden peer tells of one, which is not believed.
+    // A transaction of the node's user goes to the full peer.
+    let tx = wallet.transaction(&chain, 1, 10_000);
+    ours.submit_transaction(tx.clone()).await.unwrap();
+    until("it is relayed", || holds(&first, &tx)).await;
+    // Who asks for it over a hidden connection learns nothing, and what he sends goes nowhere.
+    let name = Inventory::WTx(tx.compute_wtxid());
+    let question = NetworkMessage::GetData(vec![name]);
+    hidden.writer.write(&question).await.unwrap();
+    let missing = NetworkMessage::NotFound(vec![name]);
+    let mut heard = read_until(&mut hidden, |m| *m == missing).await;
+    let marked = wallet.transaction(&chain, 1, 10_000);
+    let marked_message = NetworkMessage::Tx(marked.clone());
+    hidden.writer.write(&marked_message).await.unwrap();
+
+    // And it tells of an address, which is not believed.
     let junk = SocketAddr::from(([127, 7, 18, 1], 1));
     let message = addresses::write(&[gossip(junk)], true);
     hidden.writer.write(&message).await.unwrap();
     mine(&first_chain, 1);
-    let heard = read_until(&mut hidden, |m| {
-        matches!(m, NetworkMessage::Headers(h) if !h.is_empty())
-            || matches!(m, NetworkMessage::Inv(_))
-    })
-    .await;
+    let is_block = |m: &NetworkMessage| match m {
+        NetworkMessage::Headers(headers) => !headers.is_empty(),
+        NetworkMessage::Inv(items) => matches!(items[..], [Inventory::Block(_)]),
+        _ => false,
+    };
+    heard.extend(read_until(&mut hidden, is_block).await);
     let unwanted = heard.iter().find(|message| {
         matches!(
             message,
@@ -125,16 +142,16 @@ async fn a_block_only_peer_is_told_of_blocks_and_of_nothing_else() {
                 | NetworkMessage::Addr(_)
                 | NetworkMessage::AddrV2(_)
                 | NetworkMessage::FeeFilter(_)
-        )
+                | NetworkMessage::Tx(_)
+        ) || matches!(message, NetworkMessage::Inv(_) if !is_block(message))
     });
     assert_eq!(unwanted, None);
+    assert!(!holds(&ours, &marked) && !holds(&first, &marked));
     ours.shutdown().await;
     assert!(!AddressBook::load(dir.path(), true).knows(junk));
     // Whom nobody else knows of it begins with the next time.
-    assert_eq!(
-        AddressBook::load(dir.path(), true).anchors(),
-        [hidden_addr, first.listen_addr()]
-    );
+    let book = AddressBook::load(dir.path(), true);
+    assert_eq!(book.anchors(), [hidden_addr]);
     first.shutdown().await;
 }
 

@@ -28,7 +28,7 @@ const SERVES_COMPACT: SendCmpct = SendCmpct {
 };
 
 /// A chain whose first coinbases are mature, and the wallet that mined it.
-fn mature() -> (Arc<Blockchain>, Wallet) {
+pub(super) fn mature() -> (Arc<Blockchain>, Wallet) {
     let chain = Arc::new(Blockchain::in_memory(spec()));
     let mut wallet = Wallet::new(1);
     wallet.mine(&chain, 105);
@@ -53,7 +53,7 @@ async fn relaying(chain: &Arc<Blockchain>, host: u8, peers: &[SocketAddr]) -> Ne
 }
 
 /// Waits until the condition holds.
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -62,7 +62,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     timeout(PATIENCE, waiting).await.expect(what);
 }
 
-fn holds(node: &NetworkManager, tx: &Transaction) -> bool {
+pub(super) fn holds(node: &NetworkManager, tx: &Transaction) -> bool {
     node.pool().find(TxRef::Wtxid(tx.compute_wtxid())).is_some()
 }
 

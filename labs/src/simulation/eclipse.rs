@@ -3,7 +3,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::ensure;
 use rand::Rng;
 
 use super::node::address;
@@ -27,6 +26,8 @@ const TELLS: usize = 10;
 
 /// How one run went.
 pub(super) struct Outcome {
+    /// How often a victim had nobody else at the end of a session.
+    eclipsed: u64,
     /// Of all outbound peers of the victims at the ends of sessions.
     share: f64,
     /// The largest share that he had of one victim's at such an end.
@@ -51,7 +52,7 @@ pub(super) fn tell(seed: u64, quick: bool) -> anyhow::Result<Outcome> {
         world.start(id);
     }
     world.run(600.0);
-    let (mut his, mut all, mut most) = (0, 0, 0.0_f64);
+    let (mut his, mut all, mut most, mut eclipsed) = (0, 0, 0.0_f64, 0);
     let (mut his_inbound, mut all_inbound) = (0, 0);
     for _ in 0..sessions {
         for second in 0..seconds {
@@ -74,11 +75,13 @@ pub(super) fn tell(seed: u64, quick: bool) -> anyhow::Result<Outcome> {
                 node.outbound().filter(owns).count(),
                 node.outbound().count(),
             );
-            ensure!(
-                hers < count,
-                "node {id} is eclipsed: {hers} of {count} at {} s",
-                world.seconds()
-            );
+            if hers == count {
+                eprintln!(
+                    "seed {seed}: node {id} is eclipsed at {} s",
+                    world.seconds()
+                );
+                eclipsed += 1;
+            }
             his += hers;
             all += count;
             most = most.max(hers as f64 / count as f64);
@@ -92,6 +95,7 @@ pub(super) fn tell(seed: u64, quick: bool) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome {
+        eclipsed,
         share: his as f64 / all as f64,
         most,
         inbound: his_inbound as f64 / all_inbound as f64,
@@ -106,12 +110,17 @@ fn intrude(world: &mut World, id: usize) {
 }
 
 pub(super) fn report(quick: bool, told: Vec<Outcome>) -> anyhow::Result<Report> {
+    let eclipsed = told.iter().map(|outcome| outcome.eclipsed).sum();
     let of = |f: fn(&Outcome) -> f64| told.iter().map(f).collect::<Vec<_>>();
     let figures = vec![
         Figure::count("nodes", "nodes", NODES as u64),
         Figure::count("victims", "of them attacked", VICTIMS as u64),
-        Figure::count("eclipsed", "victims that he had for himself", 0)
-            .with_goal(Goal::AtMost(0.0)),
+        Figure::count(
+            "eclipsed",
+            "ends of sessions at which he had a victim for himself",
+            eclipsed,
+        )
+        .with_goal(Goal::AtMost(0.0)),
         Figure::measured(
             "attacker_share",
             "his share of outbound peers",

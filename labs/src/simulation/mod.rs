@@ -2,11 +2,13 @@
 //!
 //! Each node is the node's own connection manager, address book, admission and eviction
 //! (`quantumcoin::network::{connections, address_book, security}`); between them there are delays, deaths and walls instead of
-//! sockets, and numbers instead of blocks. Everything follows from one seed: the same seed tells the same story, and a story
+//! sockets, and numbers instead of blocks. Left out are transactions, bans, the daily word of one's own address, and what it
+//! takes to download: whoever has heard of a tip has it. Everything follows from one seed: the same seed tells the same story, and a story
 //! that ends badly is told again by `labs simulate NAME --seed N --runs 1`.
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`queue`] | what happens when |
 //! | [`world`] | the clock, the events, who is connected to whom, walls |
 //! | [`node`] | one node: what it does with what it hears |
 //! | [`chain`] | blocks, of which only height and parent matter |
@@ -17,6 +19,7 @@ mod churn;
 mod eclipse;
 mod node;
 mod partition;
+mod queue;
 mod sybil;
 mod world;
 

@@ -247,7 +247,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&link) else {
             return Vec::new();
         };
-        peer.exchanges = peer.purpose.is_none();
+        peer.exchanges |= peer.purpose.is_none();
         if peer.purpose.is_some() || std::mem::replace(&mut peer.told, true) {
             return Vec::new();
         }

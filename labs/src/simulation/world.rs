@@ -1,7 +1,6 @@
 //! The clock, the events, who is connected to whom, walls.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,9 @@ use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 
-use super::chain::Chain;
+use super::chain::{BlockId, Chain};
 use super::node::{Deed, LinkId, Message, Node, NodeId, gossip};
+use super::queue::Queue;
 
 /// When stories begin, in Unix seconds.
 const START: u64 = 1_800_000_000;
@@ -83,8 +83,8 @@ pub(super) struct World {
     start: Instant,
     /// Milliseconds since then.
     now: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, Queued)>>,
-    next: u64,
+    queue: Queue<Event>,
+    next: LinkId,
     pub(super) nodes: Vec<Node>,
     by_addr: BTreeMap<SocketAddr, NodeId>,
     links: BTreeMap<LinkId, Link>,
@@ -93,27 +93,6 @@ pub(super) struct World {
     pub(super) chain: Chain,
     pub(super) attacker: Attacker,
     pub(super) rng: StdRng,
-}
-
-/// An event that never decides the order.
-#[derive(Debug)]
-struct Queued(Event);
-
-impl PartialEq for Queued {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
 }
 
 impl World {
@@ -129,7 +108,7 @@ impl World {
         Self {
             start,
             now: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             next: 0,
             by_addr: by_addr.collect(),
             nodes,
@@ -156,13 +135,9 @@ impl World {
     /// Lets `seconds` pass.
     pub(super) fn run(&mut self, seconds: f64) {
         let end = self.now + (seconds * 1e3) as u64;
-        while let Some(Reverse((at, _, _))) = self.queue.peek()
-            && *at <= end
-        {
-            if let Some(Reverse((at, _, Queued(event)))) = self.queue.pop() {
-                self.now = at;
-                self.happens(event);
-            }
+        while let Some((at, event)) = self.queue.next_until(end) {
+            self.now = at;
+            self.happens(event);
         }
         self.now = end;
     }
@@ -246,6 +221,22 @@ impl World {
             let block = self.chain.find(node.tip);
             let deeds = node.found(block, now.at, None);
             self.do_all(id, deeds);
+            self.attacker_tells(block);
+        }
+    }
+
+    /// The attacker hears of every block at once, and tells all whom he is connected to: nobody is of more use.
+    fn attacker_tells(&mut self, block: BlockId) {
+        let his = self.links.iter().filter_map(|(id, link)| {
+            let end = match (link.dialler, link.listener) {
+                (usize::MAX, _) => End::Listener,
+                (_, usize::MAX) => End::Dialler,
+                _ => return None,
+            };
+            Some((*id, end))
+        });
+        for (link, end) in his.collect::<Vec<_>>() {
+            self.after(1, Event::Said(link, end, Message::Tip(block)));
         }
     }
 
@@ -278,9 +269,7 @@ impl World {
     }
 
     fn after(&mut self, pause: u64, event: Event) {
-        self.next += 1;
-        let entry = (self.now + pause, self.next, Queued(event));
-        self.queue.push(Reverse(entry));
+        self.queue.add(self.now + pause, event);
     }
 
     fn happens(&mut self, event: Event) {

@@ -29,6 +29,9 @@ const KEPT: std::ops::Range<u64> = 21 * 3_600..27 * 3_600;
 /// in its first minute for a day; it happens ten times until the book is full.
 const GROWN: usize = 2;
 
+/// Seconds for which an answer is given although the book has grown: who fills the book to see more of it waits as well.
+const KEPT_GROWING: u64 = 3_600;
+
 /// The network over which somebody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum AskedBy {
@@ -43,6 +46,7 @@ pub(super) struct Answers(BTreeMap<AskedBy, Answer>);
 #[derive(Debug)]
 struct Answer {
     list: Vec<Gossip>,
+    since: u64,
     until: u64,
     /// Size of the book when it was drawn.
     book: usize,
@@ -60,13 +64,14 @@ impl AddressBook {
         if let Some(answer) = self.answers.0.get(&by)
             && now < answer.until
             && known > ANSWER_FLOOR
-            && known < answer.book * GROWN
+            && (known < answer.book * GROWN || now < answer.since + KEPT_GROWING)
         {
             return answer.list.clone();
         }
         let list = self.draw_answer(now as u32, rng);
         let answer = Answer {
             list: list.clone(),
+            since: now,
             until: now + rng.random_range(KEPT),
             book: known,
         };
@@ -154,9 +159,11 @@ mod tests {
         tell(&mut book, 10..60);
         assert_eq!(book.answer(addr(1), NOW, &mut rng).len(), 60);
         tell(&mut book, 60..1_000);
-        let many = book.answer(addr(1), NOW, &mut rng);
+        assert_eq!(book.answer(addr(1), NOW, &mut rng).len(), 60);
+        let hour = NOW + KEPT_GROWING;
+        let many = book.answer(addr(1), hour, &mut rng);
         assert!(many.len() > 200, "{}", many.len());
         tell(&mut book, 1_000..1_500);
-        assert_eq!(book.answer(addr(1), NOW, &mut rng), many);
+        assert_eq!(book.answer(addr(1), hour + KEPT_GROWING, &mut rng), many);
     }
 }

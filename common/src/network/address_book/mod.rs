@@ -58,6 +58,9 @@ const FORGET_AFTER: u32 = 8;
 /// that cutting Noise off for a while gains nothing, and not for ever, since an address may get another node.
 pub const NOISE_REMEMBERED: u64 = 30 * 24 * 3_600;
 
+/// Seconds of a day.
+const DAY: u64 = 24 * 3_600;
+
 /// The source of what we have found out by ourselves.
 const OWN: &str = "own";
 
@@ -206,11 +209,12 @@ impl AddressBook {
         if !is_dialable(addr, self.allow_private) {
             return;
         }
-        let seen = now as u32;
+        // By the day: others are told of it, and need not learn when we were connected to whom.
+        let seen = (now - now % DAY) as u32;
         let entry = self.entries.entry(addr);
         let entry = entry.or_insert_with(|| Entry::told(services, seen, OWN));
         entry.services = services;
-        entry.last_seen = seen;
+        entry.last_seen = entry.last_seen.max(seen);
         entry.last_success = now;
         entry.failures = 0;
         entry.not_before = now;

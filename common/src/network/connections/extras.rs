@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::{Connections, Outbound, Purpose, View};
+use super::{Connections, Outbound, Purpose, Settings, View};
 
 /// How often it is looked whether a new block is overdue.
 const LOOK_FOR_STALE: Duration = Duration::from_secs(600);
@@ -20,46 +20,59 @@ const JUDGED_AFTER: Duration = Duration::from_secs(30);
 /// The longest pause between two looks around, in means.
 const LONGEST_PAUSE: f64 = 5.0;
 
-/// What is wanted beyond the targets.
+/// A wish that could not be granted lapses: nobody is there to be dialled, and feelers are to find somebody.
+const WISH_LAPSES: Duration = Duration::from_secs(120);
+
+/// What is wanted beyond the targets, and since when.
 #[derive(Debug)]
 pub(super) struct Extras {
     tip_moved: Instant,
+    stale_after: Duration,
     stale_look: Instant,
-    full: bool,
-    look_around_every: Duration,
+    full: Option<Instant>,
+    /// `None` where no block-only connections are kept.
+    look_around_every: Option<Duration>,
     look_around: Option<Instant>,
-    block_only: bool,
+    block_only: Option<Instant>,
     synced: bool,
 }
 
 impl Extras {
-    pub(super) fn new(now: Instant, look_around_every: Duration) -> Self {
+    pub(super) fn new(now: Instant, settings: &Settings) -> Self {
         Self {
             tip_moved: now,
+            stale_after: settings.stale_after,
             stale_look: now + LOOK_FOR_STALE,
-            full: false,
-            look_around_every,
+            full: None,
+            look_around_every: (settings.block_only > 0).then_some(settings.look_around_every),
             look_around: None,
-            block_only: false,
+            block_only: None,
             synced: false,
         }
     }
 
-    pub(super) fn poll<R: Rng>(&mut self, now: Instant, stale_after: Duration, rng: &mut R) {
+    pub(super) fn poll<R: Rng>(&mut self, now: Instant, rng: &mut R) {
+        for wish in [&mut self.full, &mut self.block_only] {
+            *wish = wish.filter(|since| now.saturating_duration_since(*since) < WISH_LAPSES);
+        }
         if now >= self.stale_look {
             self.stale_look = now + LOOK_FOR_STALE;
-            let stale = now.saturating_duration_since(self.tip_moved) >= stale_after;
-            self.full = stale && !self.block_only;
+            let stale = now.saturating_duration_since(self.tip_moved) >= self.stale_after;
+            if stale && !self.wants_any() {
+                self.full = Some(now);
+            }
         }
-        if !self.synced {
+        let Some(every) = self.look_around_every.filter(|_| self.synced) else {
             return;
-        }
+        };
         let due = *self
             .look_around
-            .get_or_insert_with(|| now + pause(self.look_around_every, rng));
+            .get_or_insert_with(|| now + pause(every, rng));
         if now >= due {
             self.look_around = None;
-            self.block_only = !self.full;
+            if !self.wants_any() {
+                self.block_only = Some(now);
+            }
         }
     }
 
@@ -72,23 +85,23 @@ impl Extras {
     }
 
     pub(super) fn wants_full(&self) -> bool {
-        self.full
+        self.full.is_some()
     }
 
     pub(super) fn wants_block_only(&self) -> bool {
-        self.block_only
+        self.block_only.is_some()
     }
 
     /// Whether the one place beyond the targets is spoken for.
     pub(super) fn wants_any(&self) -> bool {
-        self.full || self.block_only
+        self.full.is_some() || self.block_only.is_some()
     }
 
     /// One of this purpose was ended as the one too many.
     pub(super) fn was_settled(&mut self, purpose: Purpose) {
         match purpose {
-            Purpose::Full => self.full = false,
-            Purpose::BlockOnly => self.block_only = false,
+            Purpose::Full => self.full = None,
+            Purpose::BlockOnly => self.block_only = None,
             Purpose::Feeler => {}
         }
     }

@@ -1,10 +1,10 @@
 //! When to ask DNS, and when to dial the bootstrap nodes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rand::seq::SliceRandom;
 
 /// Fewer outbound peers than this for long enough make us ask DNS (Bitcoin Core asks below 2 after 11 s; a quorum of four is
 /// what synchronisation wants).
@@ -19,9 +19,11 @@ const DNS_AGAIN: Duration = Duration::from_secs(60);
 /// Pause between attempts at the bootstrap nodes while no peer stands.
 const BOOTSTRAP_AGAIN: Duration = Duration::from_secs(30);
 
-/// Addresses of the last round of DNS that are remembered for dialling, at most: what a few seeds give, of which every
-/// one has its chance, since another takes its place at random.
-const MAX_FRESH: usize = 128;
+/// Addresses of one seed that are remembered for dialling, at most: what the book takes of an answer.
+const MAX_FRESH: usize = 32;
+
+/// Seeds of which some are remembered, at most; a network has a handful.
+const MAX_SEEDS: usize = 16;
 
 /// What fallbacks remember.
 #[derive(Debug, Default)]
@@ -66,26 +68,42 @@ fn is_over(began: Option<Instant>, pause: Duration, now: Instant) -> bool {
     began.is_none_or(|at| now.saturating_duration_since(at) >= pause)
 }
 
-/// What DNS has told lately, to be dialled beside what the book draws.
+/// What the last round of DNS has told, to be dialled beside what the book draws: each seed has its share.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Vec<SocketAddr>);
+pub(super) struct Fresh(BTreeMap<String, Vec<SocketAddr>>);
 
 impl Fresh {
-    pub(super) fn add<R: Rng>(&mut self, addr: SocketAddr, rng: &mut R) {
-        if self.0.contains(&addr) {
+    pub(super) fn add<R: Rng>(&mut self, addr: SocketAddr, seed: &str, rng: &mut R) {
+        if !self.0.contains_key(seed) && self.0.len() >= MAX_SEEDS {
             return;
         }
-        if self.0.len() < MAX_FRESH {
-            self.0.push(addr);
-        } else if let Some(place) = self.0.get_mut(rng.random_range(0..MAX_FRESH)) {
-            *place = addr;
+        let told = self.0.entry(seed.to_owned()).or_default();
+        if told.contains(&addr) {
+            return;
         }
+        // At random places, since whoever is told first need not be best.
+        told.insert(rng.random_range(0..=told.len()), addr);
+        told.truncate(MAX_FRESH);
     }
 
-    /// Some of them, at random; each is drawn once.
-    pub(super) fn draw<R: Rng>(&mut self, count: usize, rng: &mut R) -> Vec<SocketAddr> {
-        self.0.shuffle(rng);
-        self.0.split_off(self.0.len().saturating_sub(count))
+    /// A new round begins.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// One of each seed, then the next of each.
+    pub(super) fn in_turn(&self) -> Vec<SocketAddr> {
+        let longest = self.0.values().map(Vec::len).max().unwrap_or(0);
+        let turns =
+            (0..longest).flat_map(|turn| self.0.values().filter_map(move |told| told.get(turn)));
+        turns.copied().collect()
+    }
+
+    /// These are being dialled.
+    pub(super) fn remove(&mut self, dialled: &[SocketAddr]) {
+        for told in self.0.values_mut() {
+            told.retain(|addr| !dialled.contains(addr));
+        }
     }
 }
 
@@ -124,20 +142,28 @@ mod tests {
     }
 
     #[test]
-    fn fresh_addresses_are_bounded_and_each_is_drawn_once() {
+    fn no_seed_fills_what_is_to_be_dialled_and_each_has_its_turn() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut fresh = Fresh::default();
-        for n in 0..1_000_u16 {
-            let addr = SocketAddr::from(([9, 9, 9, 9], n + 1));
-            fresh.add(addr, &mut rng);
-            fresh.add(addr, &mut rng);
+        for n in 1..=1_000_u16 {
+            let addr = SocketAddr::from(([9, 9, 9, 9], n));
+            fresh.add(addr, "flood", &mut rng);
+            fresh.add(addr, "flood", &mut rng);
         }
-        let mut drawn = fresh.draw(100, &mut rng);
-        drawn.extend(fresh.draw(1_000, &mut rng));
-        assert_eq!(drawn.len(), MAX_FRESH);
-        drawn.sort_unstable();
-        drawn.dedup();
-        assert_eq!(drawn.len(), MAX_FRESH);
-        assert!(fresh.draw(1, &mut rng).is_empty());
+        let few = [1, 2].map(|n| SocketAddr::from(([8, 8, 8, 8], n)));
+        for addr in few {
+            fresh.add(addr, "few", &mut rng);
+        }
+        let told = fresh.in_turn();
+        assert_eq!(told.len(), MAX_FRESH + 2);
+        assert!(few.iter().all(|addr| told[..4].contains(addr)));
+        fresh.remove(&told[..4]);
+        assert_eq!(fresh.in_turn(), told[4..]);
+        for n in 0..100 {
+            fresh.add(few[0], &format!("seed {n}"), &mut rng);
+        }
+        assert_eq!(fresh.0.len(), MAX_SEEDS);
+        fresh.clear();
+        assert!(fresh.in_turn().is_empty());
     }
 }

@@ -11,31 +11,30 @@
 //! when few peers stand after a while; the chain spec's bootstrap nodes are dialled when DNS gave nothing, or did not help in
 //! time. A full but useless book blocks neither.
 
+mod dialling;
 mod extras;
 mod fallback;
 mod manual;
 mod own;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use serde::Serialize;
-use tracing::{debug, info};
+use tracing::info;
 
 use self::extras::Extras;
 use self::fallback::{Fallback, Fresh};
 use self::manual::ManualPeers;
 use self::own::OwnAddresses;
+pub use self::terms::{Action, Failure, Moment, Purpose, Settings, View};
 use super::address_book::AddressBook;
 use super::protocol::addresses::Gossip;
 use crate::reachability::netgroup::canonical_socket;
-
-/// Dials for one purpose in progress at most; more than the open places, because some addresses are always dead.
-const MAX_DIALS: usize = 16;
 
 /// Seconds for which the second address of a node that we have dialled is left alone.
 const DUPLICATE_REST: u64 = 3_600;
@@ -44,95 +43,8 @@ const DUPLICATE_REST: u64 = 3_600;
 /// meanwhile has the node for himself (Bitcoin Core's number).
 const ANCHORS: usize = 2;
 
-/// A moment, by both clocks: the one that only goes forward, and the one that files and messages know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// For pauses.
-    pub at: Instant,
-    /// Unix seconds.
-    pub unix: u64,
-}
-
-/// What a connection that we open is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// Blocks, transactions and addresses.
-    Full,
-    /// Blocks alone: whoever watches how transactions and addresses spread learns nothing of it, and so can't cut the node off
-    /// by attacking the peers that he has found (Bitcoin Core's block-relay-only connections).
-    BlockOnly,
-    /// Only to see who is there.
-    Feeler,
-}
-
-impl Purpose {
-    /// As status says it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::BlockOnly => "block_only",
-            Self::Feeler => "feeler",
-        }
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Dial this address; [`Connections::established`] or [`Connections::failed`] hears how it went.
-    Dial(SocketAddr, Purpose),
-    /// End the connection to this address.
-    HangUp(SocketAddr, &'static str),
-    /// Ask the DNS seeds; [`Connections::dns_answered`] hears when that is over.
-    AskDns,
-}
-
-/// Why a dial came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Our own identity was proven to us there.
-    Ourselves,
-    /// A connection to the same node stands.
-    SameNode,
-    /// By TLS, and the node there speaks Noise.
-    Downgraded,
-    /// It did not answer to the key that it had.
-    KeyUnanswered,
-    /// Anything else.
-    Unreachable,
-}
-
-/// What the manager asks about others while it decides.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    /// Whether a host is not to be dialled.
-    pub banned: &'a dyn Fn(SocketAddr) -> bool,
-    /// Whether a peer is about to give us what we asked it for.
-    pub busy: &'a dyn Fn(SocketAddr) -> bool,
-}
-
-/// The numbers.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Full connections to keep, manual peers among them; with 0 nobody is dialled but manual peers.
-    pub full: usize,
-    /// Block-only connections to keep.
-    pub block_only: usize,
-    /// Pause between two feelers.
-    pub feeler_every: Duration,
-    /// Mean pause between looks for a better chain elsewhere, by one more block-only connection.
-    pub look_around_every: Duration,
-    /// With no new block for so long one more full connection is made.
-    pub stale_after: Duration,
-    /// How long DNS is given before the bootstrap nodes are tried.
-    pub bootstrap_after: Duration,
-    /// Dialled when DNS gives nothing.
-    pub bootstrap_nodes: Vec<SocketAddr>,
-    /// Whether there are seeds to ask.
-    pub asks_dns: bool,
-}
+/// How long block-only peers stand with no full one before one of them becomes it: longer than dials in a working network take.
+const WITHOUT_FULL: Duration = Duration::from_secs(30);
 
 /// A connection of ours that stands.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +70,8 @@ pub struct Connections {
     fallback: Fallback,
     fresh: Fresh,
     extras: Extras,
+    /// Since when block-only connections stand and no full one.
+    without_full: Option<Instant>,
     /// When the last feeler was sent, or when we started.
     feeler_last: Instant,
 }
@@ -174,7 +88,8 @@ impl Connections {
             outbound: BTreeMap::new(),
             fallback: Fallback::default(),
             fresh: Fresh::default(),
-            extras: Extras::new(now, settings.look_around_every),
+            extras: Extras::new(now, &settings),
+            without_full: None,
             feeler_last: now,
             settings,
             book,
@@ -232,7 +147,7 @@ impl Connections {
     /// A DNS seed told of an address.
     pub fn heard_from_dns<R: Rng>(&mut self, gossip: Gossip, seed: &str, rng: &mut R) -> bool {
         if !self.is_own(gossip.addr) {
-            self.fresh.add(gossip.addr, rng);
+            self.fresh.add(canonical_socket(gossip.addr), seed, rng);
         }
         // Each seed has its own share of the book: a poisoned one can't fill that of the others.
         self.heard(gossip, &format!("dns:{seed}"))
@@ -243,31 +158,14 @@ impl Connections {
         self.fallback.answered(gave_addresses);
     }
 
-    /// The dials of the start, to those that the last session ended with: as block-only connections, which is what they were.
-    pub fn first_dials(&mut self, view: View<'_>) -> Vec<Action> {
-        if self.settings.full == 0 {
-            return Vec::new();
-        }
-        let purpose = if self.settings.block_only > 0 {
-            Purpose::BlockOnly
-        } else {
-            Purpose::Full
-        };
-        let anchors = self.book.anchors().to_vec();
-        let dials = anchors.into_iter().filter_map(|addr| {
-            let unwanted = (view.banned)(addr) || self.is_own(addr);
-            (!unwanted).then(|| self.dial(addr, purpose)).flatten()
-        });
-        dials.collect()
-    }
-
     /// What it is time for.
     pub fn poll<R: Rng>(&mut self, now: Moment, view: View<'_>, rng: &mut R) -> Vec<Action> {
         let mut actions = self.dial_manual(now);
         if self.settings.full == 0 {
             return actions;
         }
-        self.extras.poll(now.at, self.settings.stale_after, rng);
+        self.extras.poll(now.at, rng);
+        actions.extend(self.make_one_full(now.at));
         actions.extend(self.hang_up_surplus(now, view));
         for purpose in [Purpose::Full, Purpose::BlockOnly] {
             self.fill(purpose, now, view, rng, &mut actions);
@@ -358,15 +256,25 @@ impl Connections {
         self.extras.set_synced(synced);
     }
 
-    /// Whom the next session should dial first: those that have stood longest, the block-only ones before others, since nobody
-    /// else knows of them. The book keeps them; with nobody connected it keeps those that it had.
+    /// Whom the next session should dial first: the block-only peers that have stood longest, since nobody else knows of them;
+    /// where none are kept, full ones. The book keeps them; while none stand it keeps those that it had.
     pub fn keep_anchors(&mut self) {
-        let mut outbound: Vec<_> = self.outbound.iter().collect();
-        outbound.sort_by_key(|(_, o)| (o.purpose != Purpose::BlockOnly, o.since));
+        let purpose = self.anchors_are();
+        let outbound = self.outbound.iter();
+        let mut outbound: Vec<_> = outbound.filter(|(_, o)| o.purpose == purpose).collect();
+        outbound.sort_by_key(|(_, o)| o.since);
         let anchors = outbound.into_iter().take(ANCHORS);
         let anchors: Vec<_> = anchors.map(|(addr, _)| *addr).collect();
         if !anchors.is_empty() {
             self.book.set_anchors(anchors);
+        }
+    }
+
+    fn anchors_are(&self) -> Purpose {
+        if self.settings.block_only > 0 {
+            Purpose::BlockOnly
+        } else {
+            Purpose::Full
         }
     }
 
@@ -401,77 +309,6 @@ impl Connections {
         Some(Action::Dial(addr, purpose))
     }
 
-    fn dial_manual(&mut self, now: Moment) -> Vec<Action> {
-        let (dialing, outbound) = (&self.dialing, &self.outbound);
-        let busy = |addr: &SocketAddr| dialing.contains_key(addr) || outbound.contains_key(addr);
-        let due = self.manual.due(now.at, busy);
-        let dials = due.into_iter();
-        dials.filter_map(|a| self.dial(a, Purpose::Full)).collect()
-    }
-
-    /// Those whose netgroups are taken.
-    fn taken(&self) -> HashSet<SocketAddr> {
-        self.outbound
-            .keys()
-            .chain(self.dialing.keys())
-            .copied()
-            .collect()
-    }
-
-    /// Dials for the open places of one purpose.
-    fn fill<R: Rng>(
-        &mut self,
-        purpose: Purpose,
-        now: Moment,
-        view: View<'_>,
-        rng: &mut R,
-        actions: &mut Vec<Action>,
-    ) {
-        let open = self.target(purpose).saturating_sub(self.count(purpose));
-        let dialing = self.dialing.values().filter(|p| **p == purpose).count();
-        let room = (open * 2).min(MAX_DIALS).saturating_sub(dialing);
-        if open == 0 || room == 0 {
-            return;
-        }
-        let mut taken = self.taken();
-        let own = &self.own;
-        let excluded = |addr: &SocketAddr| own.contains(*addr) || (view.banned)(*addr);
-        let mut chosen = Vec::new();
-        if purpose == Purpose::Full && self.outbound() < fallback::FEW_PEERS {
-            // The book may be full of what leads nowhere: what DNS has just told has half of the dials.
-            let fresh = self.fresh.draw(room.div_ceil(2), rng);
-            chosen = self.book.choose_among(&fresh, &taken, excluded, now.unix);
-            taken.extend(&chosen);
-        }
-        let left = room.saturating_sub(chosen.len());
-        chosen.extend(self.book.choose(left, &taken, excluded, now.unix, rng));
-        for addr in chosen {
-            actions.extend(self.dial(addr, purpose));
-        }
-    }
-
-    /// Dials somebody only to see who is there, so that we know whom to dial when we need somebody, and so that those whom
-    /// we know by hearsay only don't stay that for ever. With places open, who is dialled for them tells as much.
-    fn send_feeler<R: Rng>(&mut self, now: Moment, view: View<'_>, rng: &mut R) -> Option<Action> {
-        let full = self.count(Purpose::Full) >= self.settings.full;
-        // There is one place beyond the targets.
-        let taken = self.extras.wants_any();
-        if !full || taken || now.at < self.feeler_last + self.settings.feeler_every {
-            return None;
-        }
-        self.feeler_last = now.at;
-        let (dialing, outbound, own) = (&self.dialing, &self.outbound, &self.own);
-        let excluded = |addr: &SocketAddr| {
-            dialing.contains_key(addr)
-                || outbound.contains_key(addr)
-                || own.contains(*addr)
-                || (view.banned)(*addr)
-        };
-        let addr = self.book.feeler(excluded, now.unix, rng)?;
-        debug!(%addr, "a feeler");
-        self.dial(addr, Purpose::Feeler)
-    }
-
     /// Ends connections that were made beyond the targets, when it is known which are worth least.
     fn hang_up_surplus(&mut self, now: Moment, view: View<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -479,18 +316,39 @@ impl Connections {
             let Some((addr, reason)) = self.surplus(purpose, now.at, view) else {
                 continue;
             };
-            if let Some(outbound) = self.outbound.get_mut(&addr) {
-                outbound.leaving = true;
-            }
             self.extras.was_settled(purpose);
-            actions.push(Action::HangUp(addr, reason));
+            actions.extend(self.hang_up(addr, reason));
         }
         actions
     }
 
+    fn hang_up(&mut self, addr: SocketAddr, reason: &'static str) -> Option<Action> {
+        let outbound = self.outbound.get_mut(&addr)?;
+        outbound.leaving = true;
+        Some(Action::HangUp(addr, reason))
+    }
+
+    /// In a network of two or three nodes all may be peers for blocks alone, left from the last session. Then one of them is
+    /// given up, and found again for everything.
+    fn make_one_full(&mut self, now: Instant) -> Option<Action> {
+        if self.count(Purpose::Full) > 0 || self.count(Purpose::BlockOnly) == 0 {
+            self.without_full = None;
+            return None;
+        }
+        let since = *self.without_full.get_or_insert(now);
+        if now.saturating_duration_since(since) < WITHOUT_FULL {
+            return None;
+        }
+        self.without_full = None;
+        let youngest = self.outbound.iter().max_by_key(|(_, o)| o.since);
+        let addr = *youngest?.0;
+        self.hang_up(addr, "it is wanted for more than blocks")
+    }
+
     fn fall_back(&mut self, now: Moment, view: View<'_>, actions: &mut Vec<Action>) {
-        let outbound = self.outbound();
-        let few = outbound < fallback::FEW_PEERS.min(self.settings.full);
+        // Block-only peers tell of nobody, and whoever dials us must not keep us from finding others.
+        let full = self.count(Purpose::Full);
+        let few = full < fallback::FEW_PEERS.min(self.settings.full);
         let running = now.at.saturating_duration_since(self.started);
         if !self.settings.asks_dns {
             self.fallback.answered(false);
@@ -499,12 +357,12 @@ impl Connections {
                 .fallback
                 .asks_dns(now.at, running, self.book.counts().0 == 0)
         {
+            self.fresh.clear();
             actions.push(Action::AskDns);
         }
-        // Inbound peers do not count: whoever dials us must not keep us from finding others.
         let nodes = &self.settings.bootstrap_nodes;
         let waited = running >= self.settings.bootstrap_after;
-        if outbound == 0 && !nodes.is_empty() && self.fallback.bootstraps(now.at, waited) {
+        if full == 0 && !nodes.is_empty() && self.fallback.bootstraps(now.at, waited) {
             info!("dialling the bootstrap nodes");
             for addr in nodes.clone() {
                 if !self.is_own(addr) && !(view.banned)(addr) {

@@ -199,7 +199,7 @@ fn the_block_only_peers_are_the_anchors_of_the_next_session() {
 #[test]
 fn an_address_that_is_banned_or_ours_is_not_dialled() {
     let mut node = Node::new(settings(), 5, all);
-    node.banned = vec![addr(0), addr(500)];
+    node.banned = vec![addr(0)];
     node.connections.add_own(addr(1));
     node.connections
         .book_mut()
@@ -409,4 +409,88 @@ fn a_downgraded_dial_is_repeated_and_our_own_address_forgotten() {
         .failed(to, Failure::Ourselves, NOW, &mut node.rng);
     assert_eq!(again, None);
     assert!(node.connections.is_own(to) && !node.connections.book().knows(to));
+}
+
+#[test]
+fn in_a_network_of_two_a_node_comes_back_to_a_full_peer() {
+    // Both were kept for blocks alone, and nobody else is there.
+    let alone = Settings {
+        bootstrap_nodes: Vec::new(),
+        ..settings()
+    };
+    let mut node = Node::new(alone, 2, all);
+    let anchors = vec![addr(0), addr(1)];
+    node.connections.book_mut().set_anchors(anchors);
+    node.start();
+    assert_eq!(node.counts(), (0, 2));
+    node.run(40.0);
+    assert_eq!(node.counts(), (1, 1));
+    node.run(600.0);
+    assert_eq!(node.counts(), (1, 1), "and that is that");
+}
+
+#[test]
+fn full_peers_are_no_anchors_and_do_not_push_out_those_that_are() {
+    let mut node = Node::new(settings(), 2, all);
+    node.connections.book_mut().set_anchors(vec![addr(400)]);
+    node.run(1.0);
+    assert_eq!(node.counts(), (2, 0));
+    node.connections.keep_anchors();
+    assert_eq!(node.connections.book().anchors(), [addr(400)]);
+}
+
+#[test]
+fn two_hidden_peers_do_not_keep_a_node_from_dns_and_bootstrap_nodes() {
+    fn hidden(a: SocketAddr) -> bool {
+        [addr(700), addr(701), addr(500)].contains(&a)
+    }
+    let mut node = Node::new(settings(), 300, hidden);
+    let anchors = vec![addr(700), addr(701)];
+    node.connections.book_mut().set_anchors(anchors);
+    node.start();
+    node.run(29.0);
+    assert_eq!((node.counts(), &node.asked_dns[..]), ((0, 2), &[11.0][..]));
+    node.run(2.0);
+    assert_eq!(node.standing(Purpose::Full), [addr(500)]);
+}
+
+#[test]
+fn a_manual_peer_is_full_whatever_it_was() {
+    let mut node = Node::new(settings(), 100, all);
+    node.connections.book_mut().set_anchors(vec![addr(600)]);
+    node.connections.add_manual(addr(600), node.start);
+    node.start();
+    node.run(1.0);
+    assert!(node.standing(Purpose::Full).contains(&addr(600)));
+    let hidden = node.standing(Purpose::BlockOnly)[0];
+    node.connections.add_manual(hidden, node.start);
+    node.run(3.0);
+    assert!(node.standing(Purpose::Full).contains(&hidden));
+    assert_eq!(node.counts().1, 2);
+}
+
+#[test]
+fn with_nobody_to_look_at_feelers_and_looks_go_on() {
+    // Eight full ones of eight netgroups, and nobody else at first.
+    let mut node = Node::new(settings(), 8, all);
+    node.connections.set_synced(true);
+    node.run(7_200.0);
+    assert_eq!(node.counts(), (8, 0));
+    node.connections.heard(gossip(addr(90)), "somebody");
+    node.run(1.0);
+    assert_eq!(node.counts(), (8, 1));
+    for n in 91..100 {
+        node.connections.heard(gossip(addr(n)), &n.to_string());
+    }
+    node.run(600.0);
+    assert!(node.feelers() > 0);
+    let without = Settings {
+        block_only: 0,
+        ..settings()
+    };
+    let mut without = Node::new(without, 100, all);
+    without.connections.set_synced(true);
+    without.run(7_200.0);
+    assert_eq!(without.counts().1, 0);
+    assert!(without.feelers() > 40, "{}", without.feelers());
 }

@@ -263,7 +263,10 @@ impl Hub {
                 },
                 // Before the events: a flood of those must not hold up what is rare. Whatever moved the
                 // tip, `drive_sync` announces it.
-                Ok(()) = tip.changed() => self.relay_tip_moved(),
+                Ok(()) = tip.changed() => {
+                    self.connections.tip_moved(Instant::now());
+                    self.relay_tip_moved();
+                }
                 _ = tick.tick() => {
                     self.dial_more();
                     self.drive_relay();
@@ -407,6 +410,7 @@ impl Hub {
             id,
             addr,
             direction,
+            transactions: purpose != Some(Purpose::BlockOnly),
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
             block_room: Arc::clone(&self.block_room),

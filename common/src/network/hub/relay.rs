@@ -159,9 +159,12 @@ impl Hub {
             return self.close(&[(wtxid, true), (txid, false)]);
         };
         let behind = self.blocks.wanted().len() >= BLOCKS_BEHIND;
-        if behind || self.is_known(&wtxid) {
+        // Who sends one over a connection for blocks alone may want to see where it comes out.
+        let hidden = self.peers.get(&id);
+        let hidden = hidden.is_some_and(|peer| peer.purpose == Some(Purpose::BlockOnly));
+        if hidden || behind || self.is_known(&wtxid) {
             self.metrics.transaction("unwanted");
-            return self.close(&[(wtxid, true), (txid, behind)]);
+            return self.close(&[(wtxid, !hidden), (txid, behind)]);
         }
         let job = Job::FromPeer { from: id, tx, turn };
         if !self.relay.checker.submit(job) {

@@ -42,6 +42,9 @@ const QUORUM: usize = 4;
 /// … or, when fewer can be had, those that stand after so long.
 const QUORUM_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a peer has to tell its headers before we count as behind because it does not.
+const NEWCOMER: Duration = Duration::from_secs(30);
+
 /// Shortest pause between announcements: with addresses and pings it keeps well below the hundred
 /// messages a minute that a peer takes unasked. The newest tip is told when it is over.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -235,7 +238,6 @@ impl Hub {
                         self.connections.gave_block(from.addr, now);
                     }
                 }
-                self.connections.tip_moved(now);
                 let in_order = self.blocks.on_verified(&hash);
                 self.sync.retarget |= !in_order || self.blocks.wanted().len() == 0;
             }
@@ -458,10 +460,13 @@ impl Hub {
     pub(super) fn sync_progress(&self) -> SyncProgress {
         let chain = &self.local.chain;
         let (tip, best) = (chain.tip(), chain.best_header());
+        let was_synced = self.progress.borrow().synced;
         let outbound: Vec<PeerId> = self
             .peers
             .iter()
             .filter(|(_, p)| p.handle.direction == Direction::Outbound)
+            // Who comes later may know more, but that we have caught up is not undone by somebody who has not spoken yet.
+            .filter(|(_, p)| !was_synced || p.handle.since.elapsed() >= NEWCOMER)
             .map(|(id, _)| *id)
             .collect();
         let quorum = outbound.len() >= QUORUM

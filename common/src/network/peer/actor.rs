@@ -96,6 +96,8 @@ pub(crate) struct Actor {
     pub(crate) id: PeerId,
     pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
+    /// Whether transactions are served to it.
+    pub(crate) transactions: bool,
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
     /// In KiB, what blocks on their way to the hub may take; shared by all peers.

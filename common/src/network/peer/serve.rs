@@ -70,6 +70,9 @@ impl Actor {
 
     /// False where we don't have it.
     async fn serve_transaction(&self, name: TxRef) -> Result<bool, Gone> {
+        if !self.transactions {
+            return Ok(false);
+        }
         let (pool, direction) = (self.pool.clone(), self.direction);
         let find = move || match direction {
             Direction::Outbound => pool.give(name),
