@@ -2,10 +2,9 @@
 //! transactions, compact blocks, addresses and the rest). What decodes must encode and decode to itself.
 #![no_main]
 
-use bitcoin::hashes::{Hash, sha256d};
-use bitcoin::p2p::Magic;
 use libfuzzer_sys::fuzz_target;
-use quantumcoin::wire::{Envelope, NetworkMessage};
+use quantumcoin::wire::NetworkMessage;
+use quantumcoin_fuzz::{envelope, framed};
 
 const COMMANDS: [&str; 18] = [
     "headers",
@@ -33,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let command = COMMANDS[usize::from(*selector) % COMMANDS.len()];
-    let envelope = Envelope::new(Magic::from_bytes(*b"QTCM"));
+    let envelope = envelope();
     let Ok(message) = envelope.decode(&framed(command, payload)) else {
         return;
     };
@@ -46,13 +45,3 @@ fuzz_target!(|bytes: &[u8]| {
         message
     );
 });
-
-fn framed(command: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = b"QTCM".to_vec();
-    bytes.extend_from_slice(command.as_bytes());
-    bytes.resize(16, 0);
-    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&sha256d::Hash::hash(payload).to_byte_array()[..4]);
-    bytes.extend_from_slice(payload);
-    bytes
-}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::bench::report::Report;
 use crate::bench::worker::Worker;
 use crate::bench::{self, Bench, BenchOptions};
 use crate::chain_generator::{ChainOptions, files};
+use crate::network::{self, Lab, LabOptions, Outcome};
 use crate::simulation::{self, Story, StoryOptions};
 
 /// Benchmarks of QuantumCoin's programs, and the data that they are made on.
@@ -62,6 +63,13 @@ enum Command {
         #[command(subcommand)]
         command: ChainCommand,
     },
+    /// Run a whole network of real nodes on loopback, and fail if it is not what it has to be.
+    Network {
+        #[command(subcommand)]
+        lab: Lab,
+        #[command(flatten)]
+        options: LabOptions,
+    },
     /// One part of a benchmark, in a process of its own.
     #[command(hide = true)]
     Worker {
@@ -94,7 +102,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let done = match self.command {
             Command::Attack { attack, options } => {
-                attack::run(&attack, options).and_then(|report| show(&report, options.json))
+                attack::run(&attack, options, |name, report| match name {
+                    Some(name) if options.json => {
+                        print(&json!({ name: report.to_json() }).to_string())
+                    }
+                    _ => show(report, options.json),
+                })
             }
             Command::Bench { bench, options } => {
                 bench::run(&bench, options).and_then(|report| show(&report, options.json))
@@ -105,6 +118,9 @@ impl Cli {
             Command::Chain {
                 command: ChainCommand::Generate(args),
             } => generate(&args),
+            Command::Network { lab, options } => {
+                network::run(lab, options).and_then(|outcome| judge(outcome, options.json))
+            }
             Command::Worker { worker } => worker.run(),
         };
         match done {
@@ -123,6 +139,20 @@ fn show(report: &Report, json: bool) -> anyhow::Result<()> {
     } else {
         print(&report.to_table())
     }
+}
+
+/// Shows the figures, and then what must not be.
+fn judge(outcome: Outcome, json: bool) -> anyhow::Result<()> {
+    show(&outcome.report, json)?;
+    for fault in &outcome.faults {
+        eprintln!("  {fault}");
+    }
+    ensure!(
+        outcome.faults.is_empty(),
+        "{} things are not as they have to be",
+        outcome.faults.len()
+    );
+    Ok(())
 }
 
 fn generate(args: &GenerateArgs) -> anyhow::Result<()> {

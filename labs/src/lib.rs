@@ -6,6 +6,7 @@
 //! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
 //! | [`simulation`] | hundreds of nodes in one thread, by a seed: churn, walls, attackers |
 //! | [`attack`] | what strangers can do to a node, measured |
+//! | [`network`] | whole networks through what happens to networks: honest work, partition, rest, first contact |
 //! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
 
@@ -13,5 +14,6 @@ pub mod attack;
 pub mod bench;
 pub mod chain_generator;
 pub mod cli;
+pub mod network;
 pub mod private_network;
 pub mod simulation;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::NetworkConfig;
-use quantumcoin::network::discovery::Provider;
+use quantumcoin::network::discovery::{DnsTrust, Dnssec, Provider};
 use quantumcoin::reachability::Netgroups;
 use quantumcoin::reachability::asmap::AsMap;
 use quantumcoin::service::{dirs, spec};
@@ -44,14 +44,24 @@ pub struct Settings {
     /// Where the HTTP API listens [default: 127.0.0.1:8332]
     #[arg(long, env = "QTC_NODE_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
-    /// Resolver for seed names, in place of the system's and the public ones (repeatable)
+    /// Resolver for seed names, in place of the system's and the public ones (repeatable): system, ADDR[:PORT],
+    /// tls://ADDR[:PORT]#NAME or https://ADDR[:PORT]/PATH#NAME
     #[arg(
         long,
         env = "QTC_NODE_RESOLVER",
-        value_name = "ADDR[:PORT]",
+        value_name = "RESOLVER",
         value_delimiter = ','
     )]
     pub resolver: Vec<String>,
+    /// Certificates (PEM) of authorities that certify resolvers of yours, beside the public ones
+    #[arg(long, env = "QTC_NODE_RESOLVER_CA", value_name = "FILE")]
+    pub resolver_ca: Option<PathBuf>,
+    /// What is asked of the signatures of DNS answers: off, signed or require [default: signed]
+    #[arg(long, env = "QTC_NODE_DNSSEC", value_name = "WHICH")]
+    pub dnssec: Option<DnssecChoice>,
+    /// DNSKEY records to trust in place of the root zone's
+    #[arg(long, env = "QTC_NODE_TRUST_ANCHOR", value_name = "FILE")]
+    pub trust_anchor: Option<PathBuf>,
     /// DNS seed, in place of the chain spec's (repeatable)
     #[arg(
         long,
@@ -124,6 +134,9 @@ impl Settings {
             listen: self.listen.or(other.listen),
             http: self.http.or(other.http),
             resolver: list(self.resolver, other.resolver),
+            resolver_ca: self.resolver_ca.or(other.resolver_ca),
+            dnssec: self.dnssec.or(other.dnssec),
+            trust_anchor: self.trust_anchor.or(other.trust_anchor),
             dns_seed: list(self.dns_seed, other.dns_seed),
             connect: if self.connect.is_empty() {
                 other.connect
@@ -160,6 +173,29 @@ impl TransportChoice {
             Self::All => &ALL_TRANSPORTS,
             Self::Noise => &[TransportKind::Noise],
             Self::Tls => &[TransportKind::Tls],
+        }
+    }
+}
+
+/// What is asked of the signatures of DNS answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DnssecChoice {
+    /// Nothing.
+    Off,
+    /// That they are good where the zone is signed.
+    #[default]
+    Signed,
+    /// That they are there and good; nothing else is taken.
+    Require,
+}
+
+impl From<DnssecChoice> for Dnssec {
+    fn from(choice: DnssecChoice) -> Self {
+        match choice {
+            DnssecChoice::Off => Self::Off,
+            DnssecChoice::Signed => Self::Signed,
+            DnssecChoice::Require => Self::Require,
         }
     }
 }
@@ -225,6 +261,7 @@ impl NodeConfig {
                 .map(|text| provider(text))
                 .collect::<Result<_, _>>()?;
         }
+        network.dns_trust = dns_trust(&settings)?;
         if !settings.dns_seed.is_empty() {
             network.dns_seeds = Some(settings.dns_seed);
         }
@@ -281,22 +318,27 @@ impl NodeConfig {
     }
 }
 
-/// Reads `ADDR` or `ADDR:PORT`.
+/// Reads a resolver, in the forms of [`Provider`].
 ///
 /// # Errors
-/// When it is neither.
+/// When it is none.
 pub fn provider(text: &str) -> anyhow::Result<Provider> {
-    if text == "system" {
-        return Ok(Provider::System);
+    Ok(text.parse()?)
+}
+
+fn dns_trust(settings: &Settings) -> anyhow::Result<DnsTrust> {
+    let dnssec = settings.dnssec.unwrap_or_default();
+    if dnssec == DnssecChoice::Off && settings.trust_anchor.is_some() {
+        bail!("dnssec is off, so nothing is done with trust_anchor: leave one of them out");
     }
-    let addr = text
-        .parse::<SocketAddr>()
-        .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, 53)))
-        .ok()
-        .with_context(|| {
-            format!("resolver {text:?} is neither an address, address:port nor \"system\"")
-        })?;
-    Ok(Provider::Server(addr))
+    let mut trust = DnsTrust::new(dnssec.into());
+    if let Some(file) = &settings.trust_anchor {
+        trust = trust.with_anchors(file)?;
+    }
+    if let Some(file) = &settings.resolver_ca {
+        trust = trust.with_authorities(file)?;
+    }
+    Ok(trust)
 }
 
 fn mining_pause(seconds: f64, spec: &ChainSpec) -> anyhow::Result<Duration> {
@@ -406,6 +448,46 @@ mod tests {
         assert_eq!(config.network.penalty_half_life, Duration::from_secs(60));
         let error = resolve(None, Some(59)).await.unwrap_err().to_string();
         assert!(error.contains("59") && error.contains("60 to"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_of_dns_comes_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        let anchor = dir.path().join("anchor");
+        let key = "mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==";
+        std::fs::write(&anchor, format!("test. IN DNSKEY 257 3 13 {key}\n")).unwrap();
+        let text = format!(
+            "resolver = [\"system\", \"tls://9.9.9.9#dns.quad9.net\"]\ndnssec = \"require\"\n\
+             trust_anchor = {anchor:?}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let merged = settings(dir.path()).with_file(Some(&file)).unwrap();
+        let config = NodeConfig::resolve(merged).await.unwrap();
+        assert_eq!(config.network.dns_trust.dnssec, Dnssec::Require);
+        let providers: Vec<_> = config
+            .network
+            .providers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(providers, ["system", "tls://9.9.9.9:853#dns.quad9.net"]);
+
+        let mut wrong = settings(dir.path());
+        wrong.trust_anchor = Some(anchor);
+        wrong.dnssec = Some(DnssecChoice::Off);
+        let error = NodeConfig::resolve(wrong).await.unwrap_err().to_string();
+        assert!(error.contains("dnssec is off"), "{error}");
+
+        let mut missing = settings(dir.path());
+        missing.resolver_ca = Some(dir.path().join("none.pem"));
+        let error = NodeConfig::resolve(missing).await.unwrap_err().to_string();
+        assert!(error.contains("none.pem"), "{error}");
+
+        let mut unknown = settings(dir.path());
+        unknown.resolver = vec!["tls://dns.quad9.net".to_owned()];
+        let error = NodeConfig::resolve(unknown).await.unwrap_err().to_string();
+        assert!(error.contains("is no address"), "{error}");
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub async fn run(
 }
 
 /// Mines one block on the tip, of the transactions that pay most, and connects it; returns its height.
-fn mine_from(chain: &Blockchain, pool: &TransactionPool) -> Result<u32, String> {
+///
+/// # Errors
+/// When the difficulty is not a devnet's, or the block can't be stored.
+pub fn mine_from(chain: &Blockchain, pool: &TransactionPool) -> Result<u32, String> {
     let select = |parent, max_bytes| pool.template(parent, max_bytes);
     miner::mine_block_of(chain, payout(), unix_now(), select).map_err(|e| e.to_string())?;
     chain.flush().map_err(|e| e.to_string())?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::network::discovery::Provider;
+use crate::network::discovery::{DnsTrust, Provider};
 use crate::network::security::standing::HALF_LIFE;
 use crate::reachability::Netgroups;
 use crate::transport::{ALL_TRANSPORTS, TransportKind};
@@ -19,8 +19,14 @@ pub const BLOCK_ONLY_TARGET: usize = 2;
 /// One at a time.
 const FEELERS: usize = 1;
 
-/// Independent public resolvers asked beside the system's own, so that one liar is outvoted.
-pub const PUBLIC_RESOLVERS: [&str; 3] = ["1.1.1.1:53", "8.8.8.8:53", "9.9.9.9:53"];
+/// Independent public resolvers asked beside the system's own, so that one liar is outvoted: Cloudflare, Google and
+/// Quad9. Encrypted, since in the clear one liar on the way would speak for all of them; two by the port of the web and
+/// one by that of DNS over TLS, since a firewall that blocks the one often lets the other through.
+pub const PUBLIC_RESOLVERS: [&str; 3] = [
+    "https://1.1.1.1/dns-query#cloudflare-dns.com",
+    "https://8.8.8.8/dns-query#dns.google",
+    "tls://9.9.9.9#dns.quad9.net",
+];
 
 /// Bitcoin Core's 5 s, and its 2 s for outbound peers: at most 30 messages a minute of the 100 that a peer takes
 /// unasked.
@@ -42,6 +48,8 @@ pub struct NetworkConfig {
     pub data_dir: Option<PathBuf>,
     /// Who resolves seed names.
     pub providers: Vec<Provider>,
+    /// What is asked of their signatures and certificates.
+    pub dns_trust: DnsTrust,
     /// Seed names in place of the chain spec's.
     pub dns_seeds: Option<Vec<String>>,
     /// Peers to be connected to at all times.
@@ -80,9 +88,8 @@ impl NetworkConfig {
         Self {
             listen_addr,
             data_dir: None,
-            providers: std::iter::once(Provider::System)
-                .chain(public.map(Provider::Server))
-                .collect(),
+            providers: std::iter::once(Provider::System).chain(public).collect(),
+            dns_trust: DnsTrust::default(),
             dns_seeds: None,
             manual_peers: Vec::new(),
             outbound_target: OUTBOUND_TARGET,
@@ -106,5 +113,18 @@ impl NetworkConfig {
             full => full + self.block_only_target + FEELERS,
         };
         ours + self.manual_peers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_public_resolvers_are_asked_and_none_in_the_clear() {
+        let providers = NetworkConfig::new(([127, 0, 0, 1], 0).into()).providers;
+        assert_eq!(providers.len(), 1 + PUBLIC_RESOLVERS.len());
+        assert_eq!(providers[0], Provider::System);
+        assert!(providers[1..].iter().all(Provider::is_encrypted));
     }
 }

@@ -46,6 +46,8 @@ mod tests;
 #[cfg(test)]
 mod tests_connections;
 #[cfg(test)]
+mod tests_defence;
+#[cfg(test)]
 mod tests_peers;
 #[cfg(test)]
 mod tests_relay;

@@ -26,7 +26,7 @@ use crate::chain::miner::{find_nonce, mine_block};
 const LARGE: usize = 400_000;
 
 /// A chain whose one block is [`LARGE`].
-fn large_block() -> Arc<Blockchain> {
+pub(super) fn large_block() -> Arc<Blockchain> {
     let payout = ScriptBuf::from_bytes([&[0x53, 0x20][..], &[0; 32]].concat());
     let now = peer::session::unix_now() as u32;
     let mut block = mine_block(&Blockchain::in_memory(spec()), payout, now).unwrap();

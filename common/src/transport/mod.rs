@@ -33,7 +33,7 @@ mod tls;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crypto::Primitives;
 pub use endpoint::{

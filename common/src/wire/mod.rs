@@ -25,7 +25,7 @@ mod scan;
 pub mod services;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bitcoin::p2p::message::NetworkMessage;
 pub use envelope::Envelope;

@@ -11,10 +11,11 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::transport::{Endpoint, Identity};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
+use super::dial::Dial;
 use crate::bench::worker;
 
 /// Subnets (/24) that the crowd comes from, from 127.8.0.0 on.
@@ -136,14 +137,6 @@ fn source(number: u64) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(first + (subnet << 8) + host), 0))
 }
 
-async fn connect(to: SocketAddr, from: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    // What is gone must not wait for the other side: ports would run out.
-    socket.set_zero_linger()?;
-    socket.bind(from)?;
-    socket.connect(to).await
-}
-
 async fn junk(to: SocketAddr, per_second: u32, says: Arc<Says>, counts: Arc<Counts>) {
     const TICKS: u32 = 100;
     let mut ticks = interval(Duration::from_secs(1) / TICKS);
@@ -153,7 +146,7 @@ async fn junk(to: SocketAddr, per_second: u32, says: Arc<Says>, counts: Arc<Coun
         for _ in 0..per_second / TICKS {
             let (says, counts) = (Arc::clone(&says), Arc::clone(&counts));
             tokio::spawn(async move {
-                let Ok(mut stream) = connect(to, source(number)).await else {
+                let Ok(mut stream) = Dial::new(source(number), to).connect().await else {
                     counts.failed.fetch_add(1, Ordering::Relaxed);
                     return;
                 };
@@ -177,7 +170,7 @@ async fn slow(to: SocketAddr, number: u32, after: Duration, counts: Arc<Counts>)
     sleep(after).await;
     loop {
         let again = Instant::now() + SLOW_LASTS;
-        match connect(to, source(number.into())).await {
+        match Dial::new(source(number.into()), to).connect().await {
             Ok(stream) => {
                 counts.slow.fetch_add(1, Ordering::Relaxed);
                 drip(stream, &counts).await;
@@ -206,7 +199,7 @@ async fn drip(mut stream: TcpStream, counts: &Counts) {
 
 /// As many open files as the system lets us have.
 #[cfg(target_os = "linux")]
-fn raise_limit() {
+pub(super) fn raise_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -216,18 +209,18 @@ fn raise_limit() {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn raise_limit() {}
+pub(super) fn raise_limit() {}
 
 /// Peers and visitors, which share our cores, go first: in the world they would be on other machines.
 #[cfg(target_os = "linux")]
-fn step_back() {
+pub(super) fn step_back() {
     if rustix::process::nice(10).is_err() {
         eprintln!("the crowd takes time from peers and visitors");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn step_back() {}
+pub(super) fn step_back() {}
 
 #[cfg(test)]
 mod tests {

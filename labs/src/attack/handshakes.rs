@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::cores::Cores;
-use super::visitor::{Visit, visits};
+use super::visitor::{Visit, judged, visits};
 use crate::bench::cache_dir;
 use crate::bench::report::{FULL_ROUNDS, Figure, Goal, Report};
 use crate::bench::sync::{Served, path};
@@ -262,17 +262,4 @@ impl Measurements {
         ];
         Report::new("attack handshakes", quick, rounds, figures)
     }
-}
-
-/// The share of visits that led in, and what 99 of 100 of those took at most, in milliseconds.
-fn judged(visits: &[Visit]) -> (Vec<f64>, Vec<f64>) {
-    let mut took: Vec<f64> = visits
-        .iter()
-        .flatten()
-        .map(|time| time.as_secs_f64() * 1e3)
-        .collect();
-    took.sort_by(f64::total_cmp);
-    let at = (took.len() * 99).div_ceil(100).saturating_sub(1);
-    let rate = took.len() as f64 / visits.len().max(1) as f64;
-    (vec![rate], took.get(at).copied().into_iter().collect())
 }

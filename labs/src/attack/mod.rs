@@ -11,17 +11,23 @@
 //! ```
 //!
 //! The victim has cores of its own, as it would in the world, and calm rounds alternate with attacked ones.
+//!
+//! That is `handshakes`, at a node that syncs. `eclipse` is a simulation. All others attack a node at rest and are told of
+//! in `scenario`.
 
 mod cores;
+mod dial;
 mod eclipse;
 mod flood;
 mod handshakes;
+mod scenario;
 mod victim;
 mod visitor;
 
 use clap::{Args, Subcommand};
 
 use self::flood::Crowd;
+pub use self::scenario::Scenario;
 use self::victim::Victim;
 use crate::bench::report::Report;
 
@@ -32,6 +38,11 @@ pub enum Attack {
     Handshakes,
     /// An attacker with 10,000 addresses wants all outbound peers of one node: a simulation.
     Eclipse,
+    /// One kind of hostile peer at a node at rest.
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// Every attack on a node at rest, several at a time; with --json an object for each, under its name.
+    All,
 }
 
 /// What every attack takes.
@@ -40,7 +51,8 @@ pub struct AttackOptions {
     /// Print one JSON object as the last line instead of a table.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Fewer and shorter rounds and a smaller crowd: at most 50 seconds.
+    /// Fewer and shorter rounds and a smaller crowd: at most 50 seconds. Slow-readers, slow-writers and withheld-blocks
+    /// take as long as the node is patient: up to 95 seconds; all together, two minutes.
     #[arg(long, global = true)]
     pub quick: bool,
 }
@@ -52,6 +64,10 @@ pub enum Part {
     Victim(Victim),
     /// Those who attack.
     Flood(Crowd),
+    /// The node at rest that is attacked.
+    Target(scenario::Target),
+    /// Its attacker.
+    Crowd(scenario::Crowd),
 }
 
 impl Part {
@@ -59,17 +75,29 @@ impl Part {
         match self {
             Self::Victim(victim) => victim.run(),
             Self::Flood(crowd) => crowd.run(),
+            Self::Target(target) => target.run(),
+            Self::Crowd(crowd) => crowd.run(),
         }
     }
 }
 
-/// Runs one attack. What it is doing goes to standard error.
+/// Runs an attack and gives `show` its report, with its name where several are run. What it is doing goes to standard
+/// error.
 ///
 /// # Errors
-/// Where a part of it fails; figures are never made up.
-pub fn run(attack: &Attack, options: AttackOptions) -> anyhow::Result<Report> {
-    match attack {
-        Attack::Handshakes => handshakes::run(options.quick),
-        Attack::Eclipse => eclipse::run(options.quick),
-    }
+/// Where a part of it fails, or `show` does; figures are never made up.
+pub fn run(
+    attack: &Attack,
+    options: AttackOptions,
+    mut show: impl FnMut(Option<&str>, &Report) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let report = match attack {
+        Attack::Handshakes => handshakes::run(options.quick)?,
+        Attack::Eclipse => eclipse::run(options.quick)?,
+        Attack::Scenario(scenario) => scenario::run_alone(*scenario, options.quick)?,
+        Attack::All => {
+            return scenario::run_all(options.quick, |name, report| show(Some(name), report));
+        }
+    };
+    show(None, &report)
 }

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{headers, sync, transport};
-use crate::attack;
+use crate::{attack, network};
 
 /// The parts.
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,9 @@ pub enum Worker {
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
+    /// Part of `network`.
+    #[command(subcommand)]
+    Network(network::Part),
     /// Part of `bench sync`.
     #[command(subcommand)]
     Sync(sync::Part),
@@ -39,6 +42,7 @@ impl Worker {
         match self {
             Self::Attack(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
+            Self::Network(part) => part.run(),
             Self::Sync(part) => part.run(),
             Self::Transport(part) => tell(&part.run()?),
         }
@@ -69,8 +73,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_by(Command::new(std::env::current_exe()?), arguments)
+    }
+
+    /// By a command that ends with the path of this program.
+    pub(crate) fn start_by(mut program: Command, arguments: &[&str]) -> anyhow::Result<Self> {
         let what = arguments.join(" ");
-        let child = Command::new(std::env::current_exe()?)
+        let child = program
             .arg("worker")
             .args(arguments)
             .stdin(Stdio::piped())

@@ -23,7 +23,9 @@ use std::sync::Arc;
 
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash;
-use bitcoin::{Amount, Block, BlockHash, CompactTarget, OutPoint, TxMerkleNode, TxOut};
+use bitcoin::{
+    Amount, Block, BlockHash, CompactTarget, OutPoint, Transaction, TxMerkleNode, TxOut,
+};
 use clap::Args;
 use quantumcoin::chain::consensus::{Rules, subsidy};
 use quantumcoin::chain::miner::{MineError, assemble, find_nonce};
@@ -114,6 +116,20 @@ impl Generator {
     #[must_use]
     pub fn spec(&self) -> &Arc<ChainSpec> {
         &self.spec
+    }
+
+    /// Signed transactions that spend coins of the chain, once all of it is made, and of each other, for whatever blocks
+    /// follow it; fewer than `count` where the coins do not suffice.
+    ///
+    /// # Errors
+    /// Where one can't be signed.
+    pub fn into_payments(mut self, count: u32) -> Result<Vec<Transaction>, GenerateError> {
+        let next = self.height.saturating_add(1);
+        let planned = self.flow.plan(next, count, &self.wallet).transactions;
+        planned
+            .into_par_iter()
+            .map(|planned| self.wallet.sign(planned))
+            .collect()
     }
 
     /// Makes the next blocks: as many as need no coinbase that is not there yet.

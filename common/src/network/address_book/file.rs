@@ -131,6 +131,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::network::address_book::invariants;
     use crate::network::protocol::addresses::Gossip;
 
     #[test]
@@ -149,12 +150,7 @@ mod tests {
         book.set_anchors(vec!["8.8.8.8:2".parse().unwrap()]);
         book.save(dir.path()).unwrap();
         let read = AddressBook::load(dir.path(), false);
-        assert_eq!(read.entries, book.entries);
-        assert_eq!(read.anchors, book.anchors);
-        assert_eq!(
-            (read.places, &read.new, &read.tried),
-            (book.places, &book.new, &book.tried)
-        );
+        invariants::check_equal(&read, &book);
     }
 
     #[test]

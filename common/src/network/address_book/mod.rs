@@ -10,6 +10,8 @@ mod answers;
 mod draw;
 mod entry;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 mod tables;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::invariants::check as consistent;
 use super::*;
 use crate::reachability::asmap::AsMap;
 
@@ -113,44 +114,6 @@ fn one_netgroup_cannot_fill_the_places_of_those_that_we_have_met() {
     let (_, tried) = book.counts();
     assert!(tried > 400 && tried <= 8 * 64, "{tried}");
     consistent(&book);
-}
-
-/// What must hold whatever happened.
-fn consistent(book: &AddressBook) {
-    let mut seen: HashMap<SocketAddr, usize> = HashMap::new();
-    for (table, tried) in [(&book.new, false), (&book.tried, true)] {
-        for addr in table
-            .buckets()
-            .into_iter()
-            .flat_map(|bucket| table.bucket(bucket))
-        {
-            let entry = &book.entries[&addr];
-            assert_eq!(entry.tried, tried, "{addr}");
-            *seen.entry(addr).or_default() += 1;
-        }
-    }
-    for (addr, entry) in &book.entries {
-        let group = book.group(*addr);
-        let places = if entry.tried {
-            assert!(entry.sources.is_empty());
-            assert_eq!(book.tried.get(book.places.met(*addr, &group)), Some(*addr));
-            1
-        } else {
-            for source in &entry.sources {
-                let place = book.places.unmet(*addr, &group, source);
-                assert_eq!(book.new.get(place), Some(*addr));
-            }
-            entry.sources.len()
-        };
-        assert_eq!(seen.remove(addr), Some(places), "{addr}");
-        assert!((1..=MAX_PLACES).contains(&places));
-    }
-    assert!(seen.is_empty());
-    assert!(book.contests.len() <= MAX_CONTESTS);
-    for contest in &book.contests {
-        let newcomer = &book.entries[&contest.newcomer];
-        assert!(!newcomer.tried && newcomer.last_success > 0);
-    }
 }
 
 /// Two addresses of one netgroup that want the same place, and somebody who was met lately.

@@ -2,42 +2,30 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-    ServerOrderingStrategy,
-};
-use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, Record, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::records::{self, Candidate};
+use super::trust::{DnsTrust, Dnssec, Validation};
+use super::upstream::Upstream;
+use super::validation::{Answer, Conversation};
 use super::{MAX_PER_SEED, Provider, SeedReport};
 
-/// How long one seed may take through one provider, with everything: retries, TCP, targets of SRV. Since all are asked
-/// at once, it is also how long a round takes at most.
+/// How long one seed may take through one provider, with everything: retries, TCP, keys, targets of SRV. Since all are
+/// asked at once, it is also how long a round takes at most.
 pub(super) const SEED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long UDP alone is given. Then TCP is tried beside it: some networks lose UDP, or fragments of it, without a word.
-const TCP_AFTER: Duration = Duration::from_secs(1);
+/// When an answer that is there is no longer held back to be validated.
+const VALIDATION_ENDS: Duration = Duration::from_secs(4);
 
-/// One attempt over UDP or TCP. Two attempts fit in [`SEED_TIMEOUT`].
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Most name servers of the system that are asked at once. With fewer, those that are dead would use up the time.
-const MAX_SYSTEM_SERVERS: usize = 4;
+const _: () = assert!(VALIDATION_ENDS.as_secs() < SEED_TIMEOUT.as_secs());
 
 /// Questions that every seed is asked.
 const QUESTIONS: usize = 4;
@@ -65,87 +53,29 @@ pub(super) struct Heard {
     pub(super) denies: bool,
 }
 
-/// A provider's resolvers. Each question goes over UDP first, so both are needed at hand.
+impl Heard {
+    /// Whether all of it is signed by the zone.
+    pub(super) fn is_secure(&self) -> bool {
+        self.report.validation == Some(Validation::Secure)
+    }
+}
+
+/// A provider, and the way to it.
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) provider: Provider,
-    /// UDP, and TCP where an answer is truncated.
-    udp: TokioResolver,
-    tcp: TokioResolver,
+    upstream: Upstream,
+    trust: DnsTrust,
 }
 
 impl Resolver {
-    /// Opens nothing yet; an error is one of the system's configuration.
-    pub(super) fn new(provider: &Provider) -> Result<Self, String> {
-        let (config, mut options) = match provider {
-            Provider::System => read_system_conf().map_err(|e| e.to_string())?,
-            Provider::Server(addr) => (server_config(*addr), ResolverOpts::default()),
-        };
-        configure(&mut options, provider, config.name_servers.len());
-        let mut tcp_config = config.clone();
-        for server in &mut tcp_config.name_servers {
-            server
-                .connections
-                .retain(|connection| connection.protocol == ProtocolConfig::Tcp);
-        }
-        let build = |config| {
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-                .with_options(options.clone())
-                .build()
-                .map_err(|e| e.to_string())
-        };
+    /// Opens nothing yet; an error is one of the configuration.
+    pub(super) fn new(provider: &Provider, trust: &DnsTrust) -> Result<Self, String> {
         Ok(Self {
             provider: provider.clone(),
-            udp: build(config)?,
-            tcp: build(tcp_config)?,
+            upstream: Upstream::new(provider, trust)?,
+            trust: trust.clone(),
         })
-    }
-
-    /// Over UDP; over TCP as well when that fails, or takes long. Whichever answers first has answered.
-    async fn lookup(&self, name: &Name, rtype: RecordType) -> Result<Lookup, NetError> {
-        let mut by_udp = pin!(self.udp.lookup(name.clone(), rtype));
-        match timeout(TCP_AFTER, by_udp.as_mut()).await {
-            Ok(answer) if !is_silence(&answer) => return answer,
-            Ok(_) => return self.tcp.lookup(name.clone(), rtype).await,
-            Err(_) => {}
-        }
-        let by_tcp = pin!(self.tcp.lookup(name.clone(), rtype));
-        match select(by_udp, by_tcp).await {
-            Either::Left((answer, tcp)) if is_silence(&answer) => tcp.await,
-            Either::Right((answer, udp)) if is_silence(&answer) => udp.await,
-            Either::Left((answer, _)) | Either::Right((answer, _)) => answer,
-        }
-    }
-}
-
-/// Whether nobody answered, or only with what is no DNS. A refusal is an answer, and the same over TCP.
-fn is_silence(answer: &Result<Lookup, NetError>) -> bool {
-    !matches!(answer, Ok(_) | Err(NetError::Dns(_)))
-}
-
-fn server_config(addr: SocketAddr) -> ResolverConfig {
-    let mut udp = ConnectionConfig::udp();
-    let mut tcp = ConnectionConfig::tcp();
-    udp.port = addr.port();
-    tcp.port = addr.port();
-    let server = NameServerConfig::new(addr.ip(), true, vec![udp, tcp]);
-    ResolverConfig::from_name_servers(vec![server])
-}
-
-fn configure(options: &mut ResolverOpts, provider: &Provider, servers: usize) {
-    options.timeout = ATTEMPT_TIMEOUT;
-    options.attempts = 1;
-    options.edns0 = true;
-    // Each round must see the seed as it is now.
-    options.cache_size = 0;
-    options.server_ordering_strategy = ServerOrderingStrategy::QueryStatistics;
-    options.num_concurrent_reqs = servers.clamp(1, MAX_SYSTEM_SERVERS);
-    if let Provider::Server(_) = provider {
-        // The hosts file is the system's word, not this provider's.
-        options.use_hosts_file = ResolveHosts::Never;
-        // Who forges answers without seeing questions must guess their letters' case too. Not for the system's
-        // resolver: some routers answer in lower case, and speak no TCP either.
-        options.case_randomization = true;
     }
 }
 
@@ -160,17 +90,8 @@ struct Question {
     of_four: bool,
 }
 
-#[derive(Debug)]
-enum Reply {
-    /// None, when the name has none of this type.
-    Records {
-        answers: Vec<Record>,
-        additionals: Vec<Record>,
-    },
-    /// There is no such name.
-    NoName,
-    Failed(String),
-}
+/// An answer and how far it is proven, or why there is none.
+type Reply = Result<(Answer, Validation), String>;
 
 /// Asks one seed (`name` or `name:port`) for all four types and merges what it says. `early` hears of each address as
 /// soon as it has a place.
@@ -184,18 +105,21 @@ pub(super) async fn ask_seed(
     let told_by: Arc<str> = name.into();
     let start = Instant::now();
     let deadline = start + SEED_TIMEOUT;
-    let mut report = SeedReport::new(name, &resolver.provider);
+    let conversation =
+        Conversation::new(&resolver.upstream, &resolver.trust, start + VALIDATION_ENDS);
+    let conversation = &conversation;
+    let mut tally = Tally::new(name, resolver);
     let mut share = Share::default();
     let mut pending = FuturesUnordered::new();
-    let (mut four_left, mut targets_left, mut settled) = (0, 0, 0);
+    let (mut four_left, mut targets_left) = (0, 0);
     match four_questions(name, port) {
         Ok(questions) => {
             for question in questions {
                 four_left += 1;
-                pending.push(ask(resolver, question, deadline));
+                pending.push(ask(conversation, question, deadline));
             }
         }
-        Err(error) => report.error = Some(error),
+        Err(error) => tally.report.error = Some(error),
     }
     while let Some((question, reply)) = pending.next().await {
         if question.of_four {
@@ -203,29 +127,11 @@ pub(super) async fn ask_seed(
         } else {
             targets_left -= 1;
         }
-        let (answers, additionals) = match reply {
-            Reply::Records {
-                answers,
-                additionals,
-            } => {
-                report.answered += usize::from(question.of_four);
-                (answers, additionals)
-            }
-            Reply::NoName => {
-                if question.of_four {
-                    settled += 1;
-                    report.error = Some("there is no such name".to_owned());
-                }
-                (Vec::new(), Vec::new())
-            }
-            Reply::Failed(error) => {
-                debug!(seed = name, provider = %resolver.provider, ?question, error, "no answer");
-                if question.of_four {
-                    report.error = Some(error);
-                }
-                (Vec::new(), Vec::new())
-            }
-        };
+        let Answer {
+            records: answers,
+            additionals,
+            ..
+        } = tally.take(&question, reply);
         if question.of_four && question.rtype == RecordType::SRV {
             for (target, port) in records::targets_without_address(&answers, &additionals) {
                 for rtype in [RecordType::A, RecordType::AAAA] {
@@ -236,7 +142,7 @@ pub(super) async fn ask_seed(
                         of_four: false,
                     };
                     targets_left += 1;
-                    pending.push(ask(resolver, question, deadline));
+                    pending.push(ask(conversation, question, deadline));
                 }
             }
         }
@@ -256,7 +162,8 @@ pub(super) async fn ask_seed(
         if news.is_empty() {
             continue;
         }
-        report
+        tally
+            .report
             .first_answer_us
             .get_or_insert(start.elapsed().as_micros() as u64);
         if let Some(early) = early {
@@ -264,13 +171,15 @@ pub(super) async fn ask_seed(
             let _ = timeout_at(deadline, early.send(news)).await;
         }
     }
-    settled += report.answered;
+    let settled = tally.no_names + tally.report.answered;
+    let mut report = tally.report;
     report.addresses = share.taken.len();
     info!(
         seed = name,
         provider = %resolver.provider,
         addresses = report.addresses,
         answered = report.answered,
+        validation = report.validation.map_or("none", Validation::as_str),
         error = report.error.as_deref().unwrap_or("none"),
         "asked a DNS seed"
     );
@@ -278,6 +187,83 @@ pub(super) async fn ask_seed(
         denies: settled == QUESTIONS && share.taken.is_empty(),
         candidates: share.taken.into_values().collect(),
         report,
+    }
+}
+
+/// What came of the questions so far.
+struct Tally {
+    report: SeedReport,
+    /// Questions out of the four to which there is no such name.
+    no_names: usize,
+    dnssec: Dnssec,
+}
+
+impl Tally {
+    fn new(seed: &str, resolver: &Resolver) -> Self {
+        Self {
+            report: SeedReport::new(seed, &resolver.provider),
+            no_names: 0,
+            dnssec: resolver.trust.dnssec,
+        }
+    }
+
+    /// Writes down a reply, and returns what may be used of it.
+    fn take(&mut self, question: &Question, reply: Reply) -> Answer {
+        let refused = match reply {
+            Ok((answer, validation)) => {
+                self.report.validation = self.report.validation.max(Some(validation));
+                match refusal(validation, self.dnssec) {
+                    None => {
+                        self.count(question, &answer);
+                        return answer;
+                    }
+                    Some(reason) => reason.to_owned(),
+                }
+            }
+            Err(error) => error,
+        };
+        let report = &mut self.report;
+        debug!(
+            seed = %report.seed,
+            provider = %report.provider,
+            ?question,
+            refused,
+            "no answer"
+        );
+        if question.of_four {
+            report.error = Some(refused);
+        }
+        Answer::default()
+    }
+
+    fn count(&mut self, question: &Question, answer: &Answer) {
+        if !question.of_four {
+            return;
+        }
+        if answer.no_name {
+            self.no_names += 1;
+            // It explains less than any other failure does.
+            let nothing = || "there is no such name".to_owned();
+            self.report.error.get_or_insert_with(nothing);
+        } else {
+            self.report.answered += 1;
+        }
+    }
+}
+
+/// Why an answer can't be used.
+fn refusal(validation: Validation, dnssec: Dnssec) -> Option<&'static str> {
+    let required = dnssec == Dnssec::Require;
+    match validation {
+        Validation::Bogus => Some("bogus: its DNSSEC signatures are wrong or missing"),
+        Validation::Insecure if required => {
+            Some("insecure: the zone is not signed, and DNSSEC is required")
+        }
+        Validation::Indeterminate if required => Some(
+            "indeterminate: DNSSEC is required, and the resolver hands on no signatures (or no \
+             trust anchor is above the name)",
+        ),
+        _ => None,
     }
 }
 
@@ -300,21 +286,16 @@ fn four_questions(seed: &str, port: u16) -> Result<[Question; QUESTIONS], String
     ])
 }
 
-/// Asks one question. That there is nothing is an answer.
-async fn ask(resolver: &Resolver, question: Question, deadline: Instant) -> (Question, Reply) {
-    let lookup = resolver.lookup(&question.name, question.rtype);
-    let reply = match timeout_at(deadline, lookup).await {
-        Ok(Ok(lookup)) => Reply::Records {
-            answers: lookup.answers().to_vec(),
-            additionals: lookup.additionals().to_vec(),
-        },
-        Ok(Err(error)) if error.is_nx_domain() => Reply::NoName,
-        Ok(Err(error)) if error.is_no_records_found() => Reply::Records {
-            answers: Vec::new(),
-            additionals: Vec::new(),
-        },
-        Ok(Err(error)) => Reply::Failed(error.to_string()),
-        Err(_) => Reply::Failed(format!("no answer within {} s", SEED_TIMEOUT.as_secs())),
+/// Asks one question.
+async fn ask(
+    conversation: &Conversation<'_>,
+    question: Question,
+    deadline: Instant,
+) -> (Question, Reply) {
+    let asked = conversation.ask(&question.name, question.rtype);
+    let reply = match timeout_at(deadline, asked).await {
+        Ok(reply) => reply.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", SEED_TIMEOUT.as_secs())),
     };
     (question, reply)
 }

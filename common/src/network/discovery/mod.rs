@@ -9,18 +9,30 @@
 //! |---|---|
 //! | [`records`] | reads what DNS said (pure) |
 //! | [`agreement`] | whether answers agree (pure) |
-//! | `asking` | one seed through one provider: UDP, then TCP as well |
+//! | `provider` | whom to ask: the system's resolver or others, over UDP and TCP, TLS or HTTPS |
+//! | `trust` | whose signatures and certificates count, and what is asked of them |
+//! | `upstream` | the way to one provider: UDP, then TCP as well; or TLS |
+//! | `validation` | DNSSEC: how far an answer is proven |
+//! | `asking` | one seed through one provider |
 //! | `round` | applies `agreement` to a round, and tells the log |
 //!
-//! [`Discovery`] puts them together. What a resolver says is not authenticated: DNS here is asked in the clear and
-//! without DNSSEC. All that is taken from it is whom to dial; who answers there proves who he is by himself.
+//! [`Discovery`] puts them together. All that is taken from DNS is whom to dial; who answers there proves who he is by
+//! himself. So an answer that nobody signed does little harm, and is taken unless [`Dnssec::Require`] says otherwise.
 
 pub mod agreement;
 mod asking;
+mod provider;
 pub mod records;
 mod round;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_secure;
+#[cfg(test)]
+mod tests_server;
+mod trust;
+mod upstream;
+mod validation;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -37,28 +49,12 @@ use crate::chain_spec::ChainSpec;
 use asking::{Heard, Resolver, Rules, ask_seed};
 
 pub use agreement::Standing;
+pub use provider::{Provider, ProviderError};
 pub use records::Candidate;
+pub use trust::{DnsTrust, Dnssec, TrustError, Validation};
 
 /// Most addresses taken of one seed through one provider, so that one poisoned seed can't fill the store.
 pub const MAX_PER_SEED: usize = 32;
-
-/// Where questions go.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Provider {
-    /// The resolvers that the operating system names.
-    System,
-    /// This resolver (or authoritative server), over UDP, and over TCP where an answer is truncated, late or no DNS.
-    Server(SocketAddr),
-}
-
-impl std::fmt::Display for Provider {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::System => f.write_str("system"),
-            Self::Server(addr) => addr.fmt(f),
-        }
-    }
-}
 
 /// Why discovery could not even begin.
 #[derive(Debug, Error)]
@@ -76,7 +72,8 @@ pub enum DiscoveryError {
 /// What one round found.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Addresses, those first that most providers named, and of these the best described; each address once.
+    /// Addresses: those first that a zone signed, then those that most providers named, then the best described; each
+    /// address once.
     pub candidates: Vec<Candidate>,
     /// What each seed answered, seed by seed.
     pub seeds: Vec<SeedReport>,
@@ -95,6 +92,8 @@ pub struct SeedReport {
     pub answered: usize,
     /// Microseconds until the first answer with an address.
     pub first_answer_us: Option<u64>,
+    /// How far its answers are proven: the worst of them; `None` when there was none.
+    pub validation: Option<Validation>,
     /// The last failure.
     pub error: Option<String>,
     /// How this answer stands to those of the other providers for the same seed.
@@ -116,6 +115,7 @@ impl SeedReport {
             addresses: 0,
             answered: 0,
             first_answer_us: None,
+            validation: None,
             error: None,
             standing: Standing::Silent,
             agrees_with: Vec::new(),
@@ -133,11 +133,23 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Prepares resolvers for `providers`, each once; a provider that can't be used is left out with a warning.
+    /// As [`Self::with_trust`], with what is trusted by default.
     ///
     /// # Errors
     /// When no provider can be used.
     pub fn new(spec: &ChainSpec, providers: &[Provider]) -> Result<Self, DiscoveryError> {
+        Self::with_trust(spec, providers, &DnsTrust::default())
+    }
+
+    /// Prepares resolvers for `providers`, each once; a provider that can't be used is left out with a warning.
+    ///
+    /// # Errors
+    /// When no provider can be used.
+    pub fn with_trust(
+        spec: &ChainSpec,
+        providers: &[Provider],
+        trust: &DnsTrust,
+    ) -> Result<Self, DiscoveryError> {
         let mut resolvers: Vec<Resolver> = Vec::new();
         let mut last = None;
         for provider in providers {
@@ -145,7 +157,7 @@ impl Discovery {
             if resolvers.iter().any(|known| known.provider == *provider) {
                 continue;
             }
-            match Resolver::new(provider) {
+            match Resolver::new(provider, trust) {
                 Ok(resolver) => resolvers.push(resolver),
                 Err(reason) => {
                     warn!(%provider, reason, "resolver left out");
@@ -202,27 +214,41 @@ impl Discovery {
     }
 }
 
-/// Each address once, with what is said of it: by those whom others confirm, before those whom others contradict.
+/// Each address once, with what is said of it: first what zones signed, then by those whom others confirm, before those
+/// whom others contradict.
 fn merge(round: &[Heard]) -> Vec<Candidate> {
     let mut by_trust: Vec<&Heard> = round.iter().collect();
-    by_trust.sort_by_key(|heard| heard.report.standing);
-    let mut merged: HashMap<SocketAddr, (Candidate, BTreeSet<&str>)> = HashMap::new();
+    by_trust.sort_by_key(|heard| (!heard.is_secure(), heard.report.standing));
+    let mut merged: HashMap<SocketAddr, Merged<'_>> = HashMap::new();
     for heard in by_trust {
         for candidate in &heard.candidates {
-            let (known, providers) = merged
-                .entry(candidate.addr)
-                .or_insert_with(|| (candidate.clone(), BTreeSet::new()));
-            known.merge(candidate);
-            providers.insert(heard.report.provider.as_str());
+            let known = merged.entry(candidate.addr).or_insert_with(|| Merged {
+                candidate: candidate.clone(),
+                providers: BTreeSet::new(),
+                secure: false,
+            });
+            known.candidate.merge(candidate);
+            known.providers.insert(heard.report.provider.as_str());
+            known.secure |= heard.is_secure();
         }
     }
-    let mut candidates: Vec<Candidate> = merged
-        .into_values()
-        .map(|(candidate, providers)| Candidate {
-            named_by: providers.len(),
-            ..candidate
-        })
-        .collect();
-    candidates.sort_by_key(|c| (Reverse(c.named_by), c.node_id.is_none(), c.addr));
-    candidates
+    let mut merged: Vec<Merged<'_>> = merged.into_values().collect();
+    merged.sort_by_key(|known| {
+        let Candidate { addr, node_id, .. } = known.candidate;
+        let named_by = Reverse(known.providers.len());
+        (!known.secure, named_by, node_id.is_none(), addr)
+    });
+    let candidates = merged.into_iter().map(|known| Candidate {
+        named_by: known.providers.len(),
+        ..known.candidate
+    });
+    candidates.collect()
+}
+
+/// An address, and who named it.
+struct Merged<'a> {
+    candidate: Candidate,
+    providers: BTreeSet<&'a str>,
+    /// Whether a zone signed it.
+    secure: bool,
 }

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::agreement::{self, Answer};
 use super::asking::Heard;
-use super::{Provider, SeedReport, Standing};
+use super::{Provider, SeedReport, Standing, Validation};
 
 /// Judges a whole round, in which each seed's answers, one for each of the `providers`, stand together.
 pub(super) fn judge(heard: &mut [Heard], providers: &[&Provider]) {
@@ -26,6 +26,7 @@ fn judge_providers(of_seed: &mut [Heard], providers: &[&Provider]) {
         .map(|(heard, provider)| Answer {
             addresses: (heard.denies || !heard.candidates.is_empty()).then(|| addresses(heard)),
             witness: **provider != Provider::System,
+            secure: heard.is_secure(),
         })
         .collect();
     for (heard, verdict) in of_seed.iter_mut().zip(agreement::judge(&answers)) {
@@ -63,6 +64,8 @@ fn judge_seeds(heard: &mut [Heard], providers: usize) {
             Answer {
                 addresses: Some(named).filter(|named| !named.is_empty()),
                 witness: true,
+                // A zone signs its own words; of other seeds it knows nothing.
+                secure: false,
             }
         })
         .collect();
@@ -77,9 +80,10 @@ fn addresses(heard: &Heard) -> BTreeSet<SocketAddr> {
     heard.candidates.iter().map(|one| one.addr).collect()
 }
 
-/// Security events: who is contradicted by others, and when all that we know comes from one party alone. At most two
-/// lines for each provider and seed in a round, and rounds are a minute apart.
+/// Security events: who is contradicted by others or by signatures, and when all that we know comes from one party alone.
+/// At most three lines for each provider and seed in a round, and rounds are a minute apart.
 pub(super) fn log(reports: &[SeedReport]) {
+    log_bogus(reports);
     let (mut providers, mut seeds) = (BTreeMap::new(), BTreeMap::new());
     let (mut providers_with, mut seeds_with) = (BTreeSet::new(), BTreeSet::new());
     for report in reports {
@@ -125,6 +129,22 @@ pub(super) fn log(reports: &[SeedReport]) {
                 "all addresses of this round come from one alone"
             );
         }
+    }
+}
+
+fn log_bogus(reports: &[SeedReport]) {
+    let mut seeds: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for report in reports {
+        if report.validation == Some(Validation::Bogus) {
+            let provider = report.provider.as_str();
+            seeds.entry(provider).or_default().push(&report.seed);
+        }
+    }
+    for (provider, seeds) in seeds {
+        warn!(
+            target: "security", event = "dns_bogus", provider, seeds = %seeds.join(","),
+            "answers with wrong or missing DNSSEC signatures were dropped"
+        );
     }
 }
 

@@ -173,7 +173,8 @@ impl Hub {
     pub(crate) fn new(parts: HubParts) -> Self {
         let spec = &parts.local.spec;
         let data_dir = parts.config.data_dir.clone();
-        let discovery = match Discovery::new(spec, &parts.config.providers) {
+        let (providers, trust) = (&parts.config.providers, &parts.config.dns_trust);
+        let discovery = match Discovery::with_trust(spec, providers, trust) {
             Ok(discovery) => Some(Arc::new(discovery)),
             Err(error) => {
                 warn!(%error, "DNS discovery is off");
@@ -277,8 +278,15 @@ impl Hub {
                     self.save_standing();
                 }
                 Some(event) = events.recv() => {
+                    // At the end peers go because we do: that is no news, and they stay who we were connected to.
+                    if self.stop.is_cancelled() {
+                        break;
+                    }
                     self.on_event(event);
                     for _ in 1..EVENTS_AT_ONCE {
+                        if self.stop.is_cancelled() {
+                            break;
+                        }
                         let Ok(event) = events.try_recv() else { break };
                         self.on_event(event);
                     }

@@ -148,7 +148,12 @@ fn rate(elapsed: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::reachability::netgroup::is_dialable;
+    use crate::wire::tests::{decode, envelope};
 
     fn gossip(text: &str, time: u32) -> Gossip {
         Gossip {
@@ -202,5 +207,94 @@ mod tests {
             1_000,
             "burst bound"
         );
+    }
+
+    fn any_gossip() -> impl Strategy<Value = Gossip> {
+        (any::<SocketAddr>(), any::<u64>(), any::<u32>()).prop_map(|(addr, services, time)| {
+            let addr = canonical_socket(addr);
+            Gossip {
+                addr,
+                services,
+                time,
+            }
+        })
+    }
+
+    /// Bytes that look like a list of addresses: a count, and entries some of which are whole.
+    fn any_payload() -> impl Strategy<Value = Vec<u8>> {
+        let addrv2 = (
+            any::<u32>(),
+            any::<u8>(),
+            0_u8..7,
+            0_u8..40,
+            vec(any::<u8>(), 0..40),
+        );
+        let addrv2 = addrv2.prop_map(|(time, services, network, length, rest)| {
+            [&time.to_le_bytes()[..], &[services, network, length], &rest].concat()
+        });
+        let entry = prop_oneof![addrv2, vec(any::<u8>(), 30), vec(any::<u8>(), 0..40)];
+        (any::<u8>(), vec(entry, 0..6))
+            .prop_map(|(count, entries)| [vec![count % 8], entries.concat()].concat())
+    }
+
+    proptest! {
+        /// Whoever hears of those from us understands them.
+        #[test]
+        fn what_can_be_dialled_is_told_and_heard_in_both_forms(
+            list in vec(any_gossip(), 0..50),
+            addrv2: bool,
+            now: u32,
+        ) {
+            let told: Vec<_> = list.into_iter().filter(|g| is_dialable(g.addr, false)).collect();
+            let bytes = envelope().encode(&write(&told, addrv2)).unwrap();
+            let heard = read(&envelope().decode(&bytes).unwrap(), now);
+            let facts = |list: &[Gossip]| -> Vec<_> {
+                list.iter().map(|gossip| (gossip.addr, gossip.services)).collect()
+            };
+            prop_assert_eq!(facts(&heard), facts(&told));
+            for (heard, told) in heard.iter().zip(&told) {
+                let possible = told.time != 0 && told.time <= now.saturating_add(MAX_AHEAD_SECONDS);
+                let clipped = now.saturating_sub(CLIPPED_AGE_SECONDS);
+                prop_assert_eq!(heard.time, if possible { told.time } else { clipped });
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read_as_few_sound_addresses(
+            payload in any_payload(),
+            addrv2: bool,
+            now: u32,
+        ) {
+            let command = if addrv2 { "addrv2" } else { "addr" };
+            let Ok(message) = decode(command, &payload) else {
+                return Ok(());
+            };
+            let list = read(&message, now);
+            prop_assert!(list.len() <= usize::from(payload[0]));
+            for gossip in list {
+                prop_assert_eq!(gossip.addr, canonical_socket(gossip.addr));
+                prop_assert!(gossip.time <= now.saturating_add(MAX_AHEAD_SECONDS));
+            }
+        }
+
+        #[test]
+        fn nobody_is_believed_more_than_the_rate(
+            steps in vec((0_usize..1_500, 0_u64..60_000, prop::bool::weighted(0.1)), 1..100),
+        ) {
+            let start = Instant::now();
+            let mut bucket = AddressBucket::new(start);
+            let (mut now, mut taken, mut welcome) = (start, 0, 1.0);
+            for (offered, pause, asked) in steps {
+                now += Duration::from_millis(pause);
+                if asked {
+                    bucket.asked();
+                    welcome += BURST;
+                }
+                let takes = bucket.take(offered, now);
+                prop_assert!(takes <= offered);
+                taken += takes;
+                prop_assert!(taken as f64 <= welcome + rate(now - start) + 1e-6);
+            }
+        }
     }
 }

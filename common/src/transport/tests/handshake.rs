@@ -6,7 +6,7 @@ use crate::transport::endpoint::{ALL_TRANSPORTS, TransportKind};
 use crate::transport::error::{HandshakeError, HandshakeStep, RecordError};
 use crate::transport::identity::{IDENTITY_PAYLOAD, Role};
 use crate::transport::noise::{Established, FRAME_HEADER, Noise, NoisePattern, prologue};
-use crate::transport::{DialBy, Endpoint, Identity, RecordReader, RecordWriter, Stream};
+use crate::transport::{DialBy, Endpoint, Identity, RecordReader, RecordWriter, Stream, WriteHalf};
 
 use super::{accept_bytes, connected, endpoint, endpoint_of, shake, spec};
 
@@ -238,7 +238,7 @@ async fn pass(
     (passed == count).then_some(())
 }
 
-async fn read(io: &mut DuplexStream, count: usize) -> Vec<u8> {
+async fn read<S: Stream>(io: &mut S, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     let mut have = 0;
     while have < count {
@@ -275,10 +275,10 @@ async fn a_handshake_cut_at_any_byte_fails_on_both_sides_or_on_the_one_that_wait
 }
 
 /// One side of the Noise part by hand, for attackers.
-async fn noise_as(
+async fn noise_as<S: Stream>(
     role: Role,
     identity: &Identity,
-    io: &mut DuplexStream,
+    io: &mut S,
 ) -> (Established, Option<Vec<u8>>) {
     let spec = spec("devnet");
     let prologue = prologue(
@@ -327,29 +327,45 @@ async fn dial_with_identity(
     attacker: &Identity,
     payload: impl Fn(&Established) -> Vec<u8>,
 ) -> HandshakeError {
-    let (mut near, far) = duplex(64 * 1024);
-    let attack = async {
-        let (done, third) = noise_as(Role::Initiator, attacker, &mut near).await;
-        let (_reader, writer) = near.into_halves();
-        let mut writer = RecordWriter::new(writer, &done.initiator_key, third.unwrap());
-        writer.write_identity(&payload(&done)).await.unwrap();
-        writer
-    };
+    let (near, far) = duplex(64 * 1024);
+    let attack = show_identity(near, attacker, payload);
     let (_writer, result) = tokio::join!(attack, accepts.accept(far));
     result.unwrap_err()
+}
+
+/// Dials as `attacker`, who shows `payload(handshake)` as its identity. The connection stands as long as the writer.
+async fn show_identity<S: Stream>(
+    mut io: S,
+    attacker: &Identity,
+    payload: impl Fn(&Established) -> Vec<u8>,
+) -> RecordWriter<WriteHalf<S>> {
+    let (done, third) = noise_as(Role::Initiator, attacker, &mut io).await;
+    let (_reader, writer) = io.into_halves();
+    let mut writer = RecordWriter::new(writer, &done.initiator_key, third.unwrap());
+    writer.write_identity(&payload(&done)).await.unwrap();
+    writer
+}
+
+/// Somebody else's public key with our signature.
+fn stolen_key(attacker: &Identity, victim: &Identity, done: &Established) -> Vec<u8> {
+    let payload = attacker.prove(Role::Initiator, &done.handshake_hash);
+    let mut payload = payload.unwrap();
+    payload[..victim.public_key().len()].copy_from_slice(victim.public_key());
+    payload
+}
+
+/// Dials as somebody who claims to be another node. The connection stands as long as what is given back.
+pub(crate) async fn dial_as_another<S: Stream>(io: S) -> RecordWriter<WriteHalf<S>> {
+    let (attacker, victim) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    show_identity(io, &attacker, |done| stolen_key(&attacker, &victim, done)).await
 }
 
 #[tokio::test]
 async fn a_forged_identity_is_refused() {
     let (attacker, victim) = (Identity::generate().unwrap(), Identity::generate().unwrap());
     let accepts = endpoint();
-    // Somebody else's public key with our signature.
     let stolen_key = dial_with_identity(&accepts, &attacker, |done| {
-        let mut payload = attacker
-            .prove(Role::Initiator, &done.handshake_hash)
-            .unwrap();
-        payload[..victim.public_key().len()].copy_from_slice(victim.public_key());
-        payload
+        stolen_key(&attacker, &victim, done)
     })
     .await;
     // A signature that the victim made in another connection.

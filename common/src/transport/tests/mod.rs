@@ -1,6 +1,6 @@
 //! Tests of the transport as a whole, over in-memory streams.
 
-mod handshake;
+pub(crate) mod handshake;
 mod identity;
 mod kem;
 mod known_answers;

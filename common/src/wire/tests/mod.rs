@@ -14,7 +14,7 @@ pub(super) fn magic() -> Magic {
     Magic::from_bytes(*b"QTCM")
 }
 
-pub(super) fn envelope() -> Envelope {
+pub(crate) fn envelope() -> Envelope {
     Envelope::new(magic())
 }
 
@@ -29,7 +29,7 @@ pub(super) fn framed(command: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode(command: &str, payload: &[u8]) -> Result<NetworkMessage, WireError> {
+pub(crate) fn decode(command: &str, payload: &[u8]) -> Result<NetworkMessage, WireError> {
     envelope().decode(&framed(command, payload))
 }
 
