@@ -44,8 +44,8 @@ pub struct Settings {
     /// Where the HTTP API listens [default: 127.0.0.1:8332]
     #[arg(long, env = "QTC_NODE_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
-    /// Resolver for seed names, in place of the system's and the public ones (repeatable): system, ADDR[:PORT],
-    /// tls://ADDR[:PORT]#NAME or https://ADDR[:PORT]/PATH#NAME
+    /// Resolver for seed names, in place of the system's and the public ones (repeatable): `system`, `ADDR`,
+    /// `ADDR:PORT`, `tls://ADDR#NAME` or `https://ADDR/PATH#NAME`
     #[arg(
         long,
         env = "QTC_NODE_RESOLVER",

@@ -3,13 +3,13 @@
 //!
 //! | lab | what it shows |
 //! |---|---|
-//! | [`honest`] | nodes that sync, relay, gossip and restart, and none of them holds anything against another |
-//! | [`partition`] | a network in two halves that both mine, and how soon it is one again |
-//! | [`idle`] | what 125 peers at rest cost |
-//! | [`bootstrap`] | how soon a newcomer has peers, also where DNS lies or is dead, or its book is poisoned |
+//! | `honest` | nodes that sync, relay, gossip and restart, and none of them holds anything against another |
+//! | `partition` | a network in two halves that both mine, and how soon it is one again |
+//! | `idle` | what 125 peers at rest cost |
+//! | `bootstrap` | how soon a newcomer has peers, also where DNS lies or is dead, or its book is poisoned |
 //!
-//! [`place`] says where nodes stand, [`node`] runs one, [`verdict`] judges what it has to say of its peers,
-//! [`namespace`] makes a network of our own where packets can be dropped.
+//! `place` says where nodes stand, `node` runs one, `verdict` judges what it has to say of its peers,
+//! `namespace` makes a network of our own where packets can be dropped.
 
 mod bootstrap;
 mod honest;

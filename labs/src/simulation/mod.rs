@@ -8,11 +8,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`queue`] | what happens when |
-//! | [`world`] | the clock, the events, who is connected to whom, walls |
-//! | [`node`] | one node: what it does with what it hears |
-//! | [`chain`] | blocks, of which only height and parent matter |
-//! | [`churn`], [`partition`], [`eclipse`], [`sybil`] | the stories |
+//! | `queue` | what happens when |
+//! | `world` | the clock, the events, who is connected to whom, walls |
+//! | `node` | one node: what it does with what it hears |
+//! | `chain` | blocks, of which only height and parent matter |
+//! | `churn`, `partition`, `eclipse`, `sybil` | the stories |
 
 mod chain;
 mod churn;

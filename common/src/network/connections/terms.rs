@@ -42,11 +42,11 @@ impl Purpose {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Dial this address; [`Connections::established`] or [`Connections::failed`] hears how it went.
+    /// Dial this address; [`super::Connections::established`] or [`super::Connections::failed`] hears how it went.
     Dial(SocketAddr, Purpose),
     /// End the connection to this address.
     HangUp(SocketAddr, &'static str),
-    /// Ask the DNS seeds; [`Connections::dns_answered`] hears when that is over.
+    /// Ask the DNS seeds; [`super::Connections::dns_answered`] hears when that is over.
     AskDns,
 }
 
