@@ -178,10 +178,13 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
     );
     for seed in status["seeds"].as_array().into_iter().flatten() {
         println!(
-            "seed       {} via {}: {} addresses{}",
+            "seed       {} via {}: {} addresses{}{}",
             text(&seed["seed"]),
             text(&seed["provider"]),
             seed["addresses"],
+            seed["validation"]
+                .as_str()
+                .map_or_else(String::new, |v| format!(", {v}")),
             seed["error"]
                 .as_str()
                 .map_or_else(String::new, |e| format!(" ({e})"))

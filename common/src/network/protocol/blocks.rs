@@ -64,7 +64,7 @@ pub enum BlockAction<P> {
     Request(P, Vec<BlockHash>),
     /// The peer stalled; its blocks go elsewhere.
     Stalled(P),
-    /// The peer stalled too often: drop the connection, without a penalty.
+    /// The peer stalled too often: drop the connection; it counts as withholding, which alone leads to no ban.
     GiveUp(P),
 }
 
