@@ -2,14 +2,22 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use tracing::debug;
 
-use super::{Action, Connections, Moment, Purpose, View, fallback};
+use super::{Action, Connections, Dial, Moment, Purpose, View, fallback};
 
 /// Dials for one purpose in progress at most; more than the open places, because some addresses are always dead.
 const MAX_DIALS: usize = 16;
+
+/// Dials in progress in all, beyond which slow ones count: with those that one look adds they are 64, a sixteenth of the files that a
+/// process may open by default.
+const MOST_DIALS: usize = 48;
+
+/// A dial that takes longer is slow: TCP and both handshakes are four round trips, which across the earth take as long.
+const SLOW: Duration = Duration::from_secs(1);
 
 impl Connections {
     /// The dials of the start, to those that the last session ended with.
@@ -21,7 +29,8 @@ impl Connections {
         let anchors = self.book.anchors().to_vec();
         let dials = anchors.into_iter().filter_map(|addr| {
             let wanted = !self.is_unwanted(addr, view);
-            wanted.then(|| self.dial(addr, purpose)).flatten()
+            let now = self.started;
+            wanted.then(|| self.dial(addr, purpose, now)).flatten()
         });
         dials.collect()
     }
@@ -43,7 +52,7 @@ impl Connections {
         let less: Vec<_> = less.map(|(addr, _)| *addr).collect();
         let mut actions = Vec::new();
         for addr in due {
-            actions.extend(self.dial(addr, Purpose::Full));
+            actions.extend(self.dial(addr, Purpose::Full, now.at));
         }
         for addr in less {
             actions.extend(self.hang_up(addr, "it is a manual peer now"));
@@ -57,6 +66,16 @@ impl Connections {
         taken.copied().collect()
     }
 
+    /// Dials that may still come to something soon. While few peers stand, those that take long hold up no others: dead
+    /// addresses, and hosts that take connections and then say nothing, must not keep a newcomer waiting for their time-outs.
+    fn hopeful_dials(&self, purpose: Purpose, now: Instant) -> usize {
+        let few = self.count(Purpose::Full) < fallback::FEW_PEERS;
+        let patient = few && self.dialing.len() < MOST_DIALS;
+        let dials = self.dialing.values().filter(|dial| dial.purpose == purpose);
+        let slow = |dial: &&Dial| now.saturating_duration_since(dial.since) >= SLOW;
+        dials.filter(|dial| !(patient && slow(dial))).count()
+    }
+
     /// Dials for the open places of one purpose.
     pub(super) fn fill<R: Rng>(
         &mut self,
@@ -67,8 +86,8 @@ impl Connections {
         actions: &mut Vec<Action>,
     ) {
         let open = self.target(purpose).saturating_sub(self.count(purpose));
-        let dialing = self.dialing.values().filter(|p| **p == purpose).count();
-        let room = (open * 2).min(MAX_DIALS).saturating_sub(dialing);
+        let room = (open * 2).min(MAX_DIALS);
+        let room = room.saturating_sub(self.hopeful_dials(purpose, now.at));
         if open == 0 || room == 0 {
             return;
         }
@@ -87,7 +106,7 @@ impl Connections {
         self.fresh.remove(&chosen);
         chosen.extend(drawn);
         for addr in chosen {
-            actions.extend(self.dial(addr, purpose));
+            actions.extend(self.dial(addr, purpose, now.at));
         }
     }
 
@@ -116,6 +135,6 @@ impl Connections {
         };
         let addr = self.book.feeler(excluded, now.unix, rng)?;
         debug!(%addr, "a feeler");
-        self.dial(addr, Purpose::Feeler)
+        self.dial(addr, Purpose::Feeler, now.at)
     }
 }

@@ -46,6 +46,13 @@ const ANCHORS: usize = 2;
 /// How long block-only peers stand with no full one before one of them becomes it: longer than dials in a working network take.
 const WITHOUT_FULL: Duration = Duration::from_secs(30);
 
+/// A dial in progress.
+#[derive(Debug, Clone, Copy)]
+struct Dial {
+    purpose: Purpose,
+    since: Instant,
+}
+
 /// A connection of ours that stands.
 #[derive(Debug, Clone, Copy)]
 struct Outbound {
@@ -65,7 +72,7 @@ pub struct Connections {
     book: AddressBook,
     manual: ManualPeers,
     own: OwnAddresses,
-    dialing: BTreeMap<SocketAddr, Purpose>,
+    dialing: BTreeMap<SocketAddr, Dial>,
     outbound: BTreeMap<SocketAddr, Outbound>,
     fallback: Fallback,
     fresh: Fresh,
@@ -180,7 +187,8 @@ impl Connections {
     /// # Errors
     /// With the reason, where the connection is not to be kept.
     pub fn established(&mut self, addr: SocketAddr, now: Instant) -> Result<Purpose, &'static str> {
-        let purpose = self.dialing.remove(&addr).unwrap_or(Purpose::Feeler);
+        let purpose = self.dialing.remove(&addr).map(|dial| dial.purpose);
+        let purpose = purpose.unwrap_or(Purpose::Feeler);
         if purpose == Purpose::Feeler {
             return Err("it was a feeler");
         }
@@ -210,11 +218,11 @@ impl Connections {
         now: u64,
         rng: &mut R,
     ) -> Option<Action> {
-        let purpose = self.dialing.remove(&addr);
+        let dial = self.dialing.remove(&addr);
         match failure {
             Failure::Downgraded => {
                 self.book.speaks_noise(addr, now);
-                return self.dial(addr, purpose?);
+                return dial.and_then(|dial| self.dial(addr, dial.purpose, dial.since));
             }
             Failure::Ourselves => self.add_own(addr),
             Failure::SameNode => self.book.rest(addr, now + DUPLICATE_REST),
@@ -292,7 +300,6 @@ impl Connections {
     fn target(&self, purpose: Purpose) -> usize {
         match purpose {
             Purpose::Full => self.settings.full + usize::from(self.extras.wants_full()),
-            Purpose::BlockOnly if self.settings.block_only == 0 => 0,
             Purpose::BlockOnly => {
                 self.settings.block_only + usize::from(self.extras.wants_block_only())
             }
@@ -300,12 +307,12 @@ impl Connections {
         }
     }
 
-    fn dial(&mut self, addr: SocketAddr, purpose: Purpose) -> Option<Action> {
+    fn dial(&mut self, addr: SocketAddr, purpose: Purpose, since: Instant) -> Option<Action> {
         let addr = canonical_socket(addr);
         if self.dialing.contains_key(&addr) || self.outbound.contains_key(&addr) {
             return None;
         }
-        self.dialing.insert(addr, purpose);
+        self.dialing.insert(addr, Dial { purpose, since });
         Some(Action::Dial(addr, purpose))
     }
 
@@ -366,7 +373,7 @@ impl Connections {
             info!("dialling the bootstrap nodes");
             for addr in nodes.clone() {
                 if !self.is_own(addr) && !(view.banned)(addr) {
-                    actions.extend(self.dial(addr, Purpose::Full));
+                    actions.extend(self.dial(addr, Purpose::Full, now.at));
                 }
             }
         }

@@ -15,6 +15,8 @@ struct Node {
     rng: StdRng,
     /// Whose dials come to something.
     alive: fn(SocketAddr) -> bool,
+    /// Whose dials come to no end.
+    hangs: fn(SocketAddr) -> bool,
     busy: Vec<SocketAddr>,
     banned: Vec<SocketAddr>,
     asked_dns: Vec<f64>,
@@ -65,6 +67,7 @@ impl Node {
             seconds: 0.0,
             rng: StdRng::seed_from_u64(7),
             alive,
+            hangs: |_| false,
             busy: Vec::new(),
             banned: Vec::new(),
             asked_dns: Vec::new(),
@@ -117,6 +120,9 @@ impl Node {
                 }
                 Action::Dial(addr, purpose) => {
                     self.dialled.push((self.seconds, addr, purpose));
+                    if (self.hangs)(addr) {
+                        continue;
+                    }
                     if (self.alive)(addr) {
                         self.connections.book_mut().met(addr, 9, now.unix);
                         let _ = self.connections.established(addr, now.at);
@@ -494,3 +500,38 @@ fn with_nobody_to_look_at_feelers_and_looks_go_on() {
     assert_eq!(without.counts().1, 0);
     assert!(without.feelers() > 40, "{}", without.feelers());
 }
+
+#[test]
+fn hosts_that_say_nothing_do_not_hold_up_a_newcomer() {
+    // Dials that no test ends: they hang.
+    let mut node = Node::new(settings(), 400, all);
+    node.hangs = |a| a.port() != 1;
+    let dials = |node: &Node| node.dialled.len();
+    node.run(0.5);
+    let first = dials(&node);
+    node.run(0.5);
+    assert_eq!(dials(&node), first);
+    node.run(1.0);
+    assert!(dials(&node) > first, "others are tried after a second");
+    node.run(60.0);
+    assert!(node.connections.dialing.len() <= MOST);
+    // Somebody good is among what DNS tells then, and is found although all others hang.
+    for hung in node
+        .connections
+        .dialing
+        .keys()
+        .copied()
+        .take(16)
+        .collect::<Vec<_>>()
+    {
+        node.connections.given_up(hung);
+    }
+    let good = SocketAddr::from(([80, 0, 0, 1], 1));
+    node.connections
+        .heard_from_dns(gossip(good), "seed", &mut node.rng);
+    node.run(1.0);
+    assert_eq!(node.standing(Purpose::Full), [good]);
+}
+
+/// Full and block-only dials, with those that the last poll added to what was there.
+const MOST: usize = 48 + 16 + 4;
