@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use quantumcoin::network::NetworkConfig;
 use quantumcoin::network::address_book::AddressBook;
 use quantumcoin::network::connections::{Action, Connections, Moment, Purpose, Settings, View};
 use quantumcoin::network::protocol::addresses::{AddressBucket, Gossip, MAX_RELAYED, RELAY_FANOUT};
@@ -82,13 +83,15 @@ pub(super) struct Node {
 
 /// The numbers of a node as it comes.
 pub(super) fn settings() -> Settings {
+    let node = NetworkConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     Settings {
-        full: 8,
-        block_only: 2,
-        feeler_every: Duration::from_secs(120),
-        look_around_every: Duration::from_secs(300),
+        full: node.outbound_target,
+        block_only: node.block_only_target,
+        feeler_every: node.feeler_every,
+        look_around_every: node.look_around_every,
+        // Three blocks of ten minutes.
         stale_after: Duration::from_secs(1_800),
-        bootstrap_after: Duration::from_secs(30),
+        bootstrap_after: node.bootstrap_after,
         bootstrap_nodes: Vec::new(),
         asks_dns: true,
     }

@@ -1,5 +1,7 @@
 //! The clock, the events, who is connected to whom, walls.
 
+mod attacker;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +11,8 @@ use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 
-use super::chain::{BlockId, Chain};
+pub(super) use self::attacker::Attacker;
+use super::chain::Chain;
 use super::node::{Deed, LinkId, Message, Node, NodeId, gossip};
 use super::queue::Queue;
 
@@ -65,17 +68,27 @@ struct Link {
     stalled: Vec<(End, Message)>,
 }
 
-/// Somebody who is no node: he takes every connection, and tells of himself.
-#[derive(Debug, Default)]
-pub(super) struct Attacker {
-    pub(super) addresses: Vec<SocketAddr>,
-}
-
-impl Attacker {
-    pub(super) fn owns(&self, addr: SocketAddr) -> bool {
-        self.addresses.binary_search(&addr).is_ok()
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Listener,
+            Self::Listener => Self::Dialler,
+        }
     }
 }
+
+impl Link {
+    /// Who is at this end.
+    fn at(&self, end: End) -> NodeId {
+        match end {
+            End::Dialler => self.dialler,
+            End::Listener => self.listener,
+        }
+    }
+}
+
+/// Stands at an end of a connection that no node has.
+const ATTACKER: NodeId = usize::MAX;
 
 /// All of it.
 #[derive(Debug)]
@@ -225,35 +238,6 @@ impl World {
         }
     }
 
-    /// The attacker hears of every block at once, and tells all whom he is connected to: nobody is of more use.
-    fn attacker_tells(&mut self, block: BlockId) {
-        let his = self.links.iter().filter_map(|(id, link)| {
-            let end = match (link.dialler, link.listener) {
-                (usize::MAX, _) => End::Listener,
-                (_, usize::MAX) => End::Dialler,
-                _ => return None,
-            };
-            Some((*id, end))
-        });
-        for (link, end) in his.collect::<Vec<_>>() {
-            self.after(1, Event::Said(link, end, Message::Tip(block)));
-        }
-    }
-
-    /// Somebody who is no node dials one, and tells it of these addresses.
-    pub(super) fn intrude(&mut self, from: SocketAddr, id: NodeId, tells: Vec<SocketAddr>) {
-        let Some(link) = self.arrives_inbound(from, id) else {
-            return;
-        };
-        let now = self.moment();
-        let list = tells.into_iter().map(|addr| gossip(addr, now.unix));
-        let message = Message::Addresses {
-            list: list.collect(),
-            solicited: false,
-        };
-        self.deliver(id, link, message);
-    }
-
     /// Heights of the running nodes of `among`.
     pub(super) fn heights(&self, among: std::ops::Range<NodeId>) -> Vec<u32> {
         let nodes = self.nodes.get(among).unwrap_or_default().iter();
@@ -370,7 +354,7 @@ impl World {
         };
         let link = match other {
             Some(other) => self.arrives_inbound(our_addr, other),
-            None => Some(self.new_link(id, usize::MAX)),
+            None => Some(self.new_link(id, ATTACKER)),
         };
         let Some(link) = link else {
             return self.failed(id, addr);
@@ -412,7 +396,7 @@ impl World {
         if let Some(goes) = node.makes_place(now.at).ok()? {
             self.hang_up(id, goes);
         }
-        let link = self.new_link(usize::MAX, id);
+        let link = self.new_link(ATTACKER, id);
         let node = self.nodes.get_mut(id)?;
         let deeds = node.joined(link, from, None, Some(slot), now);
         self.do_all(id, deeds);
@@ -437,11 +421,8 @@ impl World {
         } else {
             End::Dialler
         };
-        let to = match end {
-            End::Dialler => entry.dialler,
-            End::Listener => entry.listener,
-        };
-        if self.wall.is_some_and(|half| (id < half) != (to < half)) && to != usize::MAX {
+        let to = entry.at(end);
+        if self.wall.is_some_and(|half| (id < half) != (to < half)) && to != ATTACKER {
             entry.stalled.push((end, message));
             return;
         }
@@ -453,32 +434,11 @@ impl World {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        let to = match end {
-            End::Dialler => entry.dialler,
-            End::Listener => entry.listener,
-        };
-        if to != usize::MAX {
+        let to = entry.at(end);
+        if to != ATTACKER {
             return self.deliver(to, link, message);
         }
-        // The attacker answers with his own.
-        if let Message::GetAddr = message {
-            let now = self.moment();
-            let his = self.attacker.addresses.iter().copied();
-            let told = his.choose_multiple(&mut self.rng, 1_000);
-            let list = told
-                .into_iter()
-                .map(|addr| gossip(addr, now.unix))
-                .collect();
-            let solicited = true;
-            let answer = Message::Addresses { list, solicited };
-            let back = match end {
-                End::Dialler => entry_of(&self.links, link, End::Listener),
-                End::Listener => entry_of(&self.links, link, End::Dialler),
-            };
-            if let Some(id) = back {
-                self.deliver(id, link, answer);
-            }
-        }
+        self.attacker_hears(link, end, &message);
     }
 
     fn deliver(&mut self, id: NodeId, link: LinkId, message: Message) {
@@ -512,13 +472,4 @@ impl World {
         node.connections.dns_answered(!running.is_empty());
         self.poll(id);
     }
-}
-
-fn entry_of(links: &BTreeMap<LinkId, Link>, link: LinkId, end: End) -> Option<NodeId> {
-    let link = links.get(&link)?;
-    let id = match end {
-        End::Dialler => link.dialler,
-        End::Listener => link.listener,
-    };
-    (id != usize::MAX).then_some(id)
 }
