@@ -11,8 +11,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 pub const LOG_ENV: &str = "QTC_LOG";
 
 /// Libraries that log each query or statement at `info`, client addresses included: held to warnings, so
-/// that logs stay small and private. A filter in [`LOG_ENV`] may name them again.
-const QUIET: &str = "hickory_server=warn,hickory_net=warn,hickory_proto=warn,hickory_resolver=warn,\
+/// that logs stay small and private; what the resolver's parts warn of stands in our own report, with seed and provider, or is
+/// nothing that anybody could mend, such as upstreams without DNSSEC. A filter in [`LOG_ENV`] may name them again.
+const QUIET: &str = "hickory_server=warn,hickory_net=error,hickory_proto=error,hickory_resolver=error,\
                      sqlx=warn,hyper=warn,hyper_util=warn";
 
 /// How log lines look.
