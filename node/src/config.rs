@@ -38,7 +38,8 @@ pub struct Settings {
     /// Where chain, identity and address book are kept [default: by XDG]
     #[arg(long, env = "QTC_NODE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where to listen for peers [default: 0.0.0.0 and the network's port; devnet: 127.0.0.1]
+    /// Where to listen for peers; the unspecified address of IPv6, ::, takes IPv4 too [default: 0.0.0.0 and the network's port;
+    /// devnet: 127.0.0.1]
     #[arg(long, env = "QTC_NODE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// Where the HTTP API listens [default: 127.0.0.1:8332]

@@ -262,7 +262,7 @@ impl NetworkManager {
             });
         }
         let identity = Arc::new(load_identity(config.data_dir.clone()).await?);
-        let socket = bind::tcp(config.listen_addr, "the node")?;
+        let socket = bind::tcp_of_both(config.listen_addr, "the node")?;
         let listen_addr = socket.local_addr().unwrap_or(config.listen_addr);
         let metrics = NetworkMetrics::register(metrics)?;
         let local = Arc::new(Local {

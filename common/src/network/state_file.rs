@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tracing::warn;
 
+use crate::service::files;
+
 /// Why a file could not be written.
 #[derive(Debug, Error)]
 #[error("{what} {path} can't be written: {source}; check free space and permissions")]
@@ -55,11 +57,7 @@ pub(crate) fn save<T: Serialize>(
 ) -> Result<(), SaveError> {
     let result = (|| {
         let text = serde_json::to_vec(document)?;
-        let temporary = path.with_extension("json.new");
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        files::replace(path, |file| file.write_all(&text))
     })();
     result.map_err(|source| SaveError {
         what,

@@ -1,7 +1,7 @@
 //! Listening sockets, and what to tell a person when one can't be had.
 //!
-//! Both helpers make IPv6 sockets IPv6-only, so that `0.0.0.0:53` and `[::]:53` can stand side by side on
-//! every system, and TCP sockets that can be bound again right after a restart.
+//! IPv6 sockets are IPv6-only, so that `0.0.0.0:53` and `[::]:53` can stand side by side on every system, but for
+//! [`tcp_of_both`]; and TCP sockets can be bound again right after a restart.
 
 use std::{io, net::SocketAddr};
 
@@ -42,8 +42,21 @@ impl BindError {
 /// # Errors
 /// [`BindError`] with the reason and the remedy in words.
 pub fn tcp(addr: SocketAddr, purpose: &str) -> Result<TcpListener, BindError> {
+    bind_tcp(addr, purpose, true)
+}
+
+/// As [`tcp`], for a program with one listening address: `[::]` takes connections by IPv4 as well, whose addresses then are
+/// IPv4-mapped ([`crate::reachability::netgroup::canonical_socket`] gives them back).
+///
+/// # Errors
+/// As [`tcp`].
+pub fn tcp_of_both(addr: SocketAddr, purpose: &str) -> Result<TcpListener, BindError> {
+    bind_tcp(addr, purpose, !addr.ip().is_unspecified())
+}
+
+fn bind_tcp(addr: SocketAddr, purpose: &str, only_v6: bool) -> Result<TcpListener, BindError> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = socket(addr, Type::STREAM, Protocol::TCP)?;
+        let socket = socket(addr, Type::STREAM, Protocol::TCP, only_v6)?;
         // Without it a restart waits for old connections in TIME_WAIT. (On Windows it means something else.)
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
@@ -65,7 +78,7 @@ pub fn tcp(addr: SocketAddr, purpose: &str) -> Result<TcpListener, BindError> {
 /// [`BindError`] with the reason and the remedy in words.
 pub fn udp(addr: SocketAddr, purpose: &str) -> Result<UdpSocket, BindError> {
     let bound = || -> io::Result<UdpSocket> {
-        let socket = socket(addr, Type::DGRAM, Protocol::UDP)?;
+        let socket = socket(addr, Type::DGRAM, Protocol::UDP, true)?;
         socket.bind(&addr.into())?;
         UdpSocket::from_std(socket.into())
     };
@@ -77,10 +90,10 @@ pub fn udp(addr: SocketAddr, purpose: &str) -> Result<UdpSocket, BindError> {
     })
 }
 
-fn socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn socket(addr: SocketAddr, kind: Type, protocol: Protocol, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
     if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -134,6 +147,10 @@ const EAFNOSUPPORT: i32 = 97;
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
@@ -157,6 +174,21 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(words.contains("UDP") && words.contains("in use"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn both_families_come_to_one_socket_where_that_is_asked_for() {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let both = tcp_of_both(any, "the test").unwrap();
+        let port = both.local_addr().unwrap().port();
+        let by_v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        assert!(by_v4.await.is_ok());
+        let (_, from) = both.accept().await.unwrap();
+        assert!(matches!(from.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()));
+        let one = tcp(any, "the test").unwrap();
+        let port = one.local_addr().unwrap().port();
+        let by_v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        assert!(by_v4.await.is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, sockets
-//! bound with errors in words, data directories and the choice of the network.
+//! bound with errors in words, files written whole or not at all, data directories and the choice of the network.
 //!
 //! A program puts the parts together in its `main`: [`logging::init`] first, then [`shutdown::signals`] for
 //! the token that ends everything, [`spec::choose`] for the network, [`metrics::Metrics`] and
@@ -8,6 +8,7 @@
 
 pub mod bind;
 pub mod dirs;
+pub mod files;
 pub mod health;
 pub mod http;
 pub mod logging;

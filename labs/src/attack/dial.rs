@@ -13,18 +13,18 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// Who dials whom, and how.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Dial {
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
+pub(crate) struct Dial {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// Seconds by which the caller's clock is ahead.
-    pub(super) ahead: i64,
+    pub(crate) ahead: i64,
     /// With the least room for what comes that the system has.
-    pub(super) narrow: bool,
+    pub(crate) narrow: bool,
 }
 
 impl Dial {
     /// As an honest peer does.
-    pub(super) fn new(from: SocketAddr, to: SocketAddr) -> Self {
+    pub(crate) fn new(from: SocketAddr, to: SocketAddr) -> Self {
         Self {
             from,
             to,
@@ -34,8 +34,11 @@ impl Dial {
     }
 
     /// A TCP connection.
-    pub(super) async fn connect(self) -> std::io::Result<TcpStream> {
-        let socket = TcpSocket::new_v4()?;
+    pub(crate) async fn connect(self) -> std::io::Result<TcpStream> {
+        let socket = match self.from {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
         // What is gone must not wait for the other side: ports would run out.
         socket.set_zero_linger()?;
         if self.narrow {
@@ -48,7 +51,7 @@ impl Dial {
     }
 
     /// Both handshakes, with a new identity.
-    pub(super) async fn peer(self, spec: &ChainSpec) -> anyhow::Result<Session> {
+    pub(crate) async fn peer(self, spec: &ChainSpec) -> anyhow::Result<Session> {
         let stream = self.connect().await?;
         let endpoint = Endpoint::new(spec, Arc::new(Identity::generate()?));
         let local = self.version(spec);
@@ -57,7 +60,7 @@ impl Dial {
     }
 
     /// What the caller says of himself.
-    pub(super) fn version(self, spec: &ChainSpec) -> LocalVersion {
+    pub(crate) fn version(self, spec: &ChainSpec) -> LocalVersion {
         let protocol = &spec.network_protocol;
         LocalVersion {
             protocol_version: protocol.protocol_version,
@@ -75,7 +78,7 @@ impl Dial {
 }
 
 /// Seconds since 1970.
-pub(super) fn unix_seconds() -> f64 {
+pub(crate) fn unix_seconds() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }

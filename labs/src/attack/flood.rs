@@ -199,7 +199,7 @@ async fn drip(mut stream: TcpStream, counts: &Counts) {
 
 /// As many open files as the system lets us have.
 #[cfg(target_os = "linux")]
-pub(super) fn raise_limit() {
+pub(crate) fn raise_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -209,7 +209,7 @@ pub(super) fn raise_limit() {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn raise_limit() {}
+pub(crate) fn raise_limit() {}
 
 /// Peers and visitors, which share our cores, go first: in the world they would be on other machines.
 #[cfg(target_os = "linux")]

@@ -16,9 +16,9 @@
 //! in `scenario`.
 
 mod cores;
-mod dial;
+pub(crate) mod dial;
 mod eclipse;
-mod flood;
+pub(crate) mod flood;
 mod handshakes;
 mod scenario;
 mod victim;

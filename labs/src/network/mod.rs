@@ -6,6 +6,7 @@
 //! | `honest` | nodes that sync, relay, gossip and restart, and none of them holds anything against another |
 //! | `partition` | a network in two halves that both mine, and how soon it is one again |
 //! | `idle` | what 125 peers at rest cost |
+//! | `limits` | that many addresses are no way around the limits of a host and a subnet |
 //! | `bootstrap` | how soon a newcomer has peers, also where DNS lies or is dead, or its book is poisoned |
 //!
 //! `place` says where nodes stand, `node` runs one, `verdict` judges what it has to say of its peers,
@@ -14,6 +15,7 @@
 mod bootstrap;
 mod honest;
 mod idle;
+mod limits;
 mod namespace;
 mod node;
 mod partition;
@@ -33,6 +35,8 @@ pub enum Lab {
     Partition(partition::PartitionArgs),
     /// One node with 125 peers at rest: memory and processor.
     Idle,
+    /// Connections of one host and one subnet by IPv4 and IPv6, at the edge of their limits. Needs root.
+    Limits,
     /// From start to the first peers: by DNS, with dead and lying DNS, without it, with a poisoned address book.
     Bootstrap,
 }
@@ -57,6 +61,8 @@ pub enum Part {
     IdleNode(idle::Resting),
     /// Its peers.
     IdlePeers,
+    /// A node and all who dial it, in its own namespace.
+    Limits,
     /// The network that newcomers find, in its own namespace where that can be had.
     Bootstrap(bootstrap::Stage),
 }
@@ -67,6 +73,7 @@ impl Part {
             Self::Partition(divided) => divided.run(),
             Self::IdleNode(node) => node.run(),
             Self::IdlePeers => idle::run_peers(),
+            Self::Limits => limits::run_part(),
             Self::Bootstrap(stage) => stage.run(),
         }
     }
@@ -90,6 +97,7 @@ pub fn run(lab: Lab, options: LabOptions) -> anyhow::Result<Outcome> {
         Lab::Honest => honest::run(options.quick),
         Lab::Partition(args) => partition::run(args, options.quick),
         Lab::Idle => idle::run(options.quick),
+        Lab::Limits => limits::run(options.quick),
         Lab::Bootstrap => bootstrap::run(options.quick),
     }
 }

@@ -40,7 +40,36 @@ async fn a_hundred_and_twenty_five_in_all_of_which_eleven_places_are_for_those_w
     attacked.end().await;
 }
 
-/// The whole /64 of a host is one address; loopback has no other addresses of IPv6.
+/// Who comes by IPv4 to a socket of IPv6 shows an IPv4-mapped address, and is nobody else for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn mapped_addresses_count_as_what_they_are() {
+    let mut settings = alone();
+    settings.listen_addr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let mut spec = ChainSpec::devnet();
+    spec.network_protocol.max_connections_per_subnet = 10;
+    let metrics = Metrics::new("quantumcoin_node");
+    let node = NetworkManager::with_config(settings, mined(1), Some(spec.clone()), &metrics);
+    let node = node.await.unwrap();
+    node.start().await.unwrap();
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, node.listen_addr().port()));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(dial([127, 8, 43, 1], to, &spec).await.unwrap());
+    }
+    assert!(dial([127, 8, 43, 1], to, &spec).await.is_err());
+    for host in 2..9 {
+        held.push(dial([127, 8, 43, host], to, &spec).await.unwrap());
+    }
+    assert!(dial([127, 8, 43, 9], to, &spec).await.is_err());
+    let status = status_where(&node, |status| status.inbound == 10).await;
+    let refused = [("per_ip", 1), ("per_subnet", 1)].into();
+    assert_eq!(status.security.refused, refused);
+    assert!(status.peers.iter().all(|peer| peer.addr.is_ipv4()));
+    node.shutdown().await;
+}
+
+/// The whole /64 of a host is one address, and a /48 one subnet, which `labs network limits` shows: loopback has no other
+/// addresses of IPv6.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_connections_of_an_ipv6_host_and_no_more() {
     let mut settings = alone();

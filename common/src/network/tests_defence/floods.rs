@@ -1,12 +1,15 @@
 //! Attacks with what nobody asked for: small messages, large ones, addresses.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use bitcoin::Block;
+use bitcoin::p2p::message_blockdata::Inventory;
 
 use super::*;
 use crate::network::protocol::addresses::{self, Gossip, MAX_ADDRESSES};
 use crate::network::tests_stall::large_block;
+use crate::wire::Envelope;
 
 /// A devnet whose limits are thirty times mainnet's in messages, so that a flood takes a second to be found out and not half
 /// a minute.
@@ -81,6 +84,74 @@ async fn ping_flood_is_slowed_down_dropped_and_banned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn message_flood_is_slowed_down_dropped_and_banned() {
     slowed_down_dropped_and_banned(NetworkMessage::SendHeaders, Detector::MessageFlood, 2).await;
+}
+
+/// Says these and a ping; gives how long it was until the answer to the ping.
+async fn heard_in(flooder: &mut Session, messages: &[NetworkMessage]) -> Duration {
+    let start = Instant::now();
+    for message in messages {
+        flooder.writer.write(message).await.unwrap();
+    }
+    pong(flooder).await;
+    start.elapsed()
+}
+
+/// Somebody says `first`, which is the limit exactly, and then `more`, for which the limit makes him wait. He may be slow
+/// by chance, so he tries it several times, as several hosts; the node never hears more than the limit lets it.
+async fn as_fast_as_the_limit(
+    first: &[NetworkMessage],
+    more: &[NetworkMessage],
+    wait: Duration,
+    host: u8,
+) {
+    let attacked = Attacked::new().await;
+    let mut at_once = false;
+    for nth in 0..5 {
+        let host = [127, 8, host, nth + 1];
+        let mut flooder = attacked.dialled_from(host).await.unwrap();
+        let start = Instant::now();
+        let time = heard_in(&mut flooder, first).await;
+        heard_in(&mut flooder, more).await;
+        assert!(start.elapsed() >= wait, "{:?}", start.elapsed());
+        if time < wait / 2 {
+            at_once = true;
+            break;
+        }
+    }
+    assert!(at_once, "what is within the limit had to wait");
+    let security = attacked.node.status().await.unwrap().security;
+    assert!(security.events.is_empty(), "{security:?}");
+    attacked.end().await;
+}
+
+/// With the pings, which are counted as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_messages_are_heard_at_once_and_the_next_after_600_ms_each() {
+    let message = NetworkMessage::SendHeaders;
+    let (first, more) = (vec![message.clone(); 99], vec![message]);
+    as_fast_as_the_limit(&first, &more, Duration::from_millis(1_200), 11).await;
+}
+
+/// The names of things that it was never asked for: as many as fit into a megabyte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_megabyte_is_heard_at_once_and_the_next_50_kb_after_three_seconds() {
+    let message = |names: usize| {
+        let name = Inventory::WitnessBlock(BlockHash::all_zeros());
+        NetworkMessage::NotFound(vec![name; names])
+    };
+    let size = |message: &NetworkMessage| {
+        let envelope = Envelope::new(spec().magic());
+        envelope.encode(message).unwrap().len()
+    };
+    let (large, ping) = (message(1_388), size(&NetworkMessage::Ping(0)));
+    // One name is 36 bytes.
+    let last = (1_000_000 - 19 * size(&large) - ping - size(&message(300))) / 36 + 300;
+    let mut first = vec![large.clone(); 19];
+    first.push(message(last));
+    let bytes = first.iter().map(size).sum::<usize>() + ping;
+    assert!((999_964..=1_000_000).contains(&bytes), "{bytes}");
+    let wait = Duration::from_micros(60 * (bytes + size(&large) + ping - 1_000_000) as u64);
+    as_fast_as_the_limit(&first, &[large], wait, 12).await;
 }
 
 /// Under mainnet's limits, by blocks of 0.4 MB and then 1.2 MB.

@@ -17,7 +17,7 @@ use super::chain::Known;
 use super::forger::Forger;
 use super::peer::{Counts, Hostile};
 use super::plan::Plan;
-use super::{Scenario, chatter, liar, slow};
+use super::{Scenario, chatter, impostor, liar, slow};
 use crate::attack::dial::Dial;
 use crate::attack::flood::{raise_limit, step_back};
 use crate::bench::worker;
@@ -32,9 +32,9 @@ pub struct Crowd {
     scenario: Scenario,
     /// The victim.
     to: SocketAddr,
-    /// Nodes to tell the victim of.
+    /// Nodes to tell the victim of, or whose places to take.
     #[arg(long, value_delimiter = ',')]
-    told_of: Vec<SocketAddr>,
+    others: Vec<SocketAddr>,
     /// Whether it is a quick run.
     #[arg(long)]
     quick: bool,
@@ -73,11 +73,7 @@ impl Crowd {
         });
         worker::tell(&json!({ "ready": true }))?;
         spawn_blocking(|| stdin().lock().read_line(&mut String::new())).await??;
-        for host in 0..attacker.plan.places.hosts {
-            for _ in 0..attacker.plan.connections {
-                tokio::spawn(Arc::clone(&attacker).come_again(host));
-            }
-        }
+        attacker.begin();
         spawn_blocking(|| stdin().lock().read_to_end(&mut Vec::new())).await??;
         let counts = &attacker.counts;
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
@@ -91,6 +87,22 @@ impl Crowd {
 }
 
 impl Attacker {
+    /// What he does happens in the background.
+    fn begin(self: &Arc<Self>) {
+        if self.crowd.scenario == Scenario::Impostors {
+            for addr in &self.crowd.others {
+                let counts = Arc::clone(&self.counts);
+                tokio::spawn(impostor::stand(*addr, self.crowd.to, counts));
+            }
+            return;
+        }
+        for host in 0..self.plan.places.hosts {
+            for _ in 0..self.plan.connections {
+                tokio::spawn(Arc::clone(self).come_again(host));
+            }
+        }
+    }
+
     /// One connection of a host after the other.
     async fn come_again(self: Arc<Self>, host: u32) {
         loop {
@@ -145,12 +157,12 @@ impl Attacker {
             Scenario::InvalidBlocks => liar::invalid_block(peer, &self.known, number).await,
             Scenario::WithheldBlocks => liar::withheld_block(peer, &self.known, number).await,
             Scenario::Downgrade => {
-                let told_of = &self.crowd.told_of;
-                let place = number as usize % told_of.len().max(1);
-                let addr = told_of.get(place).context("nobody to tell of")?;
+                let others = &self.crowd.others;
+                let place = number as usize % others.len().max(1);
+                let addr = others.get(place).context("nobody to tell of")?;
                 chatter::slander(peer, *addr).await
             }
-            Scenario::Identities => Ok(()),
+            Scenario::Identities | Scenario::Impostors => Ok(()),
         }
     }
 }

@@ -27,6 +27,7 @@
 //! | `clock-skew` | peers whose clocks are two hours ahead | none: that is their trouble |
 //! | `downgrade` | tells that honest nodes speak TLS and no Noise | none: who tells has it from others |
 //! | `identities` | handshakes with a stolen public key | yes |
+//! | `impostors` | answers at the addresses of nodes that the victim knows, each time as another | none: a node may have lost its key |
 
 mod all;
 mod chain;
@@ -35,16 +36,17 @@ mod crowd;
 mod figures;
 mod forger;
 mod honest;
+mod impostor;
 mod liar;
 mod line;
 mod miner;
+mod others;
 mod peer;
 mod places;
 mod plan;
 mod runner;
 mod slow;
 mod target;
-mod told_of;
 
 use clap::{Subcommand, ValueEnum};
 
@@ -87,6 +89,8 @@ pub enum Scenario {
     Downgrade,
     /// Handshakes with a stolen identity.
     Identities,
+    /// Answers in the place of nodes that the victim knows.
+    Impostors,
 }
 
 impl Scenario {

@@ -10,6 +10,7 @@ use quantumcoin::network::channel::{MessageReader, MessageWriter};
 use quantumcoin::network::protocol::version::{Direction, LocalVersion, Step, VersionHandshake};
 use quantumcoin::transport::{Endpoint, Identity, Secured};
 use quantumcoin::wire::Envelope;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::line::Line;
@@ -55,11 +56,43 @@ impl Hostile {
         dial: Dial,
         counts: &Arc<Counts>,
     ) -> anyhow::Result<Self> {
-        let (reading, writing) = dial.connect().await?.into_split();
+        let stream = dial.connect().await?;
+        Self::shake_hands(
+            spec,
+            stream,
+            Direction::Outbound,
+            dial.version(spec),
+            counts,
+        )
+        .await
+    }
+
+    /// The same with whoever has dialled, for whom he is what `local` tells.
+    pub(super) async fn accept(
+        spec: &ChainSpec,
+        stream: TcpStream,
+        local: LocalVersion,
+        counts: &Arc<Counts>,
+    ) -> anyhow::Result<Self> {
+        Self::shake_hands(spec, stream, Direction::Inbound, local, counts).await
+    }
+
+    async fn shake_hands(
+        spec: &ChainSpec,
+        stream: TcpStream,
+        direction: Direction,
+        local: LocalVersion,
+        counts: &Arc<Counts>,
+    ) -> anyhow::Result<Self> {
+        let (reading, writing) = stream.into_split();
         let drips = Arc::new(AtomicBool::new(false));
         let line = Line::new(writing, Arc::clone(&counts.sent), Arc::clone(&drips));
         let endpoint = Endpoint::new(spec, Arc::new(Identity::generate()?));
-        let secured = endpoint.connect(tokio::io::join(reading, line)).await?;
+        let line = tokio::io::join(reading, line);
+        let secured = match direction {
+            Direction::Outbound => endpoint.connect(line).await?,
+            Direction::Inbound => endpoint.accept(line).await?,
+        };
         let Secured { reader, writer, .. } = secured;
         let envelope = Envelope::new(spec.magic());
         let mut peer = Self {
@@ -68,13 +101,13 @@ impl Hostile {
             drips,
             counts: Arc::clone(counts),
         };
-        peer.tell_version(dial.version(spec)).await?;
+        peer.tell_version(VersionHandshake::new(direction, local))
+            .await?;
         counts.peers.fetch_add(1, Ordering::Relaxed);
         Ok(peer)
     }
 
-    async fn tell_version(&mut self, local: LocalVersion) -> anyhow::Result<()> {
-        let mut machine = VersionHandshake::new(Direction::Outbound, local);
+    async fn tell_version(&mut self, mut machine: VersionHandshake) -> anyhow::Result<()> {
         for message in machine.start() {
             self.writer.write(&message).await?;
         }

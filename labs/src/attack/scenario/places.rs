@@ -71,6 +71,11 @@ pub(super) fn told_of(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, TOLD_OF + number % 32, 0, 1)
 }
 
+/// The node with this number whose address the attacker takes: it is his from then on.
+pub(super) fn taken_over(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, ATTACKER + 40 + number % 8, 9, 1)
+}
+
 fn any_port(ip: Ipv4Addr) -> SocketAddr {
     SocketAddr::from((ip, 0))
 }
@@ -124,6 +129,7 @@ mod tests {
         assert!(honest.clone().all(is_honest) && !honest.clone().any(is_attacker));
         let groups: HashSet<_> = honest.map(Netgroup::of).collect();
         assert_eq!(groups.len(), usize::from(MAX_HONEST));
+        assert!((0..8).all(|number| is_attacker(taken_over(number).into())));
         for others in [told_of(0), told_of(31), Ipv4Addr::new(127, 200, 0, 1)] {
             assert!(!is_attacker(others.into()) && !is_honest(others.into()));
         }

@@ -31,9 +31,19 @@ pub(super) struct Plan {
     pub(super) residents: u8,
     /// … and that come when the attack is under way.
     pub(super) newcomers: u8,
-    /// Whether the victim dials those it hears of: honest nodes on loopback, as on a devnet. Else it only listens, and
-    /// judges as on mainnet.
-    pub(super) dials: bool,
+    /// Nodes that the victim dials. Where there are none it only listens, and judges as on mainnet.
+    pub(super) others: Others,
+}
+
+/// Nodes that the victim dials, on loopback, as on a devnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// There are none.
+    None,
+    /// It hears of them from the attacker.
+    HeardOf,
+    /// They are its manual peers, until the attacker has taken their addresses.
+    Known,
 }
 
 /// Most attacks have shown all that they do after so long.
@@ -67,6 +77,10 @@ impl Scenario {
                 lasts: Duration::from_secs(10),
                 ..quick
             },
+            Self::Impostors => Plan {
+                lasts: Duration::from_secs(20),
+                ..quick
+            },
             _ => quick,
         }
     }
@@ -85,7 +99,7 @@ impl Scenario {
             bans: true,
             residents: 4,
             newcomers: 0,
-            dials: false,
+            others: Others::None,
         };
         let long = |plan, seconds| Plan {
             lasts: Duration::from_secs(seconds),
@@ -155,13 +169,19 @@ impl Scenario {
             },
             Self::ClockSkew => unbanned(few("attack clock-skew", &[D::ClockSkew])),
             Self::Downgrade => Plan {
-                dials: true,
+                others: Others::HeardOf,
                 ..unbanned(few(
                     "attack downgrade",
                     &[D::Downgrade, D::TransportFallback],
                 ))
             },
             Self::Identities => few("attack identities", &[D::ForgedIdentity]),
+            // A node that is gone is dialled again after a second, two, four …, and by a new key only after it was by the
+            // one that is known.
+            Self::Impostors => Plan {
+                others: Others::Known,
+                ..long(unbanned(few("attack impostors", &[D::IdentityChanged])), 40)
+            },
         }
     }
 }
@@ -186,8 +206,8 @@ mod tests {
     fn each_attack_has_a_detector_and_each_detector_an_attack() {
         let plans = Scenario::value_variants().iter().map(|s| s.plan(false));
         let mut found: HashSet<_> = plans.flat_map(|plan| plan.detectors).copied().collect();
-        // `attack handshakes` is beside these; a node with new keys is no attack.
-        found.extend([Detector::HandshakeFlood, Detector::IdentityChanged]);
+        // `attack handshakes` is beside these.
+        found.insert(Detector::HandshakeFlood);
         assert_eq!(found.len(), 17);
         let none = |s: &Scenario| s.plan(true).detectors.is_empty();
         assert!(!Scenario::value_variants().iter().any(none));

@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::Scenario;
 use super::honest::{Answers, stay};
 use super::miner::{Arrivals, mine};
-use super::plan::Plan;
-use super::{Scenario, told_of};
+use super::others::Nodes;
+use super::plan::{Others, Plan};
 use crate::attack::visitor::{Visit, visits};
 use crate::bench::worker::{Running, number};
 
@@ -58,19 +59,12 @@ pub(super) fn round(
     quick: bool,
 ) -> anyhow::Result<Round> {
     let runtime = Runtime::new()?;
-    let dials = plan.dials.then_some("--dials");
-    let mut arguments = vec!["attack", "target", cores];
-    arguments.extend(dials);
-    let mut victim = Running::start(&arguments)?;
+    let mut nodes = runtime.block_on(Nodes::start(plan.others))?;
+    let mut victim = target(plan.others, cores, &nodes)?;
     let addr = victim.result()?;
     let addr = addr.get("addr").and_then(Value::as_str);
     let addr: SocketAddr = addr.context("the victim told no address")?.parse()?;
-    let nodes = if plan.dials {
-        Some(runtime.block_on(told_of::Nodes::start())?)
-    } else {
-        None
-    };
-    let mut crowd = attacker(scenario, addr, nodes.as_ref(), quick)?;
+    let mut crowd = attacker(scenario, addr, &nodes, quick)?;
     let mut peers = Peers::start(&runtime, addr, plan);
     peers.wait_for(&mut victim)?;
 
@@ -79,6 +73,9 @@ pub(super) fn round(
     let before = ask(&mut victim)?;
     let spent = number(&before, "cpu_s")? - number(&calm_start, "cpu_s")?;
 
+    if plan.others == Others::Known {
+        runtime.block_on(nodes.stop());
+    }
     crowd.say("go")?;
     let start = Instant::now();
     let attacked = peers.attacked(plan)?;
@@ -88,9 +85,7 @@ pub(super) fn round(
     let expected = u64::from(peers.stays);
     drop(peers);
     victim.wait()?;
-    if let Some(nodes) = nodes {
-        runtime.block_on(nodes.stop());
-    }
+    runtime.block_on(nodes.stop());
     Ok(Round {
         before,
         after,
@@ -103,17 +98,31 @@ pub(super) fn round(
     })
 }
 
+/// Starts the victim, which tells its address.
+fn target(others: Others, cores: &str, nodes: &Nodes) -> anyhow::Result<Running> {
+    let manual = format!("--manual={}", nodes.addrs());
+    let mut arguments = vec!["attack", "target", cores];
+    match others {
+        Others::None => {}
+        Others::HeardOf => arguments.push("--dials"),
+        Others::Known => arguments.push(&manual),
+    }
+    Running::start(&arguments)
+}
+
 /// Starts the attacker and waits until he is ready.
 fn attacker(
     scenario: Scenario,
     victim: SocketAddr,
-    nodes: Option<&told_of::Nodes>,
+    nodes: &Nodes,
     quick: bool,
 ) -> anyhow::Result<Running> {
     let (name, victim) = (scenario.name(), victim.to_string());
-    let told_of = nodes.map(|nodes| format!("--told-of={}", nodes.addrs().join(",")));
+    let others = format!("--others={}", nodes.addrs());
     let mut arguments = vec!["attack", "crowd", name.as_str(), victim.as_str()];
-    arguments.extend(told_of.as_deref());
+    if !nodes.is_empty() {
+        arguments.push(&others);
+    }
     arguments.extend(quick.then_some("--quick"));
     let mut crowd = Running::start(&arguments)?;
     crowd.result()?;

@@ -1,7 +1,7 @@
 //! The victim, in a process of its own: a node with a chain, at rest.
 
 use std::io::{BufRead, stdin};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ pub struct Target {
     /// Whether it dials those it hears of.
     #[arg(long)]
     dials: bool,
+    /// Whom it keeps dialling.
+    #[arg(long, value_delimiter = ',')]
+    manual: Vec<SocketAddr>,
 }
 
 impl Target {
@@ -50,6 +53,7 @@ impl Target {
         if self.dials {
             settings.outbound_target = config::OUTBOUND_TARGET;
         }
+        settings.manual_peers = self.manual;
         let node = Arc::new(node(settings, &chain).await?);
         worker::tell(&json!({ "addr": node.listen_addr() }))?;
         let (found, first_ban) = watch::channel(None);
@@ -75,7 +79,7 @@ impl Target {
         devnet.max_messages_per_minute = mainnet.max_messages_per_minute;
         devnet.max_bytes_per_minute = mainnet.max_bytes_per_minute;
         devnet.connection_timeout = mainnet.connection_timeout;
-        devnet.allow_private_addresses = self.dials;
+        devnet.allow_private_addresses = self.dials || !self.manual.is_empty();
         spec
     }
 }
