@@ -11,7 +11,9 @@ use std::time::Duration;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::Provider;
 use quantumcoin::reachability::GoodPolicy;
+use quantumcoin::reachability::exclusions::{Exclusions, ExclusionsError};
 use quantumcoin::reachability::schedule::SchedulePolicy;
+use quantumcoin::store::StoreOptions;
 use serde::{Deserialize, Serialize};
 
 /// The settings file.
@@ -28,6 +30,8 @@ pub struct Settings {
     pub pace: Pace,
     /// How many new addresses are believed.
     pub intake: IntakeLimits,
+    /// File with addresses and networks that are not visited, one on each line.
+    pub do_not_probe: Option<PathBuf>,
     /// Contact that the user agent carries, e.g. `https://example.org/crawler`.
     pub contact: Option<String>,
 }
@@ -46,6 +50,8 @@ pub struct ProbeLimits {
     pub addresses_ms: u64,
     /// The whole chain proof, while the crawler itself downloads headers.
     pub chain_ms: u64,
+    /// A block of some megabytes.
+    pub block_ms: u64,
 }
 
 impl Default for ProbeLimits {
@@ -56,6 +62,7 @@ impl Default for ProbeLimits {
             answer_ms: 10_000,
             addresses_ms: 3_000,
             chain_ms: 120_000,
+            block_ms: 30_000,
         }
     }
 }
@@ -66,15 +73,22 @@ impl Default for ProbeLimits {
 pub struct Pace {
     /// Dials a second in all, so that no hoster takes us for a scanner.
     pub dials_per_second: u32,
+    /// Dials a minute to one subnet (IPv4 /24, IPv6 /48); 0 for no limit.
+    pub dials_per_subnet_minute: u32,
     /// Probes in progress at once; lowered at start when file descriptors are short.
     pub max_in_flight: usize,
+    /// Visits of a peer between two in which it has to show an old block, on average; 0 for never. At the usual pace fifty are
+    /// a day.
+    pub block_every: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
             dials_per_second: 100,
+            dials_per_subnet_minute: 30,
             max_in_flight: 1_000,
+            block_every: 50,
         }
     }
 }
@@ -83,7 +97,8 @@ impl Default for Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntakeLimits {
-    /// New addresses an hour from one peer; one full `addrv2` message.
+    /// New addresses an hour from one peer, once some thousands are known; before, a full `addrv2` message. Of a thousand that
+    /// an honest peer tells then, few are news.
     pub per_peer_hour: u32,
     /// New addresses an hour from one netgroup (IPv4 /16, IPv6 /32).
     pub per_netgroup_hour: u32,
@@ -96,7 +111,7 @@ pub struct IntakeLimits {
 impl Default for IntakeLimits {
     fn default() -> Self {
         Self {
-            per_peer_hour: 1_000,
+            per_peer_hour: 100,
             per_netgroup_hour: 5_000,
             per_hour: 200_000,
             max_addresses: 2_000_000,
@@ -117,6 +132,8 @@ pub struct CrawlerConfig {
     pub seed_addrs: Vec<SocketAddr>,
     /// Whether to start from the chain spec's bootstrap nodes.
     pub use_bootstrap: bool,
+    /// Networks that are not visited: what the settings' file with them holds.
+    pub excluded: Exclusions,
     /// Resolvers to ask for the chain spec's DNS seeds; empty to ask none.
     pub resolvers: Vec<Provider>,
     /// The settings file.
@@ -133,6 +150,7 @@ impl CrawlerConfig {
             http: None,
             seed_addrs: Vec::new(),
             use_bootstrap: true,
+            excluded: Exclusions::default(),
             resolvers: vec![Provider::System],
             settings,
         }
@@ -143,12 +161,27 @@ impl CrawlerConfig {
         store_path(&self.data_dir)
     }
 
+    /// Whose crawl the store holds.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            network: self.spec.network.clone(),
+            genesis: self.spec.genesis_hash().to_string(),
+            policy: self.good_policy(),
+        }
+    }
+
     /// What a good peer is: the settings, else the defaults with the chain spec's numbers.
     pub fn good_policy(&self) -> GoodPolicy {
         let protocol = &self.spec.network_protocol;
         self.settings.good.unwrap_or_else(|| GoodPolicy {
             min_protocol_version: protocol.min_protocol_version,
             allow_private_addresses: protocol.allow_private_addresses,
+            // A devnet's nodes are all in one.
+            max_netgroup_percent: if protocol.allow_private_addresses {
+                100
+            } else {
+                GoodPolicy::default().max_netgroup_percent
+            },
             ..GoodPolicy::default()
         })
     }
@@ -203,30 +236,83 @@ impl Settings {
             settings.schedule.good_max_secs = 15;
             settings.schedule.backoff_first_secs = 10;
             settings.schedule.backoff_cap_secs = 300;
+            // All nodes are in one.
+            settings.pace.dials_per_subnet_minute = 0;
         }
         settings
     }
 
-    /// Reads a settings file. What it leaves out has mainnet's value.
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`], or where it can't be read.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path);
+        let text =
+            text.map_err(|error| SettingsError::unread("the settings file", path, &error))?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// Reads the list of those who are not to be visited, where there is one.
+    ///
+    /// # Errors
+    /// Where it can't be read, or a line is no network.
+    pub fn excluded(&self) -> Result<Exclusions, SettingsError> {
+        let Some(path) = &self.do_not_probe else {
+            return Ok(Exclusions::default());
+        };
+        let text = std::fs::read_to_string(path);
+        let text =
+            text.map_err(|error| SettingsError::unread("the do-not-probe list", path, &error))?;
+        Ok(Exclusions::parse(&text, &path.display().to_string())?)
+    }
+
+    /// Reads settings. What they leave out has mainnet's value.
     ///
     /// # Errors
     /// What is wrong, with file, line and key.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text).map_err(|error| SettingsError {
+        toml::from_str(text).map_err(|error| SettingsError::Wrong {
             origin: origin.to_owned(),
             reason: error.to_string().trim_end().to_owned(),
         })
     }
 }
 
-/// A settings file that can't be read.
+/// The settings, or the list of those who are not to be visited, can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {reason}")]
-pub struct SettingsError {
-    /// The file.
-    pub origin: String,
-    /// Line, key and what is wrong.
-    pub reason: String,
+pub enum SettingsError {
+    /// The settings are wrong.
+    #[error("{origin}: {reason}")]
+    Wrong {
+        /// The file.
+        origin: String,
+        /// Line, key and what is wrong.
+        reason: String,
+    },
+    /// A file can't be read.
+    #[error("{what} {} can't be read: {reason}", path.display())]
+    Unread {
+        /// Which file.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The list holds something else.
+    #[error(transparent)]
+    Exclusions(#[from] ExclusionsError),
+}
+
+impl SettingsError {
+    fn unread(what: &'static str, path: &Path, error: &std::io::Error) -> Self {
+        Self::Unread {
+            what,
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use quantumcoin::service::bind::BindError;
 use quantumcoin::service::health::Health;
 use quantumcoin::service::http::{self, HttpServer};
 use quantumcoin::service::metrics::MetricsError;
-use quantumcoin::store::{Store, StoreError, StoreOptions, StoreReader, Write};
+use quantumcoin::store::{Store, StoreError, StoreReader, Write};
 use quantumcoin::transport::{Identity, IdentityError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -61,6 +61,7 @@ pub struct Crawler {
     health: Health,
     snapshot: watch::Sender<Arc<Snapshot>>,
     http: Option<HttpServer>,
+    reloads: Option<mpsc::Receiver<CrawlerConfig>>,
 }
 
 impl Crawler {
@@ -70,13 +71,8 @@ impl Crawler {
     /// What could not be opened and why; see [`CrawlerError`].
     pub async fn bind(mut config: CrawlerConfig) -> Result<Self, CrawlerError> {
         fit_descriptors(&mut config);
-        let options = StoreOptions {
-            network: config.spec.network.clone(),
-            genesis: config.spec.genesis_hash().to_string(),
-            policy: config.good_policy(),
-        };
         let identity = Identity::load_or_create(&config.data_dir.join("identity.key"))?;
-        let store = Arc::new(Store::open(&config.store_path(), options).await?);
+        let store = Arc::new(Store::open(&config.store_path(), config.store_options()).await?);
         let reader = StoreReader::open(&config.store_path()).await?;
         let discovery = match config.resolvers.as_slice() {
             [] => None,
@@ -106,7 +102,15 @@ impl Crawler {
             health,
             snapshot,
             http,
+            reloads: None,
         })
+    }
+
+    /// Takes new settings while it crawls: what of them can be changed then is (README). Those that come before it crawls wait.
+    pub fn reloads(&mut self) -> mpsc::Sender<CrawlerConfig> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.reloads = Some(receiver);
+        sender
     }
 
     /// Where the dashboard listens, with the real port.
@@ -152,6 +156,7 @@ impl Crawler {
             health,
             snapshot,
             http,
+            reloads,
         } = self;
         let side = CancellationToken::new();
         let mut tasks = Vec::new();
@@ -184,6 +189,7 @@ impl Crawler {
             prober,
             metrics,
             check,
+            reloads,
         };
         let result = Engine::new(parts, mode).run(inbox, stop).await;
         side.cancel();

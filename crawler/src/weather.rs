@@ -5,8 +5,11 @@
 //! failures pile up within a minute without a single connection to anybody, our own network is taken to be
 //! down: the failures held back, and all that follow, become `local_network_down`, which touches no
 //! statistics, until anything connects again.
+//!
+//! IPv4 and IPv6 have a weather each ([`Weathers`]): one of them can be down alone.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use quantumcoin::reachability::Outcome;
 
@@ -116,9 +119,99 @@ impl<T> Weather<T> {
     }
 }
 
+/// The weather of both families of addresses.
+#[derive(Debug)]
+pub struct Weathers<T> {
+    v4: Weather<T>,
+    v6: Weather<T>,
+    was_down: bool,
+}
+
+impl<T> Default for Weathers<T> {
+    fn default() -> Self {
+        Self {
+            v4: Weather::default(),
+            v6: Weather::default(),
+            was_down: false,
+        }
+    }
+}
+
+impl<T> Weathers<T> {
+    /// As [`Weather::observe`], in the family of the peer; the change that it tells is one of [`Self::is_down`].
+    pub fn observe(
+        &mut self,
+        ip: IpAddr,
+        probe: T,
+        outcome: Outcome,
+        was_good: bool,
+        now: i64,
+    ) -> Ruling<T> {
+        let mut ruling = self.family(ip).observe(probe, outcome, was_good, now);
+        let down = self.is_down();
+        ruling.change = (down != self.was_down).then_some(down);
+        self.was_down = down;
+        ruling
+    }
+
+    /// Whether our own network is down for one of them.
+    pub fn is_down(&self) -> bool {
+        self.v4.is_down() || self.v6.is_down()
+    }
+
+    /// Whether it is down for peers like this one.
+    pub fn is_down_for(&self, ip: IpAddr) -> bool {
+        if ip.is_ipv4() {
+            self.v4.is_down()
+        } else {
+            self.v6.is_down()
+        }
+    }
+
+    /// As [`Weather::release`], of both.
+    pub fn release(&mut self, now: i64) -> Vec<T> {
+        let mut released = self.v4.release(now);
+        released.extend(self.v6.release(now));
+        released
+    }
+
+    /// As [`Weather::drain`], of both.
+    pub fn drain(&mut self) -> Vec<T> {
+        let mut held = self.v4.drain();
+        held.extend(self.v6.drain());
+        held
+    }
+
+    fn family(&mut self, ip: IpAddr) -> &mut Weather<T> {
+        if ip.is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ipv6_can_be_down_alone() {
+        let (v4, v6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let mut w = Weathers::default();
+        for i in 1..SUSPECTS {
+            assert_eq!(w.observe(v6, i, Outcome::Unreachable, true, 0).change, None);
+            assert_eq!(w.observe(v4, i, Outcome::Ok, true, 0).count, [i]);
+        }
+        let ruling = w.observe(v6, SUSPECTS, Outcome::Unreachable, true, 1);
+        assert_eq!((ruling.void.len(), ruling.change), (SUSPECTS, Some(true)));
+        assert!(w.is_down() && w.is_down_for(v6) && !w.is_down_for(v4));
+        // A failure by IPv4 counts, and what connects by it says nothing of IPv6.
+        assert_eq!(w.observe(v4, 98, Outcome::Refused, true, 2).count, [98]);
+        assert_eq!(w.observe(v6, 99, Outcome::Unreachable, true, 2).void, [99]);
+        let ruling = w.observe(v6, 100, Outcome::Ok, true, 3);
+        assert_eq!((ruling.count, ruling.change), (vec![100], Some(false)));
+    }
 
     #[test]
     fn a_single_dead_peer_counts_as_soon_as_anything_connects() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quantumcoin::network::NetworkManager;
 use quantumcoin::network::config::NetworkConfig;
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::exclusions::Exclusions;
 use quantumcoin::service::metrics::Metrics;
 use quantumcoin::store::StoreReader;
 use quantumcoin_crawler::Crawler;
@@ -81,7 +82,7 @@ async fn one_seed_is_enough_to_find_everybody() {
     );
     assert_eq!(report.height, Some(20));
     let reader = StoreReader::open(&path).await.unwrap();
-    let detail = reader.peer(all[0]).await.unwrap().unwrap();
+    let detail = reader.peer(all[0], NOW.into()).await.unwrap().unwrap();
     assert_eq!(
         detail.source,
         format!("peer:{}", all[1]),
@@ -167,7 +168,7 @@ async fn a_running_crawler_visits_again_takes_requests_and_stops() {
     let reader = StoreReader::open(&path).await.unwrap();
     until("three visits", async || {
         reader
-            .peer(known)
+            .peer(known, NOW.into())
             .await
             .unwrap()
             .is_some_and(|d| d.history.len() >= 3)
@@ -202,7 +203,7 @@ async fn a_running_crawler_visits_again_takes_requests_and_stops() {
     );
     until("the added peer's visit", async || {
         reader
-            .peer(added)
+            .peer(added, NOW.into())
             .await
             .unwrap()
             .is_some_and(|d| d.facts.last_outcome == Some(Outcome::Ok))
@@ -243,6 +244,119 @@ async fn a_running_crawler_visits_again_takes_requests_and_stops() {
         .unwrap()
         .unwrap()
         .unwrap();
+}
+
+/// Runs the program on a store, beside whatever runs.
+fn program(dir: &std::path::Path, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_quantumcoin-crawler"))
+        .args(arguments)
+        .args(["--network", "devnet", "--data-dir"])
+        .arg(dir)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &std::process::Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn good(reader: &StoreReader) -> Vec<SocketAddr> {
+    let set = reader.good_peers(i64::from(u32::MAX)).await.unwrap();
+    set.peers.iter().map(|peer| peer.addr).collect()
+}
+
+async fn visits(reader: &StoreReader, addr: SocketAddr) -> usize {
+    let detail = reader.peer(addr, NOW.into()).await.unwrap();
+    detail.map_or(0, |detail| detail.history.len())
+}
+
+#[tokio::test]
+async fn bans_and_new_settings_reach_a_running_crawler() {
+    let chain = mined(&devnet(), 10, 1);
+    let banned = peer(1, honest(chain.clone())).await;
+    let asked_not_to = peer(2, honest(chain.clone())).await;
+    let other = peer(3, honest(chain)).await;
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &[banned, asked_not_to, other]);
+    config.settings.schedule.good_min_secs = 1;
+    config.settings.schedule.good_max_secs = 1;
+    let mut crawler = Crawler::bind(config.clone()).await.unwrap();
+    let (path, reloads) = (crawler.store_path(), crawler.reloads());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(crawler.run(stop.clone()));
+    let reader = StoreReader::open(&path).await.unwrap();
+    until("three good peers", async || good(&reader).await.len() == 3).await;
+
+    let net = format!("{}/32", banned.ip());
+    said(&program(dir.path(), &["ban", &net, "--reason", "a test"]));
+    until("the ban", async || good(&reader).await.len() == 2).await;
+    assert!(!good(&reader).await.contains(&banned));
+    assert!(said(&program(dir.path(), &["bans"])).contains("a test"));
+    let explain = program(dir.path(), &["explain", &banned.to_string()]);
+    assert_eq!(explain.status.code(), Some(3));
+    let text = String::from_utf8_lossy(&explain.stdout).into_owned();
+    assert!(text.contains("FAIL  allowed"), "{text}");
+
+    let text = format!("{} # asked\n", asked_not_to.ip());
+    config.excluded = Exclusions::parse(&text, "list").unwrap();
+    reloads.send(config).await.unwrap();
+    // A visit may be under way as the list comes; the next ones are of the other alone.
+    let before = (
+        visits(&reader, asked_not_to).await,
+        visits(&reader, other).await,
+    );
+    until("visits to the other", async || {
+        visits(&reader, other).await >= before.1 + 4
+    })
+    .await;
+    assert!(visits(&reader, asked_not_to).await <= before.0 + 2);
+
+    said(&program(dir.path(), &["unban", &net]));
+    assert_eq!(said(&program(dir.path(), &["bans"])), "");
+    let again = program(dir.path(), &["unban", &net]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not banned"));
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_dumped_can_be_imported_by_another() {
+    let chain = mined(&devnet(), 10, 1);
+    let addr = peer(1, honest(chain)).await;
+    let closed = closed_port(2).await;
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let crawler = Crawler::bind(config(&devnet(), one.path(), &[addr, closed]))
+        .await
+        .unwrap();
+    crawler.once(CancellationToken::new()).await.unwrap();
+    let file = one.path().join("seeds.txt");
+    let path = file.to_str().unwrap();
+    said(&program(one.path(), &["dump", "--out", path]));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# address "), "{text}");
+    assert_eq!(text.lines().count(), 3);
+    let only_good = said(&program(one.path(), &["dump", "--good", "--format", "csv"]));
+    assert_eq!(only_good.lines().count(), 2, "{only_good}");
+    let json = said(&program(one.path(), &["dump", "--format", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+
+    let imported = said(&program(other.path(), &["import", path]));
+    assert!(imported.starts_with("2 addresses taken in"), "{imported}");
+    let reader = StoreReader::open(&other.path().join("crawl.sqlite"))
+        .await
+        .unwrap();
+    let known = reader.peer(addr, NOW.into()).await.unwrap().unwrap();
+    assert_eq!(known.source, "manual");
+    std::fs::write(&file, "127.0.0.1:1\nno address\n").unwrap();
+    let wrong = program(other.path(), &["import", path]);
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(told.contains("line 2") && told.contains("\"no\""), "{told}");
 }
 
 #[tokio::test]

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bitcoin::Block;
+use bitcoin::absolute::LockTime;
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain::genesis::mine_genesis;
-use quantumcoin::reachability::{Outcome, Stage};
+use quantumcoin::reachability::{Outcome, Stage, Transports};
 use quantumcoin::store::StoreReader;
 use quantumcoin_crawler::Crawler;
 use tempfile::TempDir;
@@ -34,7 +38,7 @@ async fn crawl(seeds: &[SocketAddr]) -> (TempDir, StoreReader) {
 
 async fn outcome(reader: &StoreReader, addr: SocketAddr) -> (Outcome, Stage) {
     let detail = reader
-        .peer(addr)
+        .peer(addr, NOW.into())
         .await
         .unwrap()
         .expect("the address is known");
@@ -103,6 +107,60 @@ async fn junk_is_no_handshake() {
 }
 
 #[tokio::test]
+async fn a_node_that_speaks_tls_alone_is_good() {
+    let addr = peer(
+        1,
+        Behaviour::TlsOnly {
+            chain: mined(&devnet(), 20, 1),
+        },
+    )
+    .await;
+    let (_dir, reader) = crawl(&[addr]).await;
+    assert_eq!(outcome(&reader, addr).await, (Outcome::Ok, Stage::Done));
+    let detail = reader.peer(addr, NOW.into()).await.unwrap().unwrap();
+    assert_eq!(detail.transports, Transports::TLS);
+}
+
+#[tokio::test]
+async fn tls_that_does_not_work() {
+    ends(Behaviour::BrokenTls, (Outcome::TlsFailed, Stage::Secure)).await;
+}
+
+/// A crawl in which each peer has to show a block.
+async fn shows_a_block(answer: fn(Block) -> NetworkMessage) -> (Outcome, Stage) {
+    let chain = mined(&devnet(), 20, 1);
+    let addr = peer(1, Behaviour::Asked { chain, answer }).await;
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &[addr]);
+    config.settings.pace.block_every = 1;
+    config.settings.limits.block_ms = 500;
+    let crawler = Crawler::bind(config).await.unwrap();
+    let path = crawler.store_path();
+    crawler.once(CancellationToken::new()).await.unwrap();
+    outcome(&StoreReader::open(&path).await.unwrap(), addr).await
+}
+
+#[tokio::test]
+async fn a_peer_has_to_have_the_blocks_of_its_headers() {
+    let given = shows_a_block(NetworkMessage::Block).await;
+    assert_eq!(given, (Outcome::Ok, Stage::Done));
+    let lacks = |block: Block| {
+        let item = Inventory::WitnessBlock(block.block_hash());
+        NetworkMessage::NotFound(vec![item])
+    };
+    let without = shows_a_block(lacks).await;
+    assert_eq!(without, (Outcome::NoBlock, Stage::Block));
+    let changed = |mut block: Block| {
+        block.txdata[0].lock_time = LockTime::from_consensus(77);
+        NetworkMessage::Block(block)
+    };
+    let forged = shows_a_block(changed).await;
+    assert_eq!(forged, (Outcome::NoBlock, Stage::Block));
+    let silent = shows_a_block(|_| NetworkMessage::Pong(1)).await;
+    assert_eq!(silent, (Outcome::TimeoutProtocol, Stage::Block));
+}
+
+#[tokio::test]
 async fn a_peer_that_hangs_up() {
     ends(Behaviour::Closes, (Outcome::Disconnected, Stage::Secure)).await;
 }
@@ -150,7 +208,7 @@ async fn ourselves_are_forgotten() {
     let report = crawler.once(CancellationToken::new()).await.unwrap();
     assert_eq!(report.count(Outcome::SelfConnection), 1);
     let reader = StoreReader::open(&path).await.unwrap();
-    assert_eq!(reader.peer(addr).await.unwrap(), None);
+    assert_eq!(reader.peer(addr, NOW.into()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -225,7 +283,7 @@ async fn a_chain_of_many_messages_is_downloaded_and_proved() {
     let addr = peer(1, honest(chain)).await;
     let (_dir, reader) = crawl(&[addr]).await;
     assert_eq!(outcome(&reader, addr).await, (Outcome::Ok, Stage::Done));
-    let detail = reader.peer(addr).await.unwrap().unwrap();
+    let detail = reader.peer(addr, NOW.into()).await.unwrap().unwrap();
     assert_eq!(detail.facts.proved_height, Some(4_500));
 }
 

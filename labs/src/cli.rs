@@ -16,6 +16,7 @@ use crate::bench::report::Report;
 use crate::bench::worker::Worker;
 use crate::bench::{self, Bench, BenchOptions};
 use crate::chain_generator::{ChainOptions, files};
+use crate::internet::{self, InternetArgs};
 use crate::network::{self, Lab, LabOptions, Outcome};
 use crate::simulation::{self, Story, StoryOptions};
 
@@ -70,6 +71,8 @@ enum Command {
         #[command(flatten)]
         options: LabOptions,
     },
+    /// An internet on loopback with a known truth, to crawl.
+    Internet(InternetArgs),
     /// One part of a benchmark, in a process of its own.
     #[command(hide = true)]
     Worker {
@@ -121,6 +124,7 @@ impl Cli {
             Command::Network { lab, options } => {
                 network::run(lab, options).and_then(|outcome| judge(outcome, options.json))
             }
+            Command::Internet(args) => internet::run(args, print),
             Command::Worker { worker } => worker.run(),
         };
         match done {

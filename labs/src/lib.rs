@@ -6,6 +6,7 @@
 //! | [`chain_generator`] | block chains with real signed transactions, the same bytes each time |
 //! | [`simulation`] | hundreds of nodes in one thread, by a seed: churn, walls, attackers |
 //! | [`attack`] | what strangers can do to a node, measured |
+//! | [`internet`] | up to a million peers of every kind, with a known truth, for the crawler |
 //! | [`network`] | whole networks through what happens to networks: honest work, partition, rest, first contact |
 //! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
@@ -14,6 +15,7 @@ pub mod attack;
 pub mod bench;
 pub mod chain_generator;
 pub mod cli;
+pub mod internet;
 pub mod network;
 pub mod private_network;
 pub mod simulation;

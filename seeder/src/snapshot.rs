@@ -141,6 +141,7 @@ impl Snapshot {
             Origin::Bootstrap
         };
         let set = GoodSet {
+            left_out: 0,
             peers,
             generation: 0,
             newest_probe_at: None,

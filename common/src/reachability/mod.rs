@@ -8,7 +8,9 @@
 //! | [`schedule`] | when to visit it again, and when to forget it |
 //! | [`asmap`] | which autonomous system announces an address, by a file of such; its reading is the one exception to "no I/O" |
 //! | [`netgroup`] | which addresses belong together, and which may be dialled at all |
+//! | [`exclusions`] | networks that are not visited, or not told of |
 //! | [`peer`] | [`GoodPeer`]: what the rest of the system is told about a good peer |
+//! | [`crowding`] | how many good peers of one netgroup are too many |
 //! | [`selection`] | a fair, diverse draw among good peers |
 //!
 //! A probe's result goes through them in that order: its [`Outcome`] updates the [`Reliability`], the
@@ -16,6 +18,8 @@
 //! Unix seconds.
 
 pub mod asmap;
+pub mod crowding;
+pub mod exclusions;
 pub mod netgroup;
 pub mod outcome;
 pub mod peer;

@@ -59,6 +59,8 @@ closed_list! {
         TimeoutProtocol = "timeout_protocol",
         /// The secure handshake failed: junk, a forged identity, or another protocol.
         NoiseFailed = "noise_failed",
+        /// It speaks no Noise, and the handshake by TLS failed.
+        TlsFailed = "tls_failed",
         /// The peer closed the connection before the conversation ended.
         Disconnected = "disconnected",
         /// The peer broke the message protocol.
@@ -67,6 +69,8 @@ closed_list! {
         WrongNetwork = "wrong_network",
         /// The peer could not prove that it holds our chain.
         WrongChain = "wrong_chain",
+        /// It did not give a block that it must have, or gave another.
+        NoBlock = "no_block",
         /// On our chain, but too many blocks behind it.
         Behind = "behind",
         /// Its protocol version is below the minimum.
@@ -114,6 +118,8 @@ closed_list! {
         Version = "version",
         /// Proof of our chain by headers.
         Chain = "chain",
+        /// An old block.
+        Block = "block",
         /// `getaddr`.
         Addresses = "addresses",
         /// Ping round trip.

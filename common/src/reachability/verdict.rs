@@ -32,6 +32,8 @@ pub struct GoodPolicy {
     pub min_protocol_version: u32,
     /// Whether loopback and private addresses may be good (devnets only).
     pub allow_private_addresses: bool,
+    /// Most of the good set that one netgroup may hold, in percent (1 to 100); see [`crate::reachability::crowding`].
+    pub max_netgroup_percent: u8,
     /// Up to this many probes, half of them passed is enough.
     pub newcomer_probes: u64,
     /// One row for each window of [`super::reliability::TAUS`]; one that holds is enough.
@@ -48,6 +50,7 @@ impl Default for GoodPolicy {
             max_lag_blocks: 12,
             min_protocol_version: 70_010,
             allow_private_addresses: false,
+            max_netgroup_percent: 10,
             newcomer_probes: 3,
             windows: [
                 row(0.85, 2.0),
@@ -75,6 +78,8 @@ pub struct PeerFacts {
     pub proved_height: Option<u32>,
     /// Its record.
     pub reliability: Reliability,
+    /// Whether the operator has banned it.
+    pub banned: bool,
 }
 
 /// One rule of "good".
@@ -94,6 +99,8 @@ pub enum Rule {
     Routable,
     /// Its record over the windows is good, or it is new and promising.
     Record,
+    /// The operator has not banned it.
+    Allowed,
 }
 
 impl Rule {
@@ -107,6 +114,7 @@ impl Rule {
             Self::Height => "height",
             Self::Routable => "routable",
             Self::Record => "record",
+            Self::Allowed => "allowed",
         }
     }
 }
@@ -148,6 +156,7 @@ pub fn verdict(policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>, now: 
         Rule::Height,
         Rule::Routable,
         Rule::Record,
+        Rule::Allowed,
     ];
     let rules = all
         .into_iter()
@@ -162,10 +171,12 @@ pub fn verdict(policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>, now: 
 
 /// Whether a peer is good as of `now`: [`verdict`] without its words, for judging many.
 pub fn is_good(policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>, now: i64) -> bool {
-    use Rule::{Chain, Fresh, Height, LastProbe, Record, Routable, Version};
-    [LastProbe, Fresh, Chain, Version, Height, Routable, Record]
-        .into_iter()
-        .all(|rule| holds(rule, policy, peer, median, now))
+    use Rule::{Allowed, Chain, Fresh, Height, LastProbe, Record, Routable, Version};
+    [
+        LastProbe, Fresh, Chain, Version, Height, Routable, Record, Allowed,
+    ]
+    .into_iter()
+    .all(|rule| holds(rule, policy, peer, median, now))
 }
 
 fn holds(rule: Rule, policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>, now: i64) -> bool {
@@ -183,6 +194,7 @@ fn holds(rule: Rule, policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>,
         }),
         Rule::Routable => is_dialable(peer.addr, policy.allow_private_addresses),
         Rule::Record => is_promising(policy, &peer.reliability) || has_record(policy, peer),
+        Rule::Allowed => !peer.banned,
     }
 }
 
@@ -245,6 +257,8 @@ fn describe(
             }
         }
         Rule::Record => describe_record(policy, &peer.reliability),
+        Rule::Allowed if peer.banned => "banned by the operator".to_owned(),
+        Rule::Allowed => "not banned".to_owned(),
     }
 }
 

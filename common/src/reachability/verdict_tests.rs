@@ -14,6 +14,7 @@ fn good_peer() -> PeerFacts {
         protocol_version: Some(70_015),
         proved_height: Some(1_000),
         reliability,
+        banned: false,
     }
 }
 

@@ -5,17 +5,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::StoreError;
+use super::bans::{self, Ban};
 use super::codec::{AddressColumns, from_columns, to_columns};
 use super::model::{
     CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
 };
 use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
-use super::schema::set_meta;
-use crate::reachability::Outcome;
+use super::schema::{set_meta, set_policy};
+use crate::reachability::exclusions::unmapped;
 use crate::reachability::netgroup::canonical_socket;
+use crate::reachability::{GoodPolicy, Outcome};
 
 /// Probes after which a batch is committed at once; with one commit a second otherwise, this is what a kill
 /// can lose at most.
@@ -27,7 +30,7 @@ pub const PROBES_KEPT: u32 = 24;
 /// Events that are kept; the oldest go first.
 const EVENTS_KEPT: i64 = 10_000;
 
-/// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 18.
+/// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 19.
 const ROWS: usize = 500;
 
 /// Most items that a batch holds while the disk refuses them. A probe is under 1 KiB, so 50 MB at most.
@@ -42,9 +45,12 @@ pub(super) struct Batch {
     forgets: HashMap<SocketAddr, usize>,
     /// Requests made (at a time) or taken up (`None`); the last word counts.
     requests: HashMap<SocketAddr, Option<i64>>,
+    /// Bans, and those that are lifted (`None`); the last word counts.
+    bans: HashMap<IpNet, Option<Ban>>,
     network: BTreeMap<i64, NetworkSample>,
     events: Vec<Event>,
     frozen: Option<Option<i64>>,
+    policy: Option<GoodPolicy>,
     crawls: BTreeMap<i64, CrawlRun>,
 }
 
@@ -54,6 +60,7 @@ struct Told {
     first: Sighting,
     last_at: i64,
     times: i64,
+    told_by: u32,
 }
 
 impl Batch {
@@ -63,10 +70,12 @@ impl Batch {
             + self.sightings.len()
             + self.forgets.len()
             + self.requests.len()
+            + self.bans.len()
             + self.network.len()
             + self.events.len()
             + self.crawls.len()
             + usize::from(self.frozen.is_some())
+            + usize::from(self.policy.is_some())
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -97,6 +106,12 @@ impl Batch {
             Write::VisitTaken(addr) => {
                 self.requests.insert(canonical_socket(addr), None);
             }
+            Write::Ban(ban) => {
+                self.bans.insert(unmapped(ban.net), Some(ban));
+            }
+            Write::Unban(net) => {
+                self.bans.insert(unmapped(net), None);
+            }
             Write::Network(sample) => {
                 self.network.insert(hour_of(sample.at), sample);
             }
@@ -105,6 +120,7 @@ impl Batch {
                 self.crawls.insert(run.started_at, run);
             }
             Write::Frozen(since) => self.frozen = Some(since),
+            Write::Policy(policy) => self.policy = Some(policy),
         }
     }
 
@@ -115,11 +131,13 @@ impl Batch {
         }
         if let Some(told) = self.sightings.get_mut(&sighting.addr) {
             told.last_at = told.last_at.max(sighting.at);
-            told.times += 1;
+            told.times += i64::from(sighting.times);
+            told.told_by |= sighting.told_by;
         } else {
             let told = Told {
                 last_at: sighting.at,
-                times: 1,
+                times: i64::from(sighting.times),
+                told_by: sighting.told_by,
                 first: sighting,
             };
             self.sightings.insert(told.first.addr, told);
@@ -133,6 +151,9 @@ impl Batch {
         let ids = self.upsert_addresses(&mut tx).await?;
         self.apply_probes(&mut tx, &ids).await?;
         self.apply_requests(&mut tx).await?;
+        for (net, ban) in &self.bans {
+            bans::apply(&mut tx, *net, ban.as_ref()).await?;
+        }
         self.apply_roll_ups(&mut tx).await?;
         self.apply_crawls(&mut tx).await?;
         self.apply_events(&mut tx).await?;
@@ -175,7 +196,8 @@ impl Batch {
         for chunk in rows.chunks(ROWS) {
             let mut sql = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO addresses \
-                 (net, address, port, first_seen, last_seen, source, sources, next_due, failures, visits) ",
+                 (net, address, port, first_seen, last_seen, source, sources, next_due, failures, visits, \
+                 told_by) ",
             );
             sql.push_values(chunk, |mut row, a| {
                 row.push_bind(a.columns.net)
@@ -187,7 +209,8 @@ impl Batch {
                     .push_bind(a.sources)
                     .push_bind(a.next_due)
                     .push_bind(a.failures)
-                    .push_bind(a.visits);
+                    .push_bind(a.visits)
+                    .push_bind(a.told_by);
             });
             sql.push(
                 " ON CONFLICT (net, address, port) DO UPDATE SET \
@@ -196,7 +219,8 @@ impl Batch {
                  sources = addresses.sources + excluded.sources, \
                  next_due = CASE WHEN excluded.visits > 0 THEN excluded.next_due ELSE addresses.next_due END, \
                  failures = CASE WHEN excluded.visits > 0 THEN excluded.failures ELSE addresses.failures END, \
-                 visits = addresses.visits + excluded.visits \
+                 visits = addresses.visits + excluded.visits, \
+                 told_by = addresses.told_by | excluded.told_by \
                  RETURNING id, net, address, port, visits",
             );
             for row in sql.build().fetch_all(&mut *tx).await? {
@@ -348,6 +372,9 @@ impl Batch {
     }
 
     async fn apply_meta(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        if let Some(policy) = &self.policy {
+            set_policy(tx, policy).await?;
+        }
         match self.frozen {
             Some(Some(since)) => set_meta(tx, "frozen_since", &since.to_string()).await?,
             Some(None) => {
@@ -400,6 +427,7 @@ struct AddressRow {
     next_due: i64,
     failures: i64,
     visits: i64,
+    told_by: u32,
 }
 
 impl AddressRow {
@@ -413,6 +441,7 @@ impl AddressRow {
             next_due: told.first.next_due,
             failures: 0,
             visits: 0,
+            told_by: told.told_by,
         }
     }
 
@@ -426,6 +455,7 @@ impl AddressRow {
             next_due: probe.next_due,
             failures: 0,
             visits: 0,
+            told_by: 0,
         }
     }
 
@@ -433,6 +463,12 @@ impl AddressRow {
         self.visits += 1;
         self.next_due = probe.next_due;
         self.failures = i64::from(probe.failures);
+        let heard = probe.heard;
+        if heard.times > 0 {
+            self.sources += i64::from(heard.times);
+            self.told_by |= heard.told_by;
+            self.last_seen = self.last_seen.max(heard.at);
+        }
     }
 }
 

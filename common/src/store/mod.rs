@@ -4,20 +4,24 @@
 //! |---|---|
 //! | `schema` | opening a file: ours, of the right version and network, or a clear refusal |
 //! | [`model`] | what is written: probes, sightings, samples, events |
+//! | [`Ban`] | networks that the operator has banned |
 //! | `batch` | one batch of writes as a few multi-row statements in one transaction |
 //! | `writer` | [`Store`]: the one writer task behind a bounded channel |
 //! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
 //! | `peer_row` | how a probe changes what is known about a peer |
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
+//! | `export` | all peers, batch by batch |
 //! | `codec` | addresses as columns |
 //!
 //! One program writes (the crawler), any number read (its dashboard, the seeder). The file is in WAL mode,
 //! so readers never block the writer. A batch is committed at least each second or each
 //! [`BATCH_PROBES`] probes; killing the process loses at most the batch that was not committed yet.
 
+mod bans;
 mod batch;
 mod codec;
 mod error;
+mod export;
 pub mod model;
 mod peer_row;
 pub mod queries;
@@ -28,10 +32,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use bans::{Ban, REASON_CHARS};
 pub use batch::{BATCH_PROBES, PROBES_KEPT};
 pub use error::StoreError;
 pub use model::{
-    CrawlRun, NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write,
+    CrawlRun, Heard, NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write,
 };
 pub use reader::{GoodSet, StoreReader};
 pub use schema::StoreOptions;

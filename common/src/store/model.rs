@@ -1,8 +1,11 @@
 //! What is written to the store, and the few rows that come back as they are.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::reachability::{Outcome, Stage, Transports};
+use ipnet::IpNet;
+
+use super::Ban;
+use crate::reachability::{GoodPolicy, Netgroup, Outcome, Stage, Transports};
 
 /// Most characters of a user agent that are kept; a longer one is cut.
 pub const USER_AGENT_CHARS: usize = 256;
@@ -26,6 +29,30 @@ pub struct ProbeRecord {
     pub failures: u32,
     /// What the peer said, as far as the probe came.
     pub observed: Observation,
+    /// How often others told of its address since that was last written.
+    pub heard: Heard,
+}
+
+/// How often an address was told, without each time being written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// How many times.
+    pub times: u32,
+    /// When it was told last, Unix seconds.
+    pub at: i64,
+    /// Netgroups of those who told it, as bits ([`teller_bit`]).
+    pub told_by: u32,
+}
+
+/// The bit of somebody who tells of an address: one for each 32nd of all netgroups, so that a bitmap's ones are no more
+/// than the netgroups that told, and as many where they are few.
+pub fn teller_bit(teller: IpAddr) -> u32 {
+    let group = Netgroup::of(teller).to_string();
+    // FNV-1a (Fowler, Noll, Vo): the same on every machine and in every version, since it is stored.
+    let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    1 << (hash >> 59)
 }
 
 /// What a probe learnt. `None` means that it did not come so far; the store then keeps what it had, except
@@ -56,6 +83,8 @@ pub struct Observation {
     pub secure_ms: Option<u32>,
     /// Ping round trip, milliseconds.
     pub ping_ms: Option<u32>,
+    /// Addresses that it told in answer to `getaddr`.
+    pub told_addresses: Option<u32>,
 }
 
 /// An address that somebody told us.
@@ -67,6 +96,10 @@ pub struct Sighting {
     pub at: i64,
     /// Who told: `dns:NAME`, `bootstrap`, `manual` or `peer:ADDR`.
     pub source: String,
+    /// How many times.
+    pub times: u32,
+    /// Netgroups of those who told it, as bits ([`teller_bit`]); 0 where nobody of the network did.
+    pub told_by: u32,
     /// First visit if the address is new, Unix seconds; a known one keeps its own.
     pub next_due: i64,
 }
@@ -127,6 +160,12 @@ pub enum Write {
     RequestVisit(SocketAddr, i64),
     /// The crawler has taken such a request up.
     VisitTaken(SocketAddr),
+    /// A network that is banned from now on, or longer or shorter than before.
+    Ban(Ban),
+    /// The thresholds of a good peer from now on.
+    Policy(GoodPolicy),
+    /// A ban that is lifted.
+    Unban(IpNet),
     /// The network's size.
     Network(NetworkSample),
     /// An event.
@@ -148,6 +187,8 @@ pub struct StoredAddress {
     pub failures: u32,
     /// Last probe that passed, Unix seconds.
     pub last_ok_at: Option<i64>,
+    /// When it last answered `getaddr`, Unix seconds.
+    pub told_addresses_at: Option<i64>,
     /// Whether the last probe that counted passed.
     pub last_ok: bool,
     /// Whether it was ever probed.

@@ -10,6 +10,7 @@ use super::codec::{from_columns, to_columns};
 use super::model::StoredAddress;
 use super::peer_row::read_reliability;
 use super::reader::{Moment, StoreReader, small, transports};
+use crate::reachability::exclusions::Exclusions;
 use crate::reachability::verdict::median_height;
 use crate::reachability::{
     GoodPolicy, Outcome, PeerFacts, Reliability, Stage, Transports, Verdict, verdict,
@@ -283,6 +284,7 @@ impl StoreReader {
     pub async fn peers(
         &self,
         filter: &PeerFilter,
+        now: i64,
         offset: u32,
         limit: u32,
     ) -> Result<(Vec<PeerLine>, u64), StoreError> {
@@ -297,15 +299,17 @@ impl StoreReader {
         sql.push(" ORDER BY p.last_outcome = 'ok' DESC, p.last_ok_at DESC, a.id LIMIT ");
         sql.push_bind(limit).push(" OFFSET ").push_bind(offset);
         let rows = sql.build().fetch_all(&self.pool).await?;
-        let lines: Result<Vec<PeerLine>, StoreError> = rows.iter().map(peer_line).collect();
+        let banned = self.banned(now).await?;
+        let lines = rows.iter().map(|row| peer_line(row, &banned));
+        let lines: Result<Vec<PeerLine>, StoreError> = lines.collect();
         Ok((lines?, unsigned(total)))
     }
 
-    /// All that is known about one address; `None` when it is not known.
+    /// All that is known about one address at `now` (Unix seconds); `None` when it is not known.
     ///
     /// # Errors
     /// The file can't be read.
-    pub async fn peer(&self, addr: SocketAddr) -> Result<Option<PeerDetail>, StoreError> {
+    pub async fn peer(&self, addr: SocketAddr, now: i64) -> Result<Option<PeerDetail>, StoreError> {
         let c = to_columns(addr);
         let row = sqlx::query(
             "SELECT a.*, p.last_outcome, p.last_ok_at, p.protocol_version, p.proved_height, p.user_agent, \
@@ -321,7 +325,7 @@ impl StoreReader {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let mut detail = peer_detail(&row)?;
+        let mut detail = peer_detail(&row, &self.banned(now).await?)?;
         detail.history = self.history(row.try_get("id")?).await?;
         Ok(Some(detail))
     }
@@ -395,7 +399,7 @@ impl StoreReader {
     ) -> Result<(Vec<StoredAddress>, i64), StoreError> {
         let rows = sqlx::query(
             "SELECT a.id, a.net, a.address, a.port, a.next_due, a.failures, a.visits, p.last_ok_at, \
-             p.last_outcome FROM addresses a LEFT JOIN peers p ON p.address_id = a.id \
+             p.last_outcome, p.told_addresses_at FROM addresses a LEFT JOIN peers p ON p.address_id = a.id \
              WHERE a.id > $1 ORDER BY a.id LIMIT $2",
         )
         .bind(after)
@@ -412,6 +416,7 @@ impl StoreReader {
                 failures: small(row.try_get(5)?).unwrap_or(0),
                 tried: row.try_get::<i64, _>(6)? > 0,
                 last_ok_at: row.try_get(7)?,
+                told_addresses_at: row.try_get(9)?,
                 last_ok: row.try_get::<Option<String>, _>(8)?.as_deref() == Some("ok"),
             });
         }
@@ -455,11 +460,13 @@ fn push_ip(sql: &mut QueryBuilder<Sqlite>, addr: SocketAddr) -> &mut QueryBuilde
         .push_bind(c.address)
 }
 
-fn peer_line(row: &SqliteRow) -> Result<PeerLine, StoreError> {
+pub(super) fn peer_line(row: &SqliteRow, banned: &Exclusions) -> Result<PeerLine, StoreError> {
     let text: String = row.try_get("last_outcome")?;
+    let addr = from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
     Ok(PeerLine {
         facts: PeerFacts {
-            addr: from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?,
+            addr,
+            banned: banned.find(addr.ip()).is_some(),
             last_outcome: Some(outcome(&text)?),
             last_ok_at: row.try_get("last_ok_at")?,
             protocol_version: small(row.try_get("protocol_version")?),
@@ -475,7 +482,7 @@ fn peer_line(row: &SqliteRow) -> Result<PeerLine, StoreError> {
     })
 }
 
-fn peer_detail(row: &SqliteRow) -> Result<PeerDetail, StoreError> {
+fn peer_detail(row: &SqliteRow, banned: &Exclusions) -> Result<PeerDetail, StoreError> {
     let text: Option<String> = row.try_get("last_outcome")?;
     let probed = row.try_get::<Option<i64>, _>("probes")?.is_some();
     let reliability = if probed {
@@ -483,13 +490,15 @@ fn peer_detail(row: &SqliteRow) -> Result<PeerDetail, StoreError> {
     } else {
         Reliability::default()
     };
+    let addr = from_columns(
+        row.try_get("net")?,
+        row.try_get("address")?,
+        row.try_get("port")?,
+    )?;
     Ok(PeerDetail {
         facts: PeerFacts {
-            addr: from_columns(
-                row.try_get("net")?,
-                row.try_get("address")?,
-                row.try_get("port")?,
-            )?,
+            addr,
+            banned: banned.find(addr.ip()).is_some(),
             last_outcome: text.as_deref().map(outcome).transpose()?,
             last_ok_at: row.try_get("last_ok_at")?,
             protocol_version: small(row.try_get("protocol_version")?),

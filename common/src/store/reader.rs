@@ -9,6 +9,8 @@ use super::StoreError;
 use super::codec::from_columns;
 use super::peer_row::read_reliability;
 use super::schema;
+use crate::reachability::crowding::thin_out;
+use crate::reachability::exclusions::Exclusions;
 use crate::reachability::verdict::{is_good, median_height};
 use crate::reachability::{GoodPeer, GoodPolicy, Outcome, PeerFacts, Transports};
 
@@ -26,6 +28,8 @@ pub struct StoreReader {
 pub struct GoodSet {
     /// In no particular order; draw with [`crate::reachability::selection`].
     pub peers: Vec<GoodPeer>,
+    /// Good peers that are not in it, since their netgroups hold too much of it ([`crate::reachability::crowding`]).
+    pub left_out: usize,
     /// Grows with every change that a reader may see; compare with [`StoreReader::generation`].
     pub generation: u64,
     /// When a probe last passed, Unix seconds; `None` if none ever did.
@@ -80,13 +84,14 @@ impl StoreReader {
             .filter_map(|(facts, _)| facts.proved_height)
             .collect();
         let median = median_height(&mut heights);
-        let peers = candidates
+        let good = candidates
             .into_iter()
-            .filter(|(facts, _)| is_good(&policy, facts, median, moment.as_of))
-            .map(|(_, peer)| peer)
-            .collect();
+            .filter(|(facts, _)| is_good(&policy, facts, median, moment.as_of));
+        let mut peers: Vec<GoodPeer> = good.map(|(_, peer)| peer).collect();
+        let left_out = thin_out(&mut peers, policy.max_netgroup_percent);
         Ok(GoodSet {
             peers,
+            left_out,
             generation,
             newest_probe_at: moment.newest_ok_at,
             stale: moment.stale,
@@ -143,7 +148,8 @@ impl StoreReader {
         .bind(moment.as_of.saturating_sub(policy.max_age_secs))
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(candidate).collect()
+        let banned = self.banned(moment.as_of).await?;
+        rows.iter().map(|row| candidate(row, &banned)).collect()
     }
 
     pub(super) async fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
@@ -177,13 +183,14 @@ pub(super) struct Moment {
     pub(super) stale: bool,
 }
 
-fn candidate(row: &SqliteRow) -> Result<(PeerFacts, GoodPeer), StoreError> {
+fn candidate(row: &SqliteRow, banned: &Exclusions) -> Result<(PeerFacts, GoodPeer), StoreError> {
     let addr = from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
     let last_ok_at: i64 = row.try_get(3)?;
     let protocol_version = small(row.try_get(5)?);
     let proved_height = small(row.try_get(7)?);
     let reliability = read_reliability(row)?;
     let facts = PeerFacts {
+        banned: banned.find(addr.ip()).is_some(),
         addr,
         last_outcome: Some(Outcome::Ok),
         last_ok_at: Some(last_ok_at),

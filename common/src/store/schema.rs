@@ -137,10 +137,6 @@ async fn claim(
     connection: &mut SqliteConnection,
     options: &StoreOptions,
 ) -> Result<(), StoreError> {
-    let policy = serde_json::to_string(&options.policy).map_err(|e| StoreError::Value {
-        column: "good_policy",
-        reason: e.to_string(),
-    })?;
     for (key, value) in [("network", &options.network), ("genesis", &options.genesis)] {
         sqlx::query("INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING")
             .bind(key)
@@ -162,8 +158,19 @@ async fn claim(
             expected: format!("{} (genesis {})", options.network, options.genesis),
         });
     }
-    set_meta(connection, "good_policy", &policy).await?;
-    Ok(())
+    set_policy(connection, &options.policy).await
+}
+
+/// Sets the thresholds of a good peer.
+pub(super) async fn set_policy(
+    connection: &mut SqliteConnection,
+    policy: &GoodPolicy,
+) -> Result<(), StoreError> {
+    let policy = serde_json::to_string(policy).map_err(|e| StoreError::Value {
+        column: "good_policy",
+        reason: e.to_string(),
+    })?;
+    Ok(set_meta(connection, "good_policy", &policy).await?)
 }
 
 /// Sets one fact about the store.

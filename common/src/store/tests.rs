@@ -21,6 +21,7 @@ pub(super) fn options() -> StoreOptions {
         genesis: "00".repeat(32),
         policy: GoodPolicy {
             allow_private_addresses: true,
+            max_netgroup_percent: 100,
             ..GoodPolicy::default()
         },
     }
@@ -52,6 +53,7 @@ pub(super) fn probe(n: u32, at: i64, outcome: Outcome) -> Write {
         } else {
             Observation::default()
         },
+        heard: Heard::default(),
     }))
 }
 
@@ -69,6 +71,7 @@ fn observation(n: u32) -> Observation {
         connect_ms: Some(1),
         secure_ms: Some(2),
         ping_ms: Some(3),
+        told_addresses: None,
     }
 }
 
@@ -205,6 +208,8 @@ async fn sightings_add_up_and_never_touch_a_schedule() {
             addr: addr(1),
             at,
             source,
+            times: 1,
+            told_by: 0,
             next_due: at,
         })
     };

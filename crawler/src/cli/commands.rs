@@ -2,16 +2,22 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use anyhow::Context;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::netgroup::is_dialable;
 use quantumcoin::service::shutdown;
 use quantumcoin::store::queries::{PeerDetail, Standard};
-use quantumcoin::store::{Sighting, Store, StoreOptions, StoreReader, Write};
+use quantumcoin::store::{Sighting, Store, StoreReader, Write};
+use tokio::sync::mpsc;
 
+use super::Loader;
+use super::dump::addresses;
 use crate::config::CrawlerConfig;
 use crate::crawler::Crawler;
 use crate::dashboard::{peer_json, summary_json};
@@ -21,13 +27,31 @@ use crate::probe::unix_now;
 /// Exit status of `explain` for a peer that is not good.
 const NOT_GOOD: u8 = 3;
 
-pub(super) async fn run(config: CrawlerConfig) -> anyhow::Result<ExitCode> {
-    let crawler = Crawler::bind(config).await?;
+pub(super) async fn run(config: CrawlerConfig, loader: Loader) -> anyhow::Result<ExitCode> {
+    let mut crawler = Crawler::bind(config).await?;
+    tokio::spawn(reload(loader, crawler.reloads()));
     if let Some(addr) = crawler.http_addr() {
         tracing::info!("dashboard on http://{addr}/");
     }
     crawler.run(shutdown::signals()).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the settings again at each SIGHUP. What is wrong with them is told, and the old ones stay.
+async fn reload(loader: Loader, reloads: mpsc::Sender<CrawlerConfig>) {
+    let mut hangups = shutdown::reloads();
+    while hangups.changed().await.is_ok() {
+        match loader.load() {
+            Ok(config) => {
+                if reloads.send(config).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!("the settings were not read again, the old ones stay: {error:#}");
+            }
+        }
+    }
 }
 
 pub(super) async fn once(config: CrawlerConfig, json: bool) -> anyhow::Result<ExitCode> {
@@ -122,27 +146,54 @@ pub(super) async fn add(config: &CrawlerConfig, addr: SocketAddr) -> anyhow::Res
     if !is_dialable(addr, config.spec.network_protocol.allow_private_addresses) {
         anyhow::bail!("{addr} is in a reserved or private range, which only devnets dial");
     }
-    let options = StoreOptions {
-        network: config.spec.network.clone(),
-        genesis: config.spec.genesis_hash().to_string(),
-        policy: config.good_policy(),
-    };
-    let store = Store::open(&config.store_path(), options).await?;
-    let (at, source) = (unix_now(), "manual".to_owned());
-    store
-        .write(Write::Sighting(Sighting {
-            addr,
-            at,
-            source,
-            next_due: at,
-        }))
-        .await?;
+    let store = open_store(config).await?;
+    let at = unix_now();
+    store.write(by_hand(addr, at)).await?;
     store.write(Write::RequestVisit(addr, at)).await?;
     store.close().await?;
     print(&format!(
         "{addr} is queued; a running crawler visits it within seconds, else the next start does"
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes in the addresses of a file.
+pub(super) async fn import(config: &CrawlerConfig, file: &Path) -> anyhow::Result<ExitCode> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} can't be read", file.display()))?;
+    let addrs = addresses(&text).map(|word| {
+        word.map_err(|(line, word)| {
+            let file = file.display();
+            anyhow::anyhow!("{file}, line {line}: {word:?} is no address with port")
+        })
+    });
+    // All or none.
+    let addrs: Vec<SocketAddr> = addrs.collect::<Result<_, _>>()?;
+    let private = config.spec.network_protocol.allow_private_addresses;
+    let store = open_store(config).await?;
+    let (at, mut taken) = (unix_now(), 0);
+    for addr in addrs.iter().filter(|addr| is_dialable(**addr, private)) {
+        store.write(by_hand(*addr, at)).await?;
+        taken += 1;
+    }
+    store.close().await?;
+    let reserved = addrs.len() - taken;
+    print(&format!(
+        "{taken} addresses taken in, {reserved} left out (reserved or private); a crawler that starts from now on visits them"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The operator tells of an address.
+fn by_hand(addr: SocketAddr, at: i64) -> Write {
+    Write::Sighting(Sighting {
+        addr,
+        at,
+        source: "manual".to_owned(),
+        times: 1,
+        told_by: 0,
+        next_due: at,
+    })
 }
 
 pub(super) async fn explain(
@@ -152,7 +203,7 @@ pub(super) async fn explain(
 ) -> anyhow::Result<ExitCode> {
     let reader = open_reader(config).await?;
     let standard = reader.standard(unix_now()).await?;
-    let Some(detail) = reader.peer(addr).await? else {
+    let Some(detail) = reader.peer(addr, unix_now()).await? else {
         anyhow::bail!("{addr} is not known; queue it with: quantumcoin-crawler add {addr}");
     };
     let text = if json {
@@ -202,7 +253,7 @@ fn explain_text(d: &PeerDetail, standard: &Standard, now: i64) -> String {
 }
 
 /// One result to standard output. A reader that has gone away (`| head`) is an error like any other.
-fn print(text: &str) -> std::io::Result<()> {
+pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
@@ -223,7 +274,7 @@ pub(super) fn complain(error: &anyhow::Error) {
 }
 
 /// Opens the store for reading; a store of another network than the one asked for is refused.
-async fn open_reader(config: &CrawlerConfig) -> anyhow::Result<StoreReader> {
+pub(super) async fn open_reader(config: &CrawlerConfig) -> anyhow::Result<StoreReader> {
     let reader = StoreReader::open(&config.store_path()).await?;
     let (found, wanted) = (reader.network().await?, &config.spec.network);
     if &found != wanted {
@@ -233,4 +284,9 @@ async fn open_reader(config: &CrawlerConfig) -> anyhow::Result<StoreReader> {
         );
     }
     Ok(reader)
+}
+
+/// Opens the store for writing, beside a running crawler.
+pub(super) async fn open_store(config: &CrawlerConfig) -> anyhow::Result<Store> {
+    Ok(Store::open(&config.store_path(), config.store_options()).await?)
 }

@@ -1,15 +1,16 @@
 //! The command line: what may be asked, and the way from words to a [`CrawlerConfig`].
 //!
-//! `commands` carries the commands out.
+//! `commands` carries the commands out, `dump` and `bans` theirs.
 
+mod bans;
 mod commands;
+mod dump;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use quantumcoin::network::discovery::Provider;
 use quantumcoin::service::logging::{self, LogFormat, LogOptions};
@@ -97,6 +98,43 @@ enum Command {
         /// IP address with port
         addr: SocketAddr,
     },
+    /// Take in the addresses of a file: one on each line, or a seeder's dump
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Write all probed addresses out
+    Dump {
+        /// How
+        #[arg(long, value_enum, default_value = "seeds-txt")]
+        format: dump::Format,
+        /// Good peers only
+        #[arg(long)]
+        good: bool,
+        /// Into this file, whole or not at all, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Neither visit a network nor hold it for good
+    Ban {
+        /// IP address or network, such as 192.0.2.0/24
+        #[arg(value_parser = bans::parse)]
+        net: ipnet::IpNet,
+        /// For so many hours [default: for ever]
+        #[arg(long = "for", value_name = "HOURS")]
+        hours: Option<u32>,
+        /// Why, for those who read it later
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Lift a ban
+    Unban {
+        /// IP address or network, as it was banned
+        #[arg(value_parser = bans::parse)]
+        net: ipnet::IpNet,
+    },
+    /// Show the bans in force
+    Bans,
     /// Say for each rule why an address is a good peer or not
     Explain {
         /// IP address with port
@@ -148,25 +186,61 @@ pub async fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let mut config = config(&cli.common).await?;
+    let mut loader = loader(&cli.common).await?;
     match cli.command {
         Command::Run { start, http } => {
-            apply(&mut config, start);
-            config.http = Some(http);
-            commands::run(config).await
+            apply(&mut loader, start);
+            loader.base.http = Some(http);
+            commands::run(loader.load()?, loader).await
         }
         Command::Once { start, http, json } => {
-            apply(&mut config, start);
-            config.http = http;
-            commands::once(config, json).await
+            apply(&mut loader, start);
+            loader.base.http = http;
+            commands::once(loader.load()?, json).await
         }
-        Command::Status { json } => commands::status(&config, json).await,
-        Command::Add { addr } => commands::add(&config, addr).await,
-        Command::Explain { addr, json } => commands::explain(&config, addr, json).await,
+        command => {
+            let config = loader.load()?;
+            match command {
+                Command::Add { addr } => commands::add(&config, addr).await,
+                Command::Import { file } => commands::import(&config, &file).await,
+                Command::Explain { addr, json } => commands::explain(&config, addr, json).await,
+                Command::Dump { format, good, out } => {
+                    dump::dump(&config, format, good, out.as_deref()).await
+                }
+                Command::Ban { net, hours, reason } => bans::ban(&config, net, hours, reason).await,
+                Command::Unban { net } => bans::unban(&config, net).await,
+                Command::Bans => bans::list(&config).await,
+                Command::Status { json } => commands::status(&config, json).await,
+                // Matched above.
+                Command::Run { .. } | Command::Once { .. } => Ok(ExitCode::FAILURE),
+            }
+        }
     }
 }
 
-async fn config(common: &Common) -> anyhow::Result<CrawlerConfig> {
+/// Makes the configuration of a start, and again at each reload.
+struct Loader {
+    base: CrawlerConfig,
+    file: Option<PathBuf>,
+    dials_per_second: Option<u32>,
+}
+
+impl Loader {
+    /// With the settings as the file has them now.
+    fn load(&self) -> anyhow::Result<CrawlerConfig> {
+        let mut config = self.base.clone();
+        if let Some(file) = &self.file {
+            config.settings = Settings::read(file)?;
+        }
+        if let Some(rate) = self.dials_per_second {
+            config.settings.pace.dials_per_second = rate;
+        }
+        config.excluded = config.settings.excluded()?;
+        Ok(config)
+    }
+}
+
+async fn loader(common: &Common) -> anyhow::Result<Loader> {
     let spec = spec::choose(common.network.as_deref(), common.chain_spec.as_deref()).await?;
     let data_dir = match &common.data_dir {
         Some(dir) => dirs::ensure(PROGRAM, Some(dir))?,
@@ -176,16 +250,15 @@ async fn config(common: &Common) -> anyhow::Result<CrawlerConfig> {
             dirs::ensure(PROGRAM, Some(&base.join(&spec.network)))?
         }
     };
-    let mut config = CrawlerConfig::new(Arc::new(spec), &data_dir);
-    if let Some(file) = &common.config {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("{}: the settings file can't be read", file.display()))?;
-        config.settings = Settings::from_toml(&text, &file.display().to_string())?;
-    }
-    Ok(config)
+    Ok(Loader {
+        base: CrawlerConfig::new(Arc::new(spec), &data_dir),
+        file: common.config.clone(),
+        dials_per_second: None,
+    })
 }
 
-fn apply(config: &mut CrawlerConfig, start: Start) {
+fn apply(loader: &mut Loader, start: Start) {
+    let config = &mut loader.base;
     config.seed_addrs = start.seed_addr;
     config.use_bootstrap = !start.no_bootstrap;
     if start.no_dns {
@@ -193,9 +266,7 @@ fn apply(config: &mut CrawlerConfig, start: Start) {
     } else if !start.resolver.is_empty() {
         config.resolvers = start.resolver.into_iter().map(Provider::Server).collect();
     }
-    if let Some(rate) = start.dials_per_second {
-        config.settings.pace.dials_per_second = rate;
-    }
+    loader.dials_per_second = start.dials_per_second;
 }
 
 #[cfg(test)]
@@ -228,8 +299,13 @@ mod tests {
             panic!("not once")
         };
         let spec = Arc::new(quantumcoin::chain_spec::ChainSpec::devnet());
-        let mut config = CrawlerConfig::new(spec, std::path::Path::new("/tmp"));
-        apply(&mut config, start);
+        let mut loader = Loader {
+            base: CrawlerConfig::new(spec, std::path::Path::new("/tmp")),
+            file: None,
+            dials_per_second: None,
+        };
+        apply(&mut loader, start);
+        let config = loader.load().unwrap();
         assert_eq!(config.seed_addrs.len(), 1);
         assert!(!config.use_bootstrap && config.resolvers.is_empty());
         assert_eq!(config.settings.pace.dials_per_second, 7);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Site;
 use super::pages::{PAGE_ROWS, PeersQuery};
 use crate::observer::Snapshot;
+use crate::probe::unix_now;
 
 /// The network now.
 pub(super) async fn summary(State(site): State<Site>) -> Json<Value> {
@@ -64,7 +65,7 @@ pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQue
     let standard = &site.snapshot().standard;
     match site
         .reader
-        .peers(&query.filter(), query.offset(), PAGE_ROWS)
+        .peers(&query.filter(), unix_now(), query.offset(), PAGE_ROWS)
         .await
     {
         Err(error) => failed(&error),
@@ -101,7 +102,7 @@ pub(super) async fn peer(State(site): State<Site>, Path(addr): Path<String>) -> 
         )
             .into_response();
     };
-    match site.reader.peer(addr).await {
+    match site.reader.peer(addr, unix_now()).await {
         Ok(Some(detail)) => Json(peer_json(&detail, &site.snapshot().standard)).into_response(),
         Ok(None) => (
             StatusCode::NOT_FOUND,

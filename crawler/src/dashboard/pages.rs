@@ -182,7 +182,7 @@ pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQue
     let now = unix_now();
     let (lines, total) = match site
         .reader
-        .peers(&query.filter(), query.offset(), PAGE_ROWS)
+        .peers(&query.filter(), now, query.offset(), PAGE_ROWS)
         .await
     {
         Ok(found) => found,
@@ -220,7 +220,7 @@ pub(super) async fn peer(State(site): State<Site>, Path(addr): Path<String>) -> 
             "Write it as 192.0.2.1:8333 or [2001:db8::1]:8333.",
         );
     };
-    match site.reader.peer(addr).await {
+    match site.reader.peer(addr, unix_now()).await {
         Ok(Some(detail)) => {
             let standard = &site.snapshot().standard;
             page(&site, &PeerPage::of(&site, &detail, standard, unix_now()))

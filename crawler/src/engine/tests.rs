@@ -2,7 +2,6 @@ use std::path::Path;
 
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::service::health::Health;
-use quantumcoin::store::StoreOptions;
 use quantumcoin::transport::Identity;
 use tempfile::TempDir;
 
@@ -11,11 +10,7 @@ use super::*;
 async fn engine(dir: &Path) -> Engine {
     let spec = Arc::new(ChainSpec::devnet());
     let config = CrawlerConfig::new(Arc::clone(&spec), dir);
-    let options = StoreOptions {
-        network: spec.network.clone(),
-        genesis: spec.genesis_hash().to_string(),
-        policy: config.good_policy(),
-    };
+    let options = config.store_options();
     let store = Store::open(&config.store_path(), options).await.unwrap();
     let identity = Arc::new(Identity::generate().unwrap());
     let parts = Parts {
@@ -24,6 +19,7 @@ async fn engine(dir: &Path) -> Engine {
         prober: Arc::new(Prober::new(&config, identity, 1)),
         metrics: CrawlMetrics::new().unwrap(),
         check: Health::new().check("crawl"),
+        reloads: None,
         config,
     };
     Engine::new(parts, Mode::Run)
@@ -106,6 +102,7 @@ async fn a_visit_that_a_wrong_clock_put_off_for_years_comes_at_the_usual_time() 
         failures: 0,
         tried: true,
         last_ok_at: Some(1),
+        told_addresses_at: None,
         last_ok: true,
     };
     let schedule = engine.config.settings.schedule;

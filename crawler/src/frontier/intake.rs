@@ -10,6 +10,12 @@ use quantumcoin::reachability::Netgroup;
 
 use crate::config::IntakeLimits;
 
+/// With fewer addresses known than this, a peer may tell as many new ones as a message holds.
+pub const FEW_KNOWN: usize = 5_000;
+
+/// Addresses in one `addrv2` message (BIP155).
+const WHOLE_ANSWER: u32 = 1_000;
+
 /// Counts new addresses of the current hour. Memory is bounded by the peers probed in an hour.
 #[derive(Debug)]
 pub struct Intake {
@@ -32,8 +38,13 @@ impl Intake {
         }
     }
 
-    /// Whether one more new address of `source` is believed at `now`; counts it if so.
-    pub fn admit(&mut self, source: SocketAddr, now: i64) -> bool {
+    /// Goes on with other limits.
+    pub fn set_limits(&mut self, limits: IntakeLimits) {
+        self.limits = limits;
+    }
+
+    /// Whether one more new address of `source` is believed at `now`, when so many are known; counts it if so.
+    pub fn admit(&mut self, source: SocketAddr, known: usize, now: i64) -> bool {
         let hour = now.div_euclid(3600);
         if hour != self.hour {
             *self = Self {
@@ -46,7 +57,13 @@ impl Intake {
             .by_netgroup
             .entry(Netgroup::of(source.ip()))
             .or_default();
-        let admitted = *peer < self.limits.per_peer_hour
+        // As long as few are known, a peer's whole answer may be news.
+        let of_peer = if known < FEW_KNOWN {
+            self.limits.per_peer_hour.max(WHOLE_ANSWER)
+        } else {
+            self.limits.per_peer_hour
+        };
+        let admitted = *peer < of_peer
             && *netgroup < self.limits.per_netgroup_hour
             && self.total < self.limits.per_hour;
         if admitted {
@@ -68,8 +85,19 @@ mod tests {
 
     fn admitted(intake: &mut Intake, source: SocketAddr, offered: u32, now: i64) -> u32 {
         (0..offered)
-            .map(|_| u32::from(intake.admit(source, now)))
+            .map(|_| u32::from(intake.admit(source, FEW_KNOWN, now)))
             .sum()
+    }
+
+    #[test]
+    fn the_first_to_be_asked_may_tell_more() {
+        let mut intake = Intake::new(IntakeLimits::default());
+        let of = |intake: &mut Intake, source, known| {
+            let admitted = (0..2_000).filter(|_| intake.admit(source, known, 0));
+            admitted.count()
+        };
+        assert_eq!(of(&mut intake, source(1, 1), FEW_KNOWN - 1), 1_000);
+        assert_eq!(of(&mut intake, source(2, 1), FEW_KNOWN), 100);
     }
 
     #[test]

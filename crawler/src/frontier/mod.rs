@@ -10,6 +10,8 @@ pub mod intake;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
+use quantumcoin::store::Heard;
+
 /// What the queue keeps of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -21,8 +23,10 @@ pub struct Entry {
     pub last_ok_at: Option<i64>,
     /// Which queue it belongs to.
     pub class: Class,
-    /// When it last answered `getaddr`, Unix seconds; only of this run.
+    /// When it last answered `getaddr`, Unix seconds.
     pub told_addresses_at: Option<i64>,
+    /// What was heard of it and is not written down yet.
+    pub heard: Heard,
     pub(crate) in_flight: bool,
 }
 
@@ -99,11 +103,40 @@ impl Frontier {
         {
             *old = Entry {
                 in_flight: false,
+                // It may have been told of meanwhile.
+                heard: old.heard,
                 ..entry
             };
             self.in_flight -= 1;
             self.queue(entry.class).insert((entry.due, addr));
         }
+    }
+
+    /// Somebody has told of an address; returns whether it is known. What was told of known addresses is added up here, since
+    /// on a large network everybody tells of everybody.
+    pub fn hear(&mut self, addr: SocketAddr, now: i64, teller: u32) -> bool {
+        let Some(entry) = self.entries.get_mut(&addr) else {
+            return false;
+        };
+        let heard = &mut entry.heard;
+        heard.times = heard.times.saturating_add(1);
+        heard.at = heard.at.max(now);
+        heard.told_by |= teller;
+        true
+    }
+
+    /// What was heard of an address since this was asked last.
+    pub fn take_heard(&mut self, addr: SocketAddr) -> Heard {
+        let entry = self.entries.get_mut(&addr);
+        entry.map_or_else(Heard::default, |entry| std::mem::take(&mut entry.heard))
+    }
+
+    /// The same of all addresses of which anything was heard.
+    pub fn take_all_heard(&mut self) -> impl Iterator<Item = (SocketAddr, Heard)> {
+        let heard = self.entries.iter_mut();
+        heard
+            .map(|(addr, entry)| (*addr, std::mem::take(&mut entry.heard)))
+            .filter(|(_, heard)| heard.times > 0)
     }
 
     /// Removes an address.
@@ -195,6 +228,7 @@ impl Entry {
             last_ok_at: None,
             class: Class::New,
             told_addresses_at: None,
+            heard: Heard::default(),
             in_flight: false,
         }
     }
@@ -251,6 +285,27 @@ mod tests {
             },
         );
         assert_eq!((f.next_due(), f.in_flight()), (Some(9), 0));
+    }
+
+    #[test]
+    fn what_is_heard_adds_up_also_during_a_visit_and_is_taken_once() {
+        let mut f = Frontier::default();
+        assert!(!f.hear(addr(1), 5, 1));
+        f.add(addr(1), Entry::new(0));
+        assert!(f.hear(addr(1), 5, 1));
+        let (a, e) = f.pop_due(0).unwrap();
+        assert!(f.hear(addr(1), 7, 4) && f.hear(addr(1), 6, 4));
+        f.finish(a, Entry { due: 9, ..e });
+        let heard = Heard {
+            times: 3,
+            at: 7,
+            told_by: 5,
+        };
+        assert_eq!(f.take_heard(addr(1)), heard);
+        assert_eq!(f.take_heard(addr(1)), Heard::default());
+        f.hear(addr(1), 8, 2);
+        assert_eq!(f.take_all_heard().count(), 1);
+        assert_eq!(f.take_all_heard().count(), 0);
     }
 
     #[test]

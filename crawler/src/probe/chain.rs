@@ -32,16 +32,23 @@ const PROOF_DEPTH: u32 = 8;
 const TURN: Duration = Duration::from_secs(20);
 
 impl Prober {
-    /// Lets the peer show headers up to the height that it claims. Returns the height shown.
+    /// What a peer that claims this height is asked to prove its chain by: the locator and the message.
+    pub(super) fn proof_question(&self, claimed: i32) -> (Vec<BlockHash>, NetworkMessage) {
+        let locator = self.anchors(u32::try_from(claimed).unwrap_or(0));
+        (locator.clone(), self.headers_question(locator))
+    }
+
+    /// Lets the peer, which was asked for what follows this locator, show headers up to the height that it claims. Returns
+    /// the height shown.
     pub(super) async fn prove<S: Stream>(
         &self,
         talk: &mut Conversation<S>,
         claimed: i32,
+        locator: &[BlockHash],
     ) -> Result<u32, Failure> {
         let claimed = u32::try_from(claimed).unwrap_or(0);
-        let locator = self.anchors(claimed);
-        let headers = self.ask_headers(talk, locator.clone()).await?;
-        let mut shown = self.judge(&locator, &headers)?;
+        let headers = talk.answer(self.limits.answer, HEADERS, headers).await?;
+        let mut shown = self.judge(locator, &headers)?;
         if headers.len() >= HEADERS_PER_MESSAGE {
             shown = shown.max(self.sync(talk, claimed).await?);
         }
@@ -147,20 +154,26 @@ impl Prober {
         talk: &mut Conversation<S>,
         locator_hashes: Vec<BlockHash>,
     ) -> Result<Vec<Header>, Failure> {
-        let question = NetworkMessage::GetHeaders(GetHeadersMessage {
+        let question = self.headers_question(locator_hashes);
+        talk.ask(&question, self.limits.answer, HEADERS, headers)
+            .await
+    }
+
+    fn headers_question(&self, locator_hashes: Vec<BlockHash>) -> NetworkMessage {
+        NetworkMessage::GetHeaders(GetHeadersMessage {
             version: self.spec.network_protocol.protocol_version,
             locator_hashes,
             stop_hash: BlockHash::all_zeros(),
-        });
-        talk.ask(
-            &question,
-            self.limits.answer,
-            "the headers",
-            |message| match message {
-                NetworkMessage::Headers(headers) => Some(headers),
-                _ => None,
-            },
-        )
-        .await
+        })
+    }
+}
+
+/// As time-outs name them.
+const HEADERS: &str = "the headers";
+
+fn headers(message: NetworkMessage) -> Option<Vec<Header>> {
+    match message {
+        NetworkMessage::Headers(headers) => Some(headers),
+        _ => None,
     }
 }

@@ -11,17 +11,44 @@ use quantumcoin::wire::Envelope;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::Failure;
-use super::read_gossip;
+use super::{read_gossip, unix_now};
 
 /// Our side of a secured connection.
 pub(super) struct Conversation<S: Stream> {
     reader: MessageReader<ReadHalf<S>>,
     writer: MessageWriter<WriteHalf<S>>,
+    told: Told,
+}
+
+/// Addresses that the peer has told, whenever they came.
+#[derive(Debug)]
+struct Told {
+    peer: SocketAddr,
+    entries: Vec<Gossip>,
+    /// Whether that was the answer to `getaddr`.
+    answered: bool,
+}
+
+impl Told {
+    /// A single entry that is the peer itself announces it and is not the answer.
+    fn take_in(&mut self, message: &NetworkMessage) {
+        let entries = read_gossip(message, unix_now());
+        let announcement = matches!(entries.as_slice(), [only] if only.addr == self.peer);
+        let room = MAX_ADDRESSES.saturating_sub(self.entries.len());
+        let others = entries.into_iter().filter(|entry| entry.addr != self.peer);
+        self.entries.extend(others.take(room));
+        self.answered |= !announcement || self.entries.len() >= MAX_ADDRESSES;
+    }
 }
 
 impl<S: Stream> Conversation<S> {
-    pub(super) fn new(secured: Secured<S>, envelope: Envelope) -> Self {
+    pub(super) fn new(peer: SocketAddr, secured: Secured<S>, envelope: Envelope) -> Self {
         Self {
+            told: Told {
+                peer,
+                entries: Vec::new(),
+                answered: false,
+            },
             reader: MessageReader::new(secured.reader, envelope),
             writer: MessageWriter::new(secured.writer, envelope),
         }
@@ -35,11 +62,12 @@ impl<S: Stream> Conversation<S> {
             .map_err(|e| Failure::channel(&e))
     }
 
+    /// Sends several, in one write where they are small.
     pub(super) async fn send_all(&mut self, messages: &[NetworkMessage]) -> Result<(), Failure> {
-        for message in messages {
-            self.send(message).await?;
-        }
-        Ok(())
+        let encoded: Result<Vec<_>, _> = messages.iter().map(|m| self.writer.encode(m)).collect();
+        let encoded = encoded.map_err(|e| Failure::channel(&e))?;
+        let written = self.writer.write_encoded(&encoded).await;
+        written.map_err(|e| Failure::channel(&e))
     }
 
     /// The next message of any kind. Has no deadline of its own.
@@ -47,64 +75,77 @@ impl<S: Stream> Conversation<S> {
         self.reader.read().await.map_err(|e| Failure::channel(&e))
     }
 
-    /// Asks, and reads until `pick` takes a message or `limit` has passed in all. Answers pings on the way
-    /// and ignores the rest: the peer may chat, but not stretch the deadline.
+    /// The next message that is neither a ping, which is answered, nor addresses, which are kept.
+    async fn read_on(&mut self) -> Result<NetworkMessage, Failure> {
+        loop {
+            match self.read().await? {
+                NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
+                message @ (NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_)) => {
+                    self.told.take_in(&message);
+                }
+                message => return Ok(message),
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer as [`Self::answer`] does.
     pub(super) async fn ask<T>(
         &mut self,
         question: &NetworkMessage,
         limit: Duration,
         what: &str,
-        mut pick: impl FnMut(NetworkMessage) -> Option<T>,
+        pick: impl FnMut(NetworkMessage) -> Option<T>,
     ) -> Result<T, Failure> {
         let conversation = async {
             self.send(question).await?;
-            loop {
-                match self.read().await? {
-                    NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
-                    message => {
-                        if let Some(answer) = pick(message) {
-                            return Ok(answer);
-                        }
-                    }
-                }
-            }
+            self.pick(pick).await
         };
         timeout(limit, conversation)
             .await
             .map_err(|_| Failure::too_slow(what))?
     }
 
-    /// Asks for addresses and reads until an answer or the deadline. A single entry that is the peer itself
-    /// announces it and is not the answer; no answer is no failure.
-    pub(super) async fn ask_addresses(
+    /// Reads until `pick` takes a message or `limit` has passed in all. Other messages are ignored on the way: the peer may
+    /// chat, but not stretch the deadline.
+    pub(super) async fn answer<T>(
         &mut self,
-        peer: SocketAddr,
         limit: Duration,
-        now: i64,
-    ) -> Result<Vec<Gossip>, Failure> {
-        let deadline = Instant::now() + limit;
-        let mut told: Vec<Gossip> = Vec::new();
-        self.send(&NetworkMessage::GetAddr).await?;
-        while told.len() < MAX_ADDRESSES {
-            let message = match timeout_at(deadline, self.read()).await {
-                Err(_) => break,
-                Ok(message) => message?,
-            };
-            match message {
-                NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
-                NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => {
-                    let entries = read_gossip(&message, now);
-                    let announcement = matches!(entries.as_slice(), [only] if only.addr == peer);
-                    told.extend(entries.into_iter().filter(|e| e.addr != peer));
-                    if !announcement {
-                        break;
-                    }
-                }
-                _ => {}
+        what: &str,
+        pick: impl FnMut(NetworkMessage) -> Option<T>,
+    ) -> Result<T, Failure> {
+        timeout(limit, self.pick(pick))
+            .await
+            .map_err(|_| Failure::too_slow(what))?
+    }
+
+    async fn pick<T>(
+        &mut self,
+        mut pick: impl FnMut(NetworkMessage) -> Option<T>,
+    ) -> Result<T, Failure> {
+        loop {
+            if let Some(answer) = pick(self.read_on().await?) {
+                return Ok(answer);
             }
         }
-        told.truncate(MAX_ADDRESSES);
-        Ok(told)
+    }
+
+    /// What was told in answer to a `getaddr` that was sent before; waits for it until the deadline. No answer is no
+    /// failure.
+    pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<Gossip>, Failure> {
+        let deadline = Instant::now() + limit;
+        while !self.told.answered {
+            match timeout_at(deadline, self.read()).await {
+                Err(_) => break,
+                Ok(message) => match message? {
+                    NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
+                    message @ (NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_)) => {
+                        self.told.take_in(&message);
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(std::mem::take(&mut self.told.entries))
     }
 
     /// Round trip of a ping.

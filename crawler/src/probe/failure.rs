@@ -46,6 +46,7 @@ impl Failure {
             // The prologue holds magic and network name, so another network fails to decrypt.
             HandshakeError::WrongNetworkOrTampering { .. } => Outcome::WrongNetwork,
             HandshakeError::Closed { .. } | HandshakeError::Io(_) => Outcome::Disconnected,
+            HandshakeError::Tls(_) => Outcome::TlsFailed,
             _ => Outcome::NoiseFailed,
         };
         Self::new(outcome, error.to_string())

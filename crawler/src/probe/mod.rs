@@ -4,12 +4,14 @@
 //! |---|---|
 //! | this file | the stages in order; exactly one [`Outcome`] for each visit |
 //! | `conversation` | messages with deadlines over the secured connection |
+//! | `block` | proof that it has the blocks, by one of them |
 //! | `chain` | proof that the peer holds our chain, by headers |
 //! | `heights` | the height that most peers have shown, against which a peer is behind |
 //! | `failure` | which error of which stage is which outcome |
 //!
 //! The version handshake is the node's own state machine; the crawler drives it with its own deadlines.
 
+mod block;
 mod chain;
 mod conversation;
 mod failure;
@@ -19,6 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain_spec::ChainSpec;
@@ -28,7 +31,7 @@ use quantumcoin::network::protocol::version::{
 };
 use quantumcoin::reachability::{Outcome, Stage, Transports};
 use quantumcoin::store::Observation;
-use quantumcoin::transport::{Endpoint, Identity, TransportKind};
+use quantumcoin::transport::{DialBy, Endpoint, Identity, TransportKind};
 use quantumcoin::wire::Envelope;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -47,8 +50,8 @@ pub struct Prober {
     /// The crawler's own headers, from the peers that it visits.
     chain: Arc<Blockchain>,
     /// Held by the one visit that downloads many headers, so that not all visits download them.
-    syncing: Mutex<()>,
-    heights: Heights,
+    syncing: Arc<Mutex<()>>,
+    heights: Arc<Heights>,
     limits: Limits,
     user_agent: String,
     /// How we would meet ourselves.
@@ -64,6 +67,30 @@ struct Limits {
     answer: Duration,
     addresses: Duration,
     chain: Duration,
+    block: Duration,
+}
+
+impl Limits {
+    fn of(config: &CrawlerConfig) -> Self {
+        let limits = config.settings.limits;
+        Self {
+            connect: config.connect_timeout(),
+            secure: config.secure_timeout(),
+            answer: Duration::from_millis(limits.answer_ms),
+            addresses: Duration::from_millis(limits.addresses_ms),
+            chain: Duration::from_millis(limits.chain_ms),
+            block: Duration::from_millis(limits.block_ms),
+        }
+    }
+}
+
+/// What a visit asks for beside what every visit does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Addresses of others.
+    pub addresses: bool,
+    /// An old block.
+    pub block: bool,
 }
 
 /// What one visit found.
@@ -86,22 +113,30 @@ pub struct Probe {
 impl Prober {
     /// A prober with its own header chain, which starts at the genesis block.
     pub fn new(config: &CrawlerConfig, identity: Arc<Identity>, nonce: u64) -> Self {
-        let limits = config.settings.limits;
         Self {
             spec: Arc::clone(&config.spec),
             endpoint: Endpoint::new(&config.spec, identity),
             chain: Arc::new(Blockchain::in_memory(Arc::clone(&config.spec))),
-            syncing: Mutex::new(()),
-            heights: Heights::default(),
-            limits: Limits {
-                connect: config.connect_timeout(),
-                secure: config.secure_timeout(),
-                answer: Duration::from_millis(limits.answer_ms),
-                addresses: Duration::from_millis(limits.addresses_ms),
-                chain: Duration::from_millis(limits.chain_ms),
-            },
+            syncing: Arc::default(),
+            heights: Arc::default(),
+            limits: Limits::of(config),
             user_agent: config.user_agent(),
             nonce,
+            max_lag: config.good_policy().max_lag_blocks,
+        }
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(&self, config: &CrawlerConfig) -> Self {
+        Self {
+            spec: Arc::clone(&self.spec),
+            endpoint: self.endpoint.clone(),
+            chain: Arc::clone(&self.chain),
+            syncing: Arc::clone(&self.syncing),
+            heights: Arc::clone(&self.heights),
+            limits: Limits::of(config),
+            user_agent: config.user_agent(),
+            nonce: self.nonce,
             max_lag: config.good_policy().max_lag_blocks,
         }
     }
@@ -112,10 +147,10 @@ impl Prober {
     }
 
     /// Visits one peer. Always ends: each stage has its own time limit.
-    pub async fn probe(&self, addr: SocketAddr, want_addresses: bool) -> Probe {
+    pub async fn probe(&self, addr: SocketAddr, wants: Wants) -> Probe {
         let start = Instant::now();
         let mut visit = Visit::default();
-        let (outcome, detail) = match self.visit(addr, want_addresses, &mut visit).await {
+        let (outcome, detail) = match self.visit(addr, wants, &mut visit).await {
             Ok(()) => (Outcome::Ok, String::new()),
             Err(failure) => (failure.outcome, failure.detail),
         };
@@ -132,29 +167,54 @@ impl Prober {
     async fn visit(
         &self,
         addr: SocketAddr,
-        want_addresses: bool,
+        wants: Wants,
         visit: &mut Visit,
     ) -> Result<(), Failure> {
-        let stream = self.dial(addr, visit).await?;
-        let mut talk = self.secure(stream, visit).await?;
-        let peer = self.greet(addr, &mut talk, visit).await?;
+        let mut talk = self.connect(addr, visit).await?;
+        let greeting = self.greet(addr, &mut talk, wants.addresses, visit);
+        let (peer, locator) = greeting.await?;
         visit.stage = Stage::Chain;
-        let proof = timeout(self.limits.chain, self.prove(&mut talk, peer.start_height));
-        let proof = proof
+        let proof = self.prove(&mut talk, peer.start_height, &locator);
+        let proof = timeout(self.limits.chain, proof)
             .await
             .map_err(|_| Failure::too_slow("the chain proof"))?;
-        visit.observed.proved_height = Some(proof?);
+        let proved = proof?;
+        visit.observed.proved_height = Some(proved);
         self.check_lag(addr, visit)?;
-        if want_addresses {
+        if wants.block {
+            visit.stage = Stage::Block;
+            self.show_block(&mut talk, &peer, proved).await?;
+        }
+        if wants.addresses {
             visit.stage = Stage::Addresses;
-            visit.told = talk
-                .ask_addresses(addr, self.limits.addresses, unix_now())
-                .await?;
+            visit.told = talk.addresses(self.limits.addresses).await?;
         }
         visit.stage = Stage::Ping;
         visit.observed.ping_ms = Some(millis(talk.ping(self.limits.answer).await?));
         visit.stage = Stage::Done;
         Ok(())
+    }
+
+    /// Dials by Noise; a peer that hangs up on it may be one that speaks TLS alone, and is dialled once more.
+    async fn connect(
+        &self,
+        addr: SocketAddr,
+        visit: &mut Visit,
+    ) -> Result<Conversation<TcpStream>, Failure> {
+        let stream = self.dial(addr, visit).await?;
+        let noise = match self.secure(addr, stream, DialBy::Noise, visit).await {
+            Err(failure) if failure.outcome == Outcome::Disconnected => failure,
+            done => return done,
+        };
+        let Ok(stream) = self.dial(addr, visit).await else {
+            return Err(noise);
+        };
+        let tls = self.secure(addr, stream, DialBy::Tls, visit).await;
+        // Who speaks neither hangs up on both.
+        tls.map_err(|tls| match tls.outcome {
+            Outcome::TlsFailed => tls,
+            _ => noise,
+        })
     }
 
     async fn dial(&self, addr: SocketAddr, visit: &mut Visit) -> Result<TcpStream, Failure> {
@@ -171,12 +231,14 @@ impl Prober {
 
     async fn secure(
         &self,
+        addr: SocketAddr,
         stream: TcpStream,
+        by: DialBy,
         visit: &mut Visit,
     ) -> Result<Conversation<TcpStream>, Failure> {
         visit.stage = Stage::Secure;
         let start = Instant::now();
-        let secured = timeout(self.limits.secure, self.endpoint.connect(stream))
+        let secured = timeout(self.limits.secure, self.endpoint.connect_by(by, stream))
             .await
             .map_err(|_| {
                 Failure::new(
@@ -191,18 +253,22 @@ impl Prober {
             TransportKind::Tls => Transports::TLS,
             TransportKind::Noise => Transports::NOISE,
         });
-        Ok(Conversation::new(secured, Envelope::new(self.spec.magic())))
+        let envelope = Envelope::new(self.spec.magic());
+        Ok(Conversation::new(addr, secured, envelope))
     }
 
+    /// The version handshake; with its last word go the questions that need no answer before them, which saves a round
+    /// trip each.
     async fn greet(
         &self,
         addr: SocketAddr,
         talk: &mut Conversation<TcpStream>,
+        want_addresses: bool,
         visit: &mut Visit,
-    ) -> Result<PeerVersion, Failure> {
+    ) -> Result<(PeerVersion, Vec<BlockHash>), Failure> {
         visit.stage = Stage::Version;
         let mut handshake = VersionHandshake::new(Direction::Outbound, self.local_version(addr));
-        let peer = timeout(self.limits.answer, async {
+        let (peer, locator) = timeout(self.limits.answer, async {
             talk.send_all(&handshake.start()).await?;
             loop {
                 let message = talk.read().await?;
@@ -212,9 +278,14 @@ impl Prober {
                     .map_err(|e| Failure::version(&e))?
                 {
                     Step::Send(messages) => talk.send_all(&messages).await?,
-                    Step::Done { send, peer } => {
+                    Step::Done { mut send, peer } => {
+                        let (locator, question) = self.proof_question(peer.start_height);
+                        send.push(question);
+                        if want_addresses {
+                            send.push(NetworkMessage::GetAddr);
+                        }
                         talk.send_all(&send).await?;
-                        break Ok::<_, Failure>(peer);
+                        break Ok::<_, Failure>((peer, locator));
                     }
                 }
             }
@@ -228,7 +299,7 @@ impl Prober {
         o.start_height = Some(peer.start_height);
         o.relay = Some(peer.relay);
         o.clock_offset_secs = Some(peer.time_offset);
-        Ok(peer)
+        Ok((peer, locator))
     }
 
     fn local_version(&self, addr: SocketAddr) -> LocalVersion {

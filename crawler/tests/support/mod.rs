@@ -4,14 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::ScriptBuf;
+use bitcoin::consensus::encode::deserialize;
 use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::{Block, ScriptBuf};
 use quantumcoin::chain::{Blockchain, miner};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::channel::{MessageReader, MessageWriter};
 use quantumcoin::network::protocol::addresses::{self, Gossip};
 use quantumcoin::network::protocol::version::{Direction, LocalVersion, Step, VersionHandshake};
-use quantumcoin::transport::{Endpoint, Identity};
+use quantumcoin::transport::{Endpoint, Identity, TransportKind};
 use quantumcoin::wire::Envelope;
 use quantumcoin_crawler::CrawlerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,6 +82,15 @@ pub(crate) enum Behaviour {
     Rude,
     /// A node of another network.
     OtherNetwork,
+    /// An honest node that speaks TLS alone.
+    TlsOnly { chain: Arc<Blockchain> },
+    /// Opens with TLS and can't go on.
+    BrokenTls,
+    /// Says that it has all blocks, and does this when it is asked for one.
+    Asked {
+        chain: Arc<Blockchain>,
+        answer: fn(Block) -> NetworkMessage,
+    },
 }
 
 /// An honest node that knows no other.
@@ -156,13 +167,24 @@ async fn serve(
             let _ = stream.read_to_end(&mut sink).await;
         }
         Behaviour::Closes => {}
+        Behaviour::BrokenTls => {
+            // A fatal alert, as for whatever it does not like; to Noise it hangs up.
+            if stream.read_u8().await.is_ok_and(|first| first == 0x16) {
+                let _ = stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40]).await;
+            }
+        }
         Behaviour::OtherNetwork => {
             let other = ChainSpec::testnet();
             // Whether its side fails as well is its own matter.
             let _ = Endpoint::new(&other, identity).accept(stream).await;
         }
         _ => {
-            let Ok(secured) = Endpoint::new(&spec, identity).accept(stream).await else {
+            let endpoint = Endpoint::new(&spec, identity);
+            let endpoint = match behaviour {
+                Behaviour::TlsOnly { .. } => endpoint.accepting(&[TransportKind::Tls]),
+                _ => endpoint,
+            };
+            let Ok(secured) = endpoint.accept(stream).await else {
                 return;
             };
             let envelope = Envelope::new(spec.magic());
@@ -186,6 +208,7 @@ where
     W: tokio::io::AsyncWrite + Unpin,
 {
     let (mut pause, mut then) = (Duration::ZERO, Duration::ZERO);
+    let mut asked: Option<fn(Block) -> NetworkMessage> = None;
     let (chain, tells, height, agent, version) = match behaviour {
         Behaviour::Mirror => {
             let theirs = reader.read().await?;
@@ -204,6 +227,11 @@ where
         Behaviour::Honest { chain, tells } => (chain, Some(tells), None, None, None),
         Behaviour::Named { chain, agent } => (chain, Some(Vec::new()), None, Some(agent), None),
         Behaviour::AnnouncesOnly { chain } => (chain, None, None, None, None),
+        Behaviour::TlsOnly { chain } => (chain, Some(Vec::new()), None, None, None),
+        Behaviour::Asked { chain, answer } => {
+            asked = Some(answer);
+            (chain, Some(Vec::new()), None, None, None)
+        }
         Behaviour::Claims { chain, height } => (chain, None, Some(height), None, None),
         Behaviour::Paced {
             chain,
@@ -260,6 +288,13 @@ where
                 let headers = chain.headers_after(&ask.locator_hashes, ask.stop_hash, 2_000);
                 writer.write(&NetworkMessage::Headers(headers)).await?
             }
+            NetworkMessage::GetData(items) => match block(&chain, &items) {
+                Some(block) => {
+                    let answer = asked.map_or(NetworkMessage::Block(block.clone()), |a| a(block));
+                    writer.write(&answer).await?
+                }
+                None => writer.write(&NetworkMessage::NotFound(items)).await?,
+            },
             NetworkMessage::GetAddr => match &tells {
                 Some(tells) => {
                     let entries: Vec<Gossip> = tells.iter().map(gossip).collect();
@@ -270,4 +305,12 @@ where
             _ => 0,
         };
     }
+}
+
+fn block(chain: &Blockchain, items: &[Inventory]) -> Option<Block> {
+    let Some(Inventory::WitnessBlock(hash)) = items.first() else {
+        return None;
+    };
+    let bytes = chain.block(hash).unwrap()?;
+    Some(deserialize(&bytes).unwrap())
 }

@@ -4,11 +4,13 @@
 //!
 //! | benchmark | what it measures |
 //! |---|---|
+//! | [`crawl`] | a crawl of a hundred thousand addresses, and whether it finds the truth |
 //! | [`headers`] | checking, loading and holding a million headers |
 //! | [`verify`] | signature checks on all cores against the bare library |
 //! | [`transport`] | handshakes, records and memory of connections, beside classical ones |
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
+pub mod crawl;
 pub mod headers;
 pub(crate) mod machine;
 pub mod report;
@@ -29,6 +31,8 @@ use self::report::Report;
 /// The benchmarks.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
+    /// Every address of a simulated internet, visited once: time, processor, memory, and whether each verdict is true.
+    Crawl(crawl::CrawlArgs),
     /// A million headers: time to check, time to load, memory.
     Headers,
     /// Signature checks of transactions on all cores, against a bare loop over the library.
@@ -59,6 +63,7 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
         eprintln!("this program was built without --release: the figures mean nothing");
     }
     match bench {
+        Bench::Crawl(args) => crawl::run(args, options.quick),
         Bench::Headers => headers::run(options.quick),
         Bench::Verify => verify::run(options.quick),
         Bench::Transport => transport::run(options.quick),

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{headers, sync, transport};
+use super::{crawl, headers, sync, transport};
 use crate::{attack, network};
 
 /// The parts.
@@ -19,6 +19,9 @@ pub enum Worker {
     /// Part of `attack`.
     #[command(subcommand)]
     Attack(attack::Part),
+    /// Part of `bench crawl`.
+    #[command(subcommand)]
+    Crawl(crawl::Part),
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
@@ -41,6 +44,7 @@ impl Worker {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Attack(part) => part.run(),
+            Self::Crawl(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
             Self::Network(part) => part.run(),
             Self::Sync(part) => part.run(),

@@ -38,6 +38,7 @@ fn snapshot(peers: Vec<GoodPeer>) -> Snapshot {
         host_memory: 100,
     };
     let set = GoodSet {
+        left_out: 0,
         peers,
         generation: 1,
         newest_probe_at: Some(NOW),

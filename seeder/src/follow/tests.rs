@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntGauge};
 use quantumcoin::{
     reachability::{GoodPolicy, Outcome, Stage},
     service::health::{Health, Status},
-    store::{Observation, ProbeRecord, Store, StoreOptions, Write},
+    store::{Heard, Observation, ProbeRecord, Store, StoreOptions, Write},
 };
 use tempfile::TempDir;
 
@@ -78,6 +78,7 @@ async fn store(path: &Path, network: &str) -> Store {
         genesis: "00".repeat(32),
         policy: GoodPolicy {
             allow_private_addresses: true,
+            max_netgroup_percent: 100,
             ..GoodPolicy::default()
         },
     };
@@ -104,6 +105,7 @@ async fn probe(store: &Store, n: u8) {
                     proved_height: Some(100),
                     ..Observation::default()
                 },
+                heard: Heard::default(),
             };
             store.write(Write::Probe(Box::new(record))).await.unwrap();
         }

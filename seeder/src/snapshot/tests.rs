@@ -31,6 +31,7 @@ fn v4(a: u8, b: u8, c: u8, d: u8) -> SocketAddr {
 
 fn build(peers: Vec<GoodPeer>, policy: &Policy, previous: Option<&Snapshot>, now: i64) -> Snapshot {
     let set = GoodSet {
+        left_out: 0,
         peers,
         generation: 1,
         newest_probe_at: Some(now),

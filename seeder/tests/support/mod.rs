@@ -10,7 +10,7 @@ use std::{
 use quantumcoin::{
     chain_spec::ChainSpec,
     reachability::{GoodPolicy, Outcome, Stage, Transports},
-    store::{Observation, ProbeRecord, Store, StoreOptions, Write},
+    store::{Heard, Observation, ProbeRecord, Store, StoreOptions, Write},
 };
 use quantumcoin_seeder::{Seeder, SeederConfig, answer::Identity};
 use tempfile::TempDir;
@@ -105,6 +105,7 @@ pub(crate) async fn open(path: &Path) -> Store {
         genesis: ChainSpec::devnet().genesis_hash().to_string(),
         policy: GoodPolicy {
             allow_private_addresses: true,
+            max_netgroup_percent: 100,
             ..GoodPolicy::default()
         },
     };
@@ -135,6 +136,7 @@ pub(crate) async fn probe(store: &Store, addr: SocketAddr, services: u64) {
             next_due: at + 1500,
             failures: 0,
             observed,
+            heard: Heard::default(),
         };
         store.write(Write::Probe(Box::new(record))).await.unwrap();
     }

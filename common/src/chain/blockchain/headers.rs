@@ -152,6 +152,14 @@ impl Blockchain {
         Some(tree.height(a))
     }
 
+    /// Hash of the best header chain at this height.
+    #[must_use]
+    pub fn best_header_at(&self, height: u32) -> Option<BlockHash> {
+        let state = self.read();
+        let id = state.tree.best_chain().get(height as usize)?;
+        Some(state.tree.hash(*id))
+    }
+
     /// Hashes of the best header chain from its end back to the genesis block: ten in a row, then with
     /// doubling distance. At most [`MAX_LOCATOR_ENTRIES`].
     #[must_use]

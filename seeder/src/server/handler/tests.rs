@@ -43,6 +43,7 @@ fn handler() -> Handler {
         host_memory: 100,
     };
     let set = GoodSet {
+        left_out: 0,
         peers: peers(),
         generation: 1,
         newest_probe_at: Some(1),

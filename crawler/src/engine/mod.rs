@@ -1,23 +1,27 @@
 //! The crawl itself: takes due addresses from the frontier, visits them, settles the results.
 //!
+//! | part | what it does |
+//! |---|---|
+//! | this file | the loop: what is due, visits, ticks |
+//! | `results` | what comes of a visit |
+//! | `learning` | addresses that peers and operators tell |
+//!
 //! One task owns the frontier, the weather and the dial rate; visits run as tasks of their own and come
 //! back through the join set. It sleeps until the next address is due, a visit ends, or something comes in:
 //! it never spins.
 
+mod learning;
+mod results;
+
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quantumcoin::network::protocol::addresses::Gossip;
 use quantumcoin::reachability::Outcome;
-use quantumcoin::reachability::netgroup::{canonical_socket, is_dialable};
-use quantumcoin::reachability::schedule::{self, History, Jitter, Next};
+use quantumcoin::reachability::exclusions::Exclusions;
 use quantumcoin::service::health::Check;
-use quantumcoin::store::model::Event;
-use quantumcoin::store::{
-    CrawlRun, ProbeRecord, Sighting, Store, StoreError, StoreReader, StoredAddress, Write,
-};
+use quantumcoin::store::{CrawlRun, Store, StoreError, StoreReader, StoredAddress, Write};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +30,9 @@ use crate::config::CrawlerConfig;
 use crate::frontier::intake::Intake;
 use crate::frontier::{Class, Entry, Frontier};
 use crate::metrics::CrawlMetrics;
-use crate::politeness::DialRate;
-use crate::probe::{Probe, Prober, unix_now};
-use crate::weather::Weather;
+use crate::politeness::{DialRate, SubnetPace};
+use crate::probe::{Probe, Prober, Wants, unix_now};
+use crate::weather::Weathers;
 
 /// Time between two `getaddr` to the same peer, seconds.
 const ASK_AGAIN_SECS: i64 = 24 * 3600;
@@ -41,6 +45,13 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Time between two dials while our own network is down: enough to see it come back.
 const CANARY_PAUSE: Duration = Duration::from_secs(2);
+
+/// So long an address waits whose turn comes while our own network is down, seconds: longer than the pause between two such
+/// dials, so that they come one by one.
+const CANARY_SECS: i64 = 60;
+
+/// So long an address waits that is not to be visited, seconds: the list may change.
+const LOOK_AGAIN_SECS: i64 = 600;
 
 /// Addresses in one batch from the store.
 const LOAD_BATCH: u32 = 20_000;
@@ -102,12 +113,16 @@ pub(crate) struct Engine {
     prober: Arc<Prober>,
     metrics: CrawlMetrics,
     check: Check,
+    reloads: Option<mpsc::Receiver<CrawlerConfig>>,
     frontier: Frontier,
     intake: Intake,
-    weather: Weather<Finished>,
+    weather: Weathers<Finished>,
     rate: DialRate,
+    subnets: SubnetPace,
     last_dial: Instant,
     visits: JoinSet<Finished>,
+    /// Networks that the operator has banned, as the store has them.
+    banned: Exclusions,
     /// Key of the jitter: nobody else can foresee our visits.
     key: [u8; 16],
     /// Requests that were taken up but are still in the store, so that none is taken twice.
@@ -118,6 +133,14 @@ pub(crate) struct Engine {
     totals: Totals,
 }
 
+/// The next of what comes; never, where nothing does.
+async fn next_of<T>(receiver: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => None,
+    }
+}
+
 /// What an engine works with.
 pub(crate) struct Parts {
     pub(crate) config: CrawlerConfig,
@@ -126,6 +149,7 @@ pub(crate) struct Parts {
     pub(crate) prober: Arc<Prober>,
     pub(crate) metrics: CrawlMetrics,
     pub(crate) check: Check,
+    pub(crate) reloads: Option<mpsc::Receiver<CrawlerConfig>>,
 }
 
 impl Engine {
@@ -134,8 +158,10 @@ impl Engine {
         Self {
             intake: Intake::new(settings.intake),
             rate: DialRate::new(settings.pace.dials_per_second, Instant::now()),
+            subnets: SubnetPace::new(settings.pace.dials_per_subnet_minute),
             frontier: Frontier::default(),
-            weather: Weather::default(),
+            weather: Weathers::default(),
+            banned: Exclusions::default(),
             last_dial: Instant::now(),
             visits: JoinSet::new(),
             key: rand::random(),
@@ -152,6 +178,7 @@ impl Engine {
             prober: parts.prober,
             metrics: parts.metrics,
             check: parts.check,
+            reloads: parts.reloads,
         }
     }
 
@@ -184,11 +211,28 @@ impl Engine {
                     Some(tip) => self.take_tip(tip).await?,
                     None => tips_open = false,
                 },
+                Some(config) = next_of(&mut self.reloads) => self.reload(config).await?,
                 _ = tick.tick() => self.tick().await?,
                 () = tokio::time::sleep(pause) => {}
             }
         }
         self.end().await
+    }
+
+    /// Goes on with other settings. Network, files and addresses to listen on stay as they are.
+    async fn reload(&mut self, config: CrawlerConfig) -> Result<(), StoreError> {
+        let settings = &config.settings;
+        self.rate = DialRate::new(settings.pace.dials_per_second, Instant::now());
+        self.subnets = SubnetPace::new(settings.pace.dials_per_subnet_minute);
+        self.intake.set_limits(settings.intake);
+        self.prober = Arc::new(self.prober.with(&config));
+        self.store
+            .write(Write::Policy(config.good_policy()))
+            .await?;
+        self.config.settings = config.settings;
+        self.config.excluded = config.excluded;
+        tracing::info!(excluded = self.config.excluded.len(), "settings read again");
+        Ok(())
     }
 
     /// Fills the frontier from the store, batch by batch.
@@ -224,6 +268,7 @@ impl Engine {
         Entry {
             failures: stored.failures,
             last_ok_at: stored.last_ok_at,
+            told_addresses_at: stored.told_addresses_at,
             class,
             ..Entry::new(due)
         }
@@ -250,28 +295,61 @@ impl Engine {
                 let seconds = u64::try_from(due.saturating_sub(now)).unwrap_or(1);
                 return Duration::from_secs(seconds).min(TICK);
             }
-            if self.weather.is_down() && self.last_dial.elapsed() < CANARY_PAUSE {
-                return CANARY_PAUSE;
-            }
             if !self.rate.take(Instant::now()) {
                 return self.rate.wait().max(Duration::from_millis(1));
             }
             let Some((addr, entry)) = self.frontier.pop_due(now) else {
                 return TICK;
             };
-            self.visit(addr, entry, now);
+            match self.puts_off(addr, now) {
+                None => self.visit(addr, entry, now),
+                Some(later) => {
+                    self.rate.give_back();
+                    self.frontier.finish(
+                        addr,
+                        Entry {
+                            due: later,
+                            ..entry
+                        },
+                    );
+                }
+            }
         }
+    }
+
+    /// When a due address is looked at again that must not be dialled now.
+    fn puts_off(&mut self, addr: SocketAddr, now: i64) -> Option<i64> {
+        let ip = addr.ip();
+        if self.is_excluded(ip) {
+            let never = self.mode == Mode::Once;
+            return Some(if never { NEVER } else { now + LOOK_AGAIN_SECS });
+        }
+        // While our own network is down, a dial once in a while shows when it is back.
+        if self.weather.is_down_for(ip) && self.last_dial.elapsed() < CANARY_PAUSE {
+            return Some(now + CANARY_SECS);
+        }
+        self.subnets.take(ip, now).err()
+    }
+
+    /// Whether somebody does not want it to be visited: its owner, or the operator.
+    fn is_excluded(&self, ip: IpAddr) -> bool {
+        let excluded = &self.config.excluded;
+        excluded.find(ip).or_else(|| self.banned.find(ip)).is_some()
     }
 
     fn visit(&mut self, addr: SocketAddr, entry: Entry, now: i64) {
         let asked_lately = entry
             .told_addresses_at
             .is_some_and(|at| now.saturating_sub(at) < ASK_AGAIN_SECS);
-        let want_addresses = !asked_lately || self.frontier.len() < FEW_ADDRESSES;
+        let every = self.config.settings.pace.block_every;
+        let wants = Wants {
+            addresses: !asked_lately || self.frontier.len() < FEW_ADDRESSES,
+            block: every > 0 && rand::random_ratio(1, every),
+        };
         let prober = Arc::clone(&self.prober);
         self.last_dial = Instant::now();
         self.visits.spawn(async move {
-            let probe = prober.probe(addr, want_addresses).await;
+            let probe = prober.probe(addr, wants).await;
             Finished {
                 addr,
                 entry,
@@ -279,211 +357,12 @@ impl Engine {
                 at: unix_now(),
             }
         });
-        self.metrics
-            .in_flight
-            .set(i64::try_from(self.visits.len()).unwrap_or(i64::MAX));
+        self.show_in_flight();
     }
 
-    async fn finished(&mut self, finished: Finished) -> Result<(), StoreError> {
-        self.metrics
-            .in_flight
-            .set(i64::try_from(self.visits.len()).unwrap_or(i64::MAX));
-        let (outcome, at) = (finished.probe.outcome, finished.at);
-        let was_good = finished.entry.class == Class::Good;
-        let ruling = self.weather.observe(finished, outcome, was_good, at);
-        if let Some(down) = ruling.change {
-            self.weather_changed(down, at).await?;
-        }
-        if !self.connected && (outcome.was_connected() || outcome == Outcome::Refused) {
-            self.connected = true;
-            self.store.write(Write::Frozen(None)).await?;
-        }
-        for finished in ruling.count {
-            self.settle(finished).await?;
-        }
-        for mut finished in ruling.void {
-            finished.probe.outcome = Outcome::LocalNetworkDown;
-            self.settle(finished).await?;
-        }
-        Ok(())
-    }
-
-    async fn weather_changed(&mut self, down: bool, at: i64) -> Result<(), StoreError> {
-        let kind = if down {
-            "local_network_down"
-        } else {
-            "local_network_up"
-        };
-        self.metrics.network_down.set(i64::from(down));
-        if down {
-            let why = "good peers stopped answering all at once; statistics are frozen";
-            tracing::warn!("our own network seems to be down: {why}");
-            self.check.degraded(why);
-        } else {
-            tracing::info!("our own network is back");
-            self.check.ok();
-        }
-        self.store.write(Write::Frozen(down.then_some(at))).await?;
-        let event = Event {
-            at,
-            kind,
-            subject: String::new(),
-            detail: String::new(),
-        };
-        self.store.write(Write::Event(event)).await
-    }
-
-    /// Writes a visit down, learns its addresses, and puts the address back into the frontier.
-    async fn settle(&mut self, finished: Finished) -> Result<(), StoreError> {
-        let Finished {
-            addr,
-            entry,
-            probe,
-            at,
-        } = finished;
-        let outcome = probe.outcome;
-        self.count(&probe);
-        tracing::debug!(%addr, %outcome, stage = %probe.stage, detail = probe.detail, "visited");
-        let failures = match outcome {
-            _ if !outcome.counts() => entry.failures,
-            Outcome::Ok => 0,
-            _ => entry.failures.saturating_add(1),
-        };
-        let last_ok_at = if outcome.is_success() {
-            Some(at)
-        } else {
-            entry.last_ok_at
-        };
-        let history = History {
-            outcome,
-            failures,
-            last_ok_at,
-        };
-        let jitter = Jitter::new(&self.key, addr, at);
-        let next = schedule::next(&self.config.settings.schedule, &history, at, jitter);
-        let next_due = if let Next::At(due) = next { due } else { at };
-        self.store
-            .write(Write::Probe(Box::new(ProbeRecord {
-                addr,
-                at,
-                outcome,
-                stage: probe.stage,
-                duration_ms: u32::try_from(probe.duration.as_millis()).unwrap_or(u32::MAX),
-                next_due,
-                failures,
-                observed: probe.observed,
-            })))
-            .await?;
-        let told_addresses_at = if probe.told.is_empty() {
-            entry.told_addresses_at
-        } else {
-            Some(at)
-        };
-        let class = match outcome {
-            Outcome::Ok => Class::Good,
-            _ if !outcome.counts() => entry.class,
-            _ => Class::Rest,
-        };
-        let due = if self.mode == Mode::Once {
-            NEVER
-        } else {
-            next_due
-        };
-        let entry = Entry {
-            failures,
-            last_ok_at,
-            class,
-            told_addresses_at,
-            ..Entry::new(due)
-        };
-        if next == Next::Forget {
-            self.store.write(Write::Forget(addr)).await?;
-        }
-        if next == Next::Forget && self.mode == Mode::Run {
-            self.frontier.forget(addr);
-        } else {
-            self.frontier.finish(addr, entry);
-        }
-        self.learn(addr, &probe.told, at).await
-    }
-
-    fn count(&mut self, probe: &Probe) {
-        self.totals.probes += 1;
-        *self.totals.outcomes.entry(probe.outcome).or_default() += 1;
-        self.metrics
-            .probes
-            .with_label_values(&[probe.outcome.as_str()])
-            .inc();
-        self.metrics.duration.observe(probe.duration.as_secs_f64());
-        self.metrics.height.set(i64::from(self.prober.height()));
-    }
-
-    /// Takes in what a peer told.
-    async fn learn(
-        &mut self,
-        peer: SocketAddr,
-        told: &[Gossip],
-        now: i64,
-    ) -> Result<(), StoreError> {
-        let source = format!("peer:{peer}");
-        for gossip in told {
-            let known = self.frontier.get(gossip.addr).is_some();
-            let believed = known || (self.may_dial(gossip.addr) && self.intake.admit(peer, now));
-            if believed && (known || self.make_room().await?) {
-                self.sight(gossip.addr, &source, now).await?;
-            } else {
-                self.metrics.refused_addresses.inc();
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in what the operator, DNS or the chain spec told.
-    async fn take_tip(&mut self, tip: Tip) -> Result<(), StoreError> {
-        let now = unix_now();
-        for addr in tip.addrs.into_iter().map(canonical_socket) {
-            if self.may_dial(addr) && self.make_room().await? {
-                self.sight(addr, &tip.source, now).await?;
-            } else {
-                self.metrics.refused_addresses.inc();
-                tracing::warn!(%addr, source = tip.source,
-                    "address left out: reserved or private ranges are dialled on devnets only");
-            }
-        }
-        Ok(())
-    }
-
-    async fn sight(&mut self, addr: SocketAddr, source: &str, now: i64) -> Result<(), StoreError> {
-        self.frontier.add(addr, Entry::new(now));
-        let source = source.to_owned();
-        self.store
-            .write(Write::Sighting(Sighting {
-                addr,
-                at: now,
-                source,
-                next_due: now,
-            }))
-            .await
-    }
-
-    /// Whether one more address fits; gives the worst one up if need be.
-    async fn make_room(&mut self) -> Result<bool, StoreError> {
-        if self.frontier.len() < self.config.settings.intake.max_addresses {
-            return Ok(true);
-        }
-        let Some(worst) = self.frontier.worst() else {
-            return Ok(false);
-        };
-        self.frontier.forget(worst);
-        self.store.write(Write::Forget(worst)).await?;
-        Ok(true)
-    }
-
-    fn may_dial(&self, addr: SocketAddr) -> bool {
-        is_dialable(
-            addr,
-            self.config.spec.network_protocol.allow_private_addresses,
-        )
+    fn show_in_flight(&self) {
+        let visits = i64::try_from(self.visits.len()).unwrap_or(i64::MAX);
+        self.metrics.in_flight.set(visits);
     }
 
     /// Once a second: requests for visits, failures that were held back, totals.
@@ -491,11 +370,18 @@ impl Engine {
         for finished in self.weather.release(unix_now()) {
             self.settle(finished).await?;
         }
-        let requests = match self.reader.visit_requests(REQUESTS).await {
-            Ok(requests) => requests,
+        let read = async {
+            let banned = self.reader.banned(unix_now()).await?;
+            Ok::<_, StoreError>((banned, self.reader.visit_requests(REQUESTS).await?))
+        };
+        let requests = match read.await {
+            Ok((banned, requests)) => {
+                self.banned = banned;
+                requests
+            }
             // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
             Err(error) => {
-                tracing::warn!(%error, "requests for visits could not be read");
+                tracing::warn!(%error, "bans and requests for visits could not be read");
                 return Ok(());
             }
         };
@@ -504,7 +390,7 @@ impl Engine {
             self.taken.insert(addr);
             self.store.write(Write::VisitTaken(addr)).await?;
             if self.may_dial(addr) && !before.contains(&addr) {
-                self.sight(addr, "manual", unix_now()).await?;
+                self.sight(addr, "manual".to_owned(), 0, unix_now()).await?;
                 self.frontier.visit_now(addr, unix_now());
             }
         }
@@ -521,6 +407,7 @@ impl Engine {
         for finished in self.weather.drain() {
             self.settle(finished).await?;
         }
+        self.write_heard().await?;
         let run = CrawlRun {
             kind: self.mode.as_str(),
             started_at: self.totals.started_at,

@@ -1,0 +1,152 @@
+//! What comes of a visit: is it them or is it us, what is written down, and when the next one is due.
+
+use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::schedule::{self, History, Jitter, Next};
+use quantumcoin::store::model::Event;
+use quantumcoin::store::{ProbeRecord, StoreError, Write};
+
+use super::{Engine, Finished, Mode, NEVER};
+use crate::frontier::{Class, Entry};
+use crate::probe::Probe;
+
+impl Engine {
+    pub(super) async fn finished(&mut self, finished: Finished) -> Result<(), StoreError> {
+        self.show_in_flight();
+        let (outcome, at) = (finished.probe.outcome, finished.at);
+        let was_good = finished.entry.class == Class::Good;
+        let ip = finished.addr.ip();
+        let ruling = self.weather.observe(ip, finished, outcome, was_good, at);
+        if let Some(down) = ruling.change {
+            self.weather_changed(down, at).await?;
+        }
+        if !self.connected && (outcome.was_connected() || outcome == Outcome::Refused) {
+            self.connected = true;
+            self.store.write(Write::Frozen(None)).await?;
+        }
+        for finished in ruling.count {
+            self.settle(finished).await?;
+        }
+        for mut finished in ruling.void {
+            finished.probe.outcome = Outcome::LocalNetworkDown;
+            self.settle(finished).await?;
+        }
+        Ok(())
+    }
+
+    async fn weather_changed(&mut self, down: bool, at: i64) -> Result<(), StoreError> {
+        let kind = if down {
+            "local_network_down"
+        } else {
+            "local_network_up"
+        };
+        self.metrics.network_down.set(i64::from(down));
+        if down {
+            let why = "good peers stopped answering all at once; statistics are frozen";
+            tracing::warn!("our own network seems to be down: {why}");
+            self.check.degraded(why);
+        } else {
+            tracing::info!("our own network is back");
+            self.check.ok();
+        }
+        self.store.write(Write::Frozen(down.then_some(at))).await?;
+        let event = Event {
+            at,
+            kind,
+            subject: String::new(),
+            detail: String::new(),
+        };
+        self.store.write(Write::Event(event)).await
+    }
+
+    /// Writes a visit down, learns its addresses, and puts the address back into the frontier.
+    pub(super) async fn settle(&mut self, finished: Finished) -> Result<(), StoreError> {
+        let Finished {
+            addr,
+            entry: before,
+            mut probe,
+            at,
+        } = finished;
+        self.count(&probe);
+        tracing::debug!(%addr, outcome = %probe.outcome, stage = %probe.stage, detail = probe.detail, "visited");
+        let told = std::mem::take(&mut probe.told);
+        probe.observed.told_addresses = u32::try_from(told.len()).ok();
+        let mut entry = after(&before, &probe, at);
+        let history = History {
+            outcome: probe.outcome,
+            failures: entry.failures,
+            last_ok_at: entry.last_ok_at,
+        };
+        let jitter = Jitter::new(&self.key, addr, at);
+        let next = schedule::next(&self.config.settings.schedule, &history, at, jitter);
+        let next_due = if let Next::At(due) = next { due } else { at };
+        let record = ProbeRecord {
+            addr,
+            at,
+            outcome: probe.outcome,
+            stage: probe.stage,
+            duration_ms: u32::try_from(probe.duration.as_millis()).unwrap_or(u32::MAX),
+            next_due,
+            failures: entry.failures,
+            observed: probe.observed,
+            heard: self.frontier.take_heard(addr),
+        };
+        self.store.write(Write::Probe(Box::new(record))).await?;
+        entry.due = if self.mode == Mode::Once {
+            NEVER
+        } else {
+            next_due
+        };
+        if next == Next::Forget {
+            self.store.write(Write::Forget(addr)).await?;
+        }
+        if next == Next::Forget && self.mode == Mode::Run {
+            self.frontier.forget(addr);
+        } else {
+            self.frontier.finish(addr, entry);
+        }
+        self.learn(addr, &told, at).await
+    }
+
+    fn count(&mut self, probe: &Probe) {
+        self.totals.probes += 1;
+        *self.totals.outcomes.entry(probe.outcome).or_default() += 1;
+        self.metrics
+            .probes
+            .with_label_values(&[probe.outcome.as_str()])
+            .inc();
+        self.metrics.duration.observe(probe.duration.as_secs_f64());
+        self.metrics.height.set(i64::from(self.prober.height()));
+    }
+}
+
+/// What the frontier keeps of an address after a visit; when the next one is due is not decided here.
+fn after(before: &Entry, probe: &Probe, at: i64) -> Entry {
+    let outcome = probe.outcome;
+    let counts = outcome.counts();
+    let failures = match outcome {
+        _ if !counts => before.failures,
+        Outcome::Ok => 0,
+        _ => before.failures.saturating_add(1),
+    };
+    let class = match outcome {
+        Outcome::Ok => Class::Good,
+        _ if !counts => before.class,
+        _ => Class::Rest,
+    };
+    let told = probe.observed.told_addresses.is_some_and(|told| told > 0);
+    Entry {
+        failures,
+        last_ok_at: if outcome.is_success() {
+            Some(at)
+        } else {
+            before.last_ok_at
+        },
+        class,
+        told_addresses_at: if told {
+            Some(at)
+        } else {
+            before.told_addresses_at
+        },
+        ..Entry::new(at)
+    }
+}
