@@ -30,7 +30,7 @@ pub const PROBES_KEPT: u32 = 24;
 /// Events that are kept; the oldest go first.
 const EVENTS_KEPT: i64 = 10_000;
 
-/// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 19.
+/// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 20.
 const ROWS: usize = 500;
 
 /// Most items that a batch holds while the disk refuses them. A probe is under 1 KiB, so 50 MB at most.
@@ -149,7 +149,8 @@ impl Batch {
         let mut tx = connection.begin().await?;
         self.apply_forgets(&mut tx).await?;
         let ids = self.upsert_addresses(&mut tx).await?;
-        self.apply_probes(&mut tx, &ids).await?;
+        let generation = next_generation(&mut tx).await?;
+        self.apply_probes(&mut tx, &ids, generation).await?;
         self.apply_requests(&mut tx).await?;
         for (net, ban) in &self.bans {
             bans::apply(&mut tx, *net, ban.as_ref()).await?;
@@ -157,7 +158,7 @@ impl Batch {
         self.apply_roll_ups(&mut tx).await?;
         self.apply_crawls(&mut tx).await?;
         self.apply_events(&mut tx).await?;
-        self.apply_meta(&mut tx).await?;
+        self.apply_meta(&mut tx, generation).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -248,22 +249,27 @@ impl Batch {
                 .or_insert_with(|| AddressRow::probed(probe))
                 .visit(probe);
         }
-        rows.into_values().collect()
+        let mut rows: Vec<AddressRow> = rows.into_values().collect();
+        // In the order of the index, so that each of its pages is touched once.
+        rows.sort_by(|a, b| a.columns.cmp(&b.columns));
+        rows
     }
 
     async fn apply_probes(
         &self,
         tx: &mut SqliteConnection,
         ids: &HashMap<SocketAddr, AddressId>,
+        generation: i64,
     ) -> Result<(), StoreError> {
         let mut of_address: HashMap<SocketAddr, Vec<&ProbeRecord>> = HashMap::new();
         for probe in self.kept_probes() {
             of_address.entry(probe.addr).or_default().push(probe);
         }
-        let all: Vec<(AddressId, Vec<&ProbeRecord>)> = of_address
-            .into_iter()
-            .filter_map(|(addr, probes)| Some((*ids.get(&addr)?, probes)))
-            .collect();
+        let all = of_address.into_iter();
+        let all = all.filter_map(|(addr, probes)| Some((*ids.get(&addr)?, probes)));
+        let mut all: Vec<(AddressId, Vec<&ProbeRecord>)> = all.collect();
+        // In the order of the tables.
+        all.sort_by_key(|(id, _)| id.id);
         for chunk in all.chunks(ROWS) {
             write_ring(tx, chunk).await?;
             let mut peers = load_peers(tx, chunk.iter().map(|(id, _)| id.id)).await?;
@@ -277,7 +283,7 @@ impl Batch {
                 }
             }
             if !changed.is_empty() {
-                write_peers(tx, &changed).await?;
+                write_peers(tx, &changed, generation).await?;
                 write_reliability(tx, &changed).await?;
             }
         }
@@ -371,7 +377,11 @@ impl Batch {
         Ok(())
     }
 
-    async fn apply_meta(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn apply_meta(
+        &self,
+        tx: &mut SqliteConnection,
+        generation: i64,
+    ) -> Result<(), StoreError> {
         if let Some(policy) = &self.policy {
             set_policy(tx, policy).await?;
         }
@@ -400,14 +410,15 @@ impl Batch {
             .execute(&mut *tx)
             .await?;
         }
-        sqlx::query(
-            "INSERT INTO meta (key, value) VALUES ('generation', '1') ON CONFLICT (key) DO UPDATE \
-             SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT)",
-        )
-        .execute(&mut *tx)
-        .await?;
-        Ok(())
+        Ok(set_meta(tx, "generation", &generation.to_string()).await?)
     }
+}
+
+/// The number of the change that is about to be committed.
+async fn next_generation(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let sql = "SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'generation'";
+    let last: Option<i64> = sqlx::query_scalar(sql).fetch_optional(tx).await?;
+    Ok(last.unwrap_or(0).saturating_add(1))
 }
 
 /// Row id of an address and how often it was visited, this batch included.

@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::reachability::netgroup::canonical_socket;
 
 /// The three columns of an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AddressColumns {
     pub(super) net: i64,
     pub(super) address: Vec<u8>,

@@ -10,6 +10,8 @@
 //! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
 //! | `peer_row` | how a probe changes what is known about a peer |
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
+//! | `due` | addresses for the due queue |
+//! | `candidates` | peers that may be good, kept up to date in memory |
 //! | `export` | all peers, batch by batch |
 //! | `codec` | addresses as columns |
 //!
@@ -19,7 +21,9 @@
 
 mod bans;
 mod batch;
+mod candidates;
 mod codec;
+mod due;
 mod error;
 mod export;
 pub mod model;

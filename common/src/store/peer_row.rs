@@ -154,15 +154,38 @@ pub(super) fn read_reliability(row: &sqlx::sqlite::SqliteRow) -> Result<Reliabil
     })
 }
 
-/// Writes rows of `peers`.
+/// Reads the reliability of a row that selects `probes`, `successes` and the windows in their order from column `first` on;
+/// by number, since looking names up costs more than reading.
+pub(super) fn read_reliability_at(
+    row: &sqlx::sqlite::SqliteRow,
+    first: usize,
+) -> Result<Reliability, StoreError> {
+    let mut windows = [Window::default(); 5];
+    for (window, column) in windows.iter_mut().zip((first + 2..).step_by(3)) {
+        *window = Window {
+            reliability: row.try_get(column)?,
+            count: row.try_get(column + 1)?,
+            weight: row.try_get(column + 2)?,
+        };
+    }
+    let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
+    Ok(Reliability {
+        windows,
+        probes: unsigned(row.try_get(first)?),
+        successes: unsigned(row.try_get(first + 1)?),
+    })
+}
+
+/// Writes rows of `peers`, as part of the change with this number.
 pub(super) async fn write_peers(
     tx: &mut SqliteConnection,
     peers: &[(i64, PeerRow)],
+    generation: i64,
 ) -> Result<(), StoreError> {
     let mut sql = QueryBuilder::<Sqlite>::new(
         "INSERT INTO peers (address_id, last_probe_at, last_outcome, last_stage, last_ok_at, first_ok_at, \
          services, protocol_version, user_agent, start_height, proved_height, relay, clock_offset, transports, \
-         node_id, connect_ms, secure_ms, ping_ms, told_addresses_at) ",
+         node_id, connect_ms, secure_ms, ping_ms, told_addresses_at, changed) ",
     );
     sql.push_values(peers, |mut row, (id, p)| {
         row.push_bind(*id)
@@ -183,7 +206,8 @@ pub(super) async fn write_peers(
             .push_bind(p.connect_ms)
             .push_bind(p.secure_ms)
             .push_bind(p.ping_ms)
-            .push_bind(p.told_addresses_at);
+            .push_bind(p.told_addresses_at)
+            .push_bind(generation);
     });
     sql.push(
         " ON CONFLICT (address_id) DO UPDATE SET last_probe_at = excluded.last_probe_at, \
@@ -193,7 +217,7 @@ pub(super) async fn write_peers(
          start_height = excluded.start_height, proved_height = excluded.proved_height, \
          relay = excluded.relay, clock_offset = excluded.clock_offset, transports = excluded.transports, \
          node_id = excluded.node_id, connect_ms = excluded.connect_ms, secure_ms = excluded.secure_ms, \
-         ping_ms = excluded.ping_ms, told_addresses_at = excluded.told_addresses_at",
+         ping_ms = excluded.ping_ms, told_addresses_at = excluded.told_addresses_at, changed = excluded.changed",
     );
     sql.build().execute(tx).await?;
     Ok(())

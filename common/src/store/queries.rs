@@ -7,11 +7,9 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::StoreError;
 use super::codec::{from_columns, to_columns};
-use super::model::StoredAddress;
 use super::peer_row::read_reliability;
 use super::reader::{Moment, StoreReader, small, transports};
 use crate::reachability::exclusions::Exclusions;
-use crate::reachability::verdict::median_height;
 use crate::reachability::{
     GoodPolicy, Outcome, PeerFacts, Reliability, Stage, Transports, Verdict, verdict,
 };
@@ -166,18 +164,12 @@ impl StoreReader {
     pub async fn standard(&self, now: i64) -> Result<Standard, StoreError> {
         let policy = self.policy().await?;
         let moment = self.moment(now, &policy).await?;
-        let heights: Vec<i64> = sqlx::query_scalar(
-            "SELECT proved_height FROM peers \
-             WHERE last_outcome = 'ok' AND last_ok_at >= $1 AND proved_height IS NOT NULL",
-        )
-        .bind(moment.as_of.saturating_sub(policy.max_age_secs))
-        .fetch_all(&self.pool)
-        .await?;
-        let mut heights: Vec<u32> = heights
-            .into_iter()
-            .filter_map(|h| u32::try_from(h).ok())
-            .collect();
-        let median = median_height(&mut heights);
+        let generation = self.generation().await?;
+        let since = moment.since(&policy);
+        let mut candidates = self.candidates.lock().await;
+        candidates.renew(self, generation, since).await?;
+        let median = candidates.median(since);
+        drop(candidates);
         let Moment {
             as_of,
             newest_ok_at,
@@ -296,7 +288,7 @@ impl StoreReader {
              p.proved_height, p.user_agent, p.services, p.last_probe_at, p.connect_ms, r.*",
         );
         push_filter(&mut sql, filter);
-        sql.push(" ORDER BY p.last_outcome = 'ok' DESC, p.last_ok_at DESC, a.id LIMIT ");
+        sql.push(" ORDER BY (p.last_outcome = 'ok') DESC, p.last_ok_at DESC, p.address_id LIMIT ");
         sql.push_bind(limit).push(" OFFSET ").push_bind(offset);
         let rows = sql.build().fetch_all(&self.pool).await?;
         let banned = self.banned(now).await?;
@@ -385,42 +377,6 @@ impl StoreReader {
         rows.iter()
             .map(|(net, address, port)| from_columns(*net, address, *port))
             .collect()
-    }
-
-    /// A batch of addresses for the due queue: those after row `after`, in row order, with the last row's
-    /// number to go on from; empty at the end.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub async fn addresses_after(
-        &self,
-        after: i64,
-        limit: u32,
-    ) -> Result<(Vec<StoredAddress>, i64), StoreError> {
-        let rows = sqlx::query(
-            "SELECT a.id, a.net, a.address, a.port, a.next_due, a.failures, a.visits, p.last_ok_at, \
-             p.last_outcome, p.told_addresses_at FROM addresses a LEFT JOIN peers p ON p.address_id = a.id \
-             WHERE a.id > $1 ORDER BY a.id LIMIT $2",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
-        let mut last = after;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in &rows {
-            last = row.try_get(0)?;
-            found.push(StoredAddress {
-                addr: from_columns(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?,
-                next_due: row.try_get(4)?,
-                failures: small(row.try_get(5)?).unwrap_or(0),
-                tried: row.try_get::<i64, _>(6)? > 0,
-                last_ok_at: row.try_get(7)?,
-                told_addresses_at: row.try_get(9)?,
-                last_ok: row.try_get::<Option<String>, _>(8)?.as_deref() == Some("ok"),
-            });
-        }
-        Ok((found, last))
     }
 }
 

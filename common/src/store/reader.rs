@@ -1,18 +1,17 @@
 //! [`StoreReader`]: the read-only side, for the seeder, the dashboard and the command line.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use tokio::sync::Mutex;
 
 use super::StoreError;
-use super::codec::from_columns;
-use super::peer_row::read_reliability;
+use super::candidates::Candidates;
 use super::schema;
 use crate::reachability::crowding::thin_out;
-use crate::reachability::exclusions::Exclusions;
-use crate::reachability::verdict::{is_good, median_height};
-use crate::reachability::{GoodPeer, GoodPolicy, Outcome, PeerFacts, Transports};
+use crate::reachability::verdict::is_good;
+use crate::reachability::{GoodPeer, GoodPolicy, Transports};
 
 /// Connections of one reader: enough for a dashboard page's few queries at a time.
 const CONNECTIONS: u32 = 4;
@@ -21,6 +20,8 @@ const CONNECTIONS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct StoreReader {
     pub(super) pool: SqlitePool,
+    /// Shared by all clones.
+    pub(super) candidates: Arc<Mutex<Candidates>>,
 }
 
 /// The good peers at one time.
@@ -51,7 +52,10 @@ impl StoreReader {
             .connect_with(options)
             .await
             .map_err(|e| StoreError::at_open(path, e))?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            candidates: Arc::default(),
+        })
     }
 
     /// Number of the newest committed change: a cheap way to see whether to ask again.
@@ -78,16 +82,15 @@ impl StoreReader {
         let generation = self.generation().await?;
         let policy = self.policy().await?;
         let moment = self.moment(now, &policy).await?;
-        let candidates = self.candidates(&moment, &policy).await?;
-        let mut heights: Vec<u32> = candidates
-            .iter()
-            .filter_map(|(facts, _)| facts.proved_height)
-            .collect();
-        let median = median_height(&mut heights);
-        let good = candidates
-            .into_iter()
-            .filter(|(facts, _)| is_good(&policy, facts, median, moment.as_of));
-        let mut peers: Vec<GoodPeer> = good.map(|(_, peer)| peer).collect();
+        let since = moment.since(&policy);
+        let banned = self.banned(now).await?;
+        let mut candidates = self.candidates.lock().await;
+        candidates.renew(self, generation, since).await?;
+        let median = candidates.median(since);
+        let mut peers = candidates.good(since, |facts| {
+            banned.find(facts.addr.ip()).is_none() && is_good(&policy, facts, median, moment.as_of)
+        });
+        drop(candidates);
         let left_out = thin_out(&mut peers, policy.max_netgroup_percent);
         Ok(GoodSet {
             peers,
@@ -132,26 +135,6 @@ impl StoreReader {
         })
     }
 
-    /// Peers whose last probe passed recently enough, good or not.
-    async fn candidates(
-        &self,
-        moment: &Moment,
-        policy: &GoodPolicy,
-    ) -> Result<Vec<(PeerFacts, GoodPeer)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT a.net, a.address, a.port, p.last_ok_at, p.services, p.protocol_version, p.user_agent, \
-             p.proved_height, p.transports, p.node_id, r.* \
-             FROM peers p JOIN addresses a ON a.id = p.address_id \
-             JOIN reliability r ON r.address_id = p.address_id \
-             WHERE p.last_outcome = 'ok' AND p.last_ok_at >= $1",
-        )
-        .bind(moment.as_of.saturating_sub(policy.max_age_secs))
-        .fetch_all(&self.pool)
-        .await?;
-        let banned = self.banned(moment.as_of).await?;
-        rows.iter().map(|row| candidate(row, &banned)).collect()
-    }
-
     pub(super) async fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = $1")
             .bind(key)
@@ -181,40 +164,6 @@ pub(super) struct Moment {
     pub(super) as_of: i64,
     pub(super) newest_ok_at: Option<i64>,
     pub(super) stale: bool,
-}
-
-fn candidate(row: &SqliteRow, banned: &Exclusions) -> Result<(PeerFacts, GoodPeer), StoreError> {
-    let addr = from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)?;
-    let last_ok_at: i64 = row.try_get(3)?;
-    let protocol_version = small(row.try_get(5)?);
-    let proved_height = small(row.try_get(7)?);
-    let reliability = read_reliability(row)?;
-    let facts = PeerFacts {
-        banned: banned.find(addr.ip()).is_some(),
-        addr,
-        last_outcome: Some(Outcome::Ok),
-        last_ok_at: Some(last_ok_at),
-        protocol_version,
-        proved_height,
-        reliability,
-    };
-    let peer = GoodPeer {
-        addr,
-        services: row
-            .try_get::<Option<i64>, _>(4)?
-            .unwrap_or(0)
-            .cast_unsigned(),
-        protocol_version: protocol_version.unwrap_or(0),
-        user_agent: row.try_get::<Option<String>, _>(6)?.unwrap_or_default(),
-        height: proved_height.unwrap_or(0),
-        transports: transports(row.try_get(8)?),
-        node_id: row
-            .try_get::<Option<Vec<u8>>, _>(9)?
-            .and_then(|id| id.try_into().ok()),
-        quality: reliability.quality(),
-        last_ok_at,
-    };
-    Ok((facts, peer))
 }
 
 /// A stored number that fits 32 bits unless somebody else wrote it.

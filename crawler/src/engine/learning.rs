@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use quantumcoin::network::protocol::addresses::Gossip;
 use quantumcoin::reachability::netgroup::{canonical_socket, is_dialable};
 use quantumcoin::store::model::teller_bit;
 use quantumcoin::store::{Sighting, StoreError, Write};
@@ -16,13 +15,12 @@ impl Engine {
     pub(super) async fn learn(
         &mut self,
         peer: SocketAddr,
-        told: &[Gossip],
+        told: &[SocketAddr],
         now: i64,
     ) -> Result<(), StoreError> {
         let teller = teller_bit(peer.ip());
         let mut refused = 0;
-        for gossip in told {
-            let addr = gossip.addr;
+        for &addr in told {
             if self.frontier.hear(addr, now, teller) {
                 continue;
             }

@@ -28,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::CrawlerConfig;
 use crate::frontier::intake::Intake;
-use crate::frontier::{Class, Entry, Frontier};
+use crate::frontier::load::load;
+use crate::frontier::{Entry, Frontier};
 use crate::metrics::CrawlMetrics;
 use crate::politeness::{DialRate, SubnetPace};
 use crate::probe::{Probe, Prober, Wants, unix_now};
@@ -52,9 +53,6 @@ const CANARY_SECS: i64 = 60;
 
 /// So long an address waits that is not to be visited, seconds: the list may change.
 const LOOK_AGAIN_SECS: i64 = 600;
-
-/// Addresses in one batch from the store.
-const LOAD_BATCH: u32 = 20_000;
 
 /// Requests taken up at each tick.
 const REQUESTS: u32 = 100;
@@ -235,43 +233,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Fills the frontier from the store, batch by batch.
+    /// Fills the frontier from the store.
     async fn load(&mut self) -> Result<(), StoreError> {
-        let mut after = 0;
-        loop {
-            let (batch, last) = self.reader.addresses_after(after, LOAD_BATCH).await?;
-            if batch.is_empty() {
-                break;
-            }
-            after = last;
-            for stored in batch {
-                let entry = self.entry_of(&stored);
-                self.frontier.add(stored.addr, entry);
-            }
-        }
+        let frontier = load(&self.reader, |stored| self.entry_of(stored)).await?;
+        self.frontier = frontier;
         tracing::info!(addresses = self.frontier.len(), "addresses loaded");
         Ok(())
     }
 
     fn entry_of(&self, stored: &StoredAddress) -> Entry {
-        let class = match (stored.tried, stored.last_ok) {
-            (false, _) => Class::New,
-            (true, true) => Class::Good,
-            (true, false) => Class::Rest,
-        };
+        let entry = Entry::of(stored);
         let due = if self.mode == Mode::Once {
             self.totals.started_at
         } else {
             // Later than any rule says only when our clock was wrong as it was written.
-            stored.next_due.min(self.latest_due())
+            entry.due.min(self.latest_due())
         };
-        Entry {
-            failures: stored.failures,
-            last_ok_at: stored.last_ok_at,
-            told_addresses_at: stored.told_addresses_at,
-            class,
-            ..Entry::new(due)
-        }
+        Entry { due, ..entry }
     }
 
     /// The latest next visit that the schedule can give now.

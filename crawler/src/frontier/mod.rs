@@ -3,9 +3,10 @@
 //! Every known address is in one of three time-ordered queues, or in flight. The queues take turns so that
 //! a flood of new addresses never starves the visits to good peers, nor the other way round.
 //!
-//! [`intake`] decides which new addresses are believed.
+//! [`intake`] decides which new addresses are believed; [`load`] fills it from the store.
 
 pub mod intake;
+pub mod load;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -219,6 +220,52 @@ impl Frontier {
     }
 }
 
+/// Makes a frontier of many addresses at once.
+#[derive(Debug)]
+pub struct Builder {
+    entries: HashMap<SocketAddr, Entry>,
+    new: Vec<(i64, SocketAddr)>,
+    good: Vec<(i64, SocketAddr)>,
+    rest: Vec<(i64, SocketAddr)>,
+}
+
+impl Builder {
+    /// With room for so many.
+    pub fn new(addresses: usize) -> Self {
+        Self {
+            entries: HashMap::with_capacity(addresses),
+            new: Vec::new(),
+            good: Vec::new(),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Adds an address; of one that is added twice, the first counts.
+    pub fn add(&mut self, addr: SocketAddr, entry: Entry) {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.entries.entry(addr) {
+            vacant.insert(entry);
+            let queue = match entry.class {
+                Class::New => &mut self.new,
+                Class::Good => &mut self.good,
+                Class::Rest => &mut self.rest,
+            };
+            queue.push((entry.due, addr));
+        }
+    }
+
+    /// The frontier. Collected at once a queue is sorted and built from the ground, several times as fast as one by one.
+    pub fn build(self) -> Frontier {
+        Frontier {
+            entries: self.entries,
+            new: self.new.into_iter().collect(),
+            good: self.good.into_iter().collect(),
+            rest: self.rest.into_iter().collect(),
+            turn: 0,
+            in_flight: 0,
+        }
+    }
+}
+
 impl Entry {
     /// An address that was just heard of.
     pub fn new(due: i64) -> Self {
@@ -266,6 +313,23 @@ mod tests {
             (seen[&Class::New], seen[&Class::Good], seen[&Class::Rest]),
             (30, 20, 10)
         );
+    }
+
+    #[test]
+    fn many_at_once_are_as_one_by_one() {
+        let class = |n: u16| [Class::New, Class::Good, Class::Rest][usize::from(n) % 3];
+        let all = (0..200).map(|n| (addr(n % 150), entry(class(n), i64::from(n % 17))));
+        let (mut many, mut singly) = (Builder::new(150), Frontier::default());
+        for (addr, entry) in all {
+            many.add(addr, entry);
+            singly.add(addr, entry);
+        }
+        let mut many = many.build();
+        assert_eq!((many.len(), many.untried()), (150, singly.untried()));
+        while let Some(popped) = singly.pop_due(20) {
+            assert_eq!(many.pop_due(20), Some(popped));
+        }
+        assert_eq!(many.pop_due(20), None);
     }
 
     #[test]

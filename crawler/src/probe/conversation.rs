@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
 use quantumcoin::network::channel::{MessageReader, MessageWriter};
-use quantumcoin::network::protocol::addresses::{Gossip, MAX_ADDRESSES};
+use quantumcoin::network::protocol::addresses::{MAX_ADDRESSES, endpoints};
 use quantumcoin::transport::{ReadHalf, Secured, Stream, WriteHalf};
 use quantumcoin::wire::Envelope;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::Failure;
-use super::{read_gossip, unix_now};
 
 /// Our side of a secured connection.
 pub(super) struct Conversation<S: Stream> {
@@ -24,7 +23,7 @@ pub(super) struct Conversation<S: Stream> {
 #[derive(Debug)]
 struct Told {
     peer: SocketAddr,
-    entries: Vec<Gossip>,
+    entries: Vec<SocketAddr>,
     /// Whether that was the answer to `getaddr`.
     answered: bool,
 }
@@ -32,10 +31,13 @@ struct Told {
 impl Told {
     /// A single entry that is the peer itself announces it and is not the answer.
     fn take_in(&mut self, message: &NetworkMessage) {
-        let entries = read_gossip(message, unix_now());
-        let announcement = matches!(entries.as_slice(), [only] if only.addr == self.peer);
+        let mut entries = endpoints(message);
+        let announcement = match (entries.next(), entries.next()) {
+            (first, None) => first == Some(self.peer),
+            _ => false,
+        };
         let room = MAX_ADDRESSES.saturating_sub(self.entries.len());
-        let others = entries.into_iter().filter(|entry| entry.addr != self.peer);
+        let others = endpoints(message).filter(|addr| *addr != self.peer);
         self.entries.extend(others.take(room));
         self.answered |= !announcement || self.entries.len() >= MAX_ADDRESSES;
     }
@@ -131,7 +133,7 @@ impl<S: Stream> Conversation<S> {
 
     /// What was told in answer to a `getaddr` that was sent before; waits for it until the deadline. No answer is no
     /// failure.
-    pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<Gossip>, Failure> {
+    pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
         let deadline = Instant::now() + limit;
         while !self.told.answered {
             match timeout_at(deadline, self.read()).await {

@@ -25,7 +25,6 @@ use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain_spec::ChainSpec;
-use quantumcoin::network::protocol::addresses::{self, Gossip};
 use quantumcoin::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionHandshake,
 };
@@ -105,7 +104,7 @@ pub struct Probe {
     /// What the peer said.
     pub observed: Observation,
     /// Addresses that it told.
-    pub told: Vec<Gossip>,
+    pub told: Vec<SocketAddr>,
     /// Why it failed, in words; for logs, empty on success.
     pub detail: String,
 }
@@ -336,7 +335,7 @@ impl Prober {
 struct Visit {
     stage: Stage,
     observed: Observation,
-    told: Vec<Gossip>,
+    told: Vec<SocketAddr>,
 }
 
 impl Default for Visit {
@@ -373,9 +372,4 @@ pub(crate) fn unix_now() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// `addresses::read` at our clock.
-fn read_gossip(message: &NetworkMessage, now: i64) -> Vec<Gossip> {
-    addresses::read(message, u32::try_from(now).unwrap_or(u32::MAX))
 }

@@ -8,12 +8,14 @@
 //! | [`headers`] | checking, loading and holding a million headers |
 //! | [`verify`] | signature checks on all cores against the bare library |
 //! | [`transport`] | handshakes, records and memory of connections, beside classical ones |
+//! | [`store`] | writing and reading what a crawl finds, and how the file grows |
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod crawl;
 pub mod headers;
 pub(crate) mod machine;
 pub mod report;
+pub mod store;
 pub mod sync;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,8 @@ pub enum Bench {
     Verify,
     /// Handshakes, records and memory of secured connections.
     Transport,
+    /// What a crawl writes down and what is read of it meanwhile; how the file grows in a year.
+    Store,
     /// A fresh node syncs a generated chain from four peers over encrypted loopback.
     Sync(sync::SyncArgs),
 }
@@ -67,6 +71,7 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
         Bench::Headers => headers::run(options.quick),
         Bench::Verify => verify::run(options.quick),
         Bench::Transport => transport::run(options.quick),
+        Bench::Store => store::run(options.quick),
         Bench::Sync(args) => sync::run(args, options.quick),
     }
 }

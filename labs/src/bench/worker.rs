@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{crawl, headers, sync, transport};
+use super::{crawl, headers, store, sync, transport};
 use crate::{attack, network};
 
 /// The parts.
@@ -28,6 +28,9 @@ pub enum Worker {
     /// Part of `network`.
     #[command(subcommand)]
     Network(network::Part),
+    /// Part of `bench store`.
+    #[command(subcommand)]
+    Store(store::Part),
     /// Part of `bench sync`.
     #[command(subcommand)]
     Sync(sync::Part),
@@ -47,6 +50,7 @@ impl Worker {
             Self::Crawl(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
             Self::Network(part) => part.run(),
+            Self::Store(part) => part.run(),
             Self::Sync(part) => part.run(),
             Self::Transport(part) => tell(&part.run()?),
         }

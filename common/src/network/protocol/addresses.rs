@@ -79,6 +79,20 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
     }
 }
 
+/// The addresses alone of `addr` or `addrv2`, for whoever believes nothing else of them; entries of networks that we can't
+/// dial are left out.
+pub fn endpoints(message: &NetworkMessage) -> impl Iterator<Item = SocketAddr> {
+    let (addr, addrv2) = match message {
+        NetworkMessage::Addr(entries) => (entries.as_slice(), [].as_slice()),
+        NetworkMessage::AddrV2(entries) => ([].as_slice(), entries.as_slice()),
+        _ => ([].as_slice(), [].as_slice()),
+    };
+    let addr = addr.iter().map(|(_, address)| address.socket_addr());
+    let addrv2 = addrv2.iter().map(AddrV2Message::socket_addr);
+    let all = addr.chain(addrv2).take(MAX_ADDRESSES);
+    all.filter_map(|addr| addr.ok().map(canonical_socket))
+}
+
 /// Writes `addrv2`, or `addr` for a peer that does not take it. At most [`MAX_ADDRESSES`] are sent.
 pub fn write(entries: &[Gossip], addrv2: bool) -> NetworkMessage {
     let entries = entries.iter().take(MAX_ADDRESSES);
