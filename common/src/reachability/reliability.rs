@@ -116,7 +116,42 @@ mod tests {
         assert!(lucky.quality() > 0.5);
     }
 
+    /// sipa's statistics written as sums over the whole history instead of step by step: each probe counts with the decay of all
+    /// that came after it.
+    fn in_closed_form(history: &[(f64, bool)], tau: f64) -> [f64; 3] {
+        let decay = |age: f64| (-age / tau).exp();
+        // The first probe has no probe before it: its own part is nothing, so it counts whole.
+        let own = |(nth, age): (usize, f64)| if nth == 0 { 1.0 } else { 1.0 - decay(age) };
+        let mut sums = [0.0; 3];
+        for (nth, (age, success)) in history.iter().enumerate() {
+            let after = history.iter().skip(nth + 1);
+            let left: f64 = decay(after.map(|(age, _)| age).sum());
+            let part = own((nth, *age)) * left;
+            let [reliability, count, weight] = &mut sums;
+            *reliability += if *success { part } else { 0.0 };
+            *count += left;
+            *weight += part;
+        }
+        sums
+    }
+
     proptest! {
+        #[test]
+        fn the_figures_are_those_of_an_independent_sum(
+            history in prop::collection::vec((0.0f64..200_000.0, any::<bool>()), 1..200),
+        ) {
+            let mut stepwise = Reliability::default();
+            for (nth, (age, success)) in history.iter().enumerate() {
+                stepwise.update((nth > 0).then_some(*age), *success);
+            }
+            for (window, tau) in stepwise.windows.iter().zip(TAUS) {
+                let [reliability, count, weight] = in_closed_form(&history, tau);
+                prop_assert!((window.reliability - reliability).abs() < 1e-6);
+                prop_assert!((window.count - count).abs() < 1e-6);
+                prop_assert!((window.weight - weight).abs() < 1e-6);
+            }
+        }
+
         #[test]
         fn figures_stay_in_range(probes in prop::collection::vec((-1e9f64..1e9, any::<bool>()), 0..200)) {
             let mut r = Reliability::default();

@@ -28,8 +28,8 @@ const WRITER_CACHE: &str = "-65536";
 /// changes is not written into the file as often.
 const CHECKPOINT_PAGES: &str = "8192";
 
-/// Bytes of the file that readers map instead of reading them page by page.
-const MAPPED: &str = "1073741824";
+/// Bytes of the file that readers map instead of reading them page by page; what is mapped counts as memory of the process.
+const MAPPED: &str = "67108864";
 
 /// Rows that SQLite's thread may be ahead of us: with few, the two threads wait for each other at every row, which costs more
 /// than the rows.

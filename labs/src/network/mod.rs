@@ -7,6 +7,7 @@
 //! | `partition` | a network in two halves that both mine, and how soon it is one again |
 //! | `idle` | what 125 peers at rest cost |
 //! | `limits` | that many addresses are no way around the limits of a host and a subnet |
+//! | `outage` | that no peer pays for a crawler's own network being down |
 //! | `bootstrap` | how soon a newcomer has peers, also where DNS lies or is dead, or its book is poisoned |
 //!
 //! `place` says where nodes stand, `node` runs one, `verdict` judges what it has to say of its peers,
@@ -18,6 +19,7 @@ mod idle;
 mod limits;
 mod namespace;
 mod node;
+mod outage;
 mod partition;
 mod place;
 mod verdict;
@@ -37,6 +39,8 @@ pub enum Lab {
     Idle,
     /// Connections of one host and one subnet by IPv4 and IPv6, at the edge of their limits. Needs root.
     Limits,
+    /// A crawl in the middle of which nothing arrives for five minutes. Needs root and nft.
+    Outage,
     /// From start to the first peers: by DNS, with dead and lying DNS, without it, with a poisoned address book.
     Bootstrap,
 }
@@ -63,6 +67,8 @@ pub enum Part {
     IdlePeers,
     /// A node and all who dial it, in its own namespace.
     Limits,
+    /// A crawl and its network, in their own namespace.
+    Outage(outage::Crawl),
     /// The network that newcomers find, in its own namespace where that can be had.
     Bootstrap(bootstrap::Stage),
 }
@@ -74,6 +80,7 @@ impl Part {
             Self::IdleNode(node) => node.run(),
             Self::IdlePeers => idle::run_peers(),
             Self::Limits => limits::run_part(),
+            Self::Outage(crawl) => crawl.run(),
             Self::Bootstrap(stage) => stage.run(),
         }
     }
@@ -98,6 +105,7 @@ pub fn run(lab: Lab, options: LabOptions) -> anyhow::Result<Outcome> {
         Lab::Partition(args) => partition::run(args, options.quick),
         Lab::Idle => idle::run(options.quick),
         Lab::Limits => limits::run(options.quick),
+        Lab::Outage => outage::run(options.quick),
         Lab::Bootstrap => bootstrap::run(options.quick),
     }
 }

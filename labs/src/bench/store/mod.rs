@@ -36,7 +36,8 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
     let dir = |name: &str| directory.path().join(name);
     let share = if quick { 10 } else { 1 };
     let rounds = rounds(quick, 1);
-    let (mut write, mut load, mut rss, mut query) = (vec![], vec![], vec![], vec![]);
+    let (mut write, mut load, mut rss) = (vec![], vec![], vec![]);
+    let (mut first, mut query) = (vec![], vec![]);
     eprintln!("writing a million addresses down");
     let many = dir("many");
     part("fill", &many, 1_000_000 / share)?;
@@ -48,6 +49,7 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
         load.push(number(&loaded, "wall_s")?);
         rss.push(number(&loaded, "rss_mb")?);
         let read = part("read", &dir(&format!("read-{round}")), 100_000 / share)?;
+        first.push(number(&read, "first_ms")?);
         query.push(number(&read, "slowest_ms")?);
         let each = read.get("each").map(Value::to_string);
         eprintln!("slowest of each: {}", each.unwrap_or_default());
@@ -67,6 +69,12 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
         )
         .with_goal(Goal::AtMost(LOAD_GOAL)),
         m("load_1m_rss_mb", "memory with them, MB", 0, rss).with_goal(Goal::AtMost(RSS_GOAL)),
+        m(
+            "first_good_ms",
+            "first look at 60,000 good peers of 100,000, ms",
+            0,
+            first,
+        ),
         m(
             "slowest_query_ms",
             "slowest question during a crawl, ms",
