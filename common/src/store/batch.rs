@@ -78,6 +78,11 @@ impl Batch {
             + usize::from(self.policy.is_some())
     }
 
+    /// Probes in it.
+    pub(super) fn probes(&self) -> usize {
+        self.probes.len()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.probes.len() >= BATCH_PROBES || self.len() >= HELD
     }

@@ -234,6 +234,7 @@ impl Writer {
         }
         let result = self.batch.apply(&mut self.connection).await;
         if result.is_ok() {
+            tracing::debug!(probes = self.batch.probes(), "committed");
             self.batch = Batch::default();
         }
         let held = self.batch.len();
