@@ -312,6 +312,26 @@ async fn peers_that_feed_headers_slowly_do_not_make_an_honest_one_fail() {
 }
 
 #[tokio::test]
+async fn who_showed_another_chain_before_ours_was_known_is_visited_again() {
+    // The first to be visited shows the only chain that is known then.
+    let forked = peer(1, honest(mined(&devnet(), 20, 9))).await;
+    let other = peer(2, honest(mined(&devnet(), 30, 1))).await;
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &[forked, other]);
+    config.settings.pace.max_in_flight = 1;
+    let crawler = Crawler::bind(config).await.unwrap();
+    let path = crawler.store_path();
+    let report = crawler.once(CancellationToken::new()).await.unwrap();
+    assert_eq!((report.probes, report.known), (3, 2));
+    let reader = StoreReader::open(&path).await.unwrap();
+    let outcomes = (
+        outcome(&reader, forked).await.0,
+        outcome(&reader, other).await.0,
+    );
+    assert_eq!(outcomes, (Outcome::WrongChain, Outcome::Ok));
+}
+
+#[tokio::test]
 async fn one_peer_ahead_of_all_does_not_put_them_behind() {
     let spec = devnet();
     let honest = |tells| Behaviour::Honest {

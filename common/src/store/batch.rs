@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::StoreError;
+use super::address_row::{AddressId, AddressRow, Told, write_ring};
 use super::bans::{self, Ban};
-use super::codec::{AddressColumns, from_columns, to_columns};
+use super::codec::{from_columns, to_columns};
 use super::model::{
     CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
 };
@@ -31,7 +32,7 @@ pub const PROBES_KEPT: u32 = 24;
 const EVENTS_KEPT: i64 = 10_000;
 
 /// Rows in one statement. SQLite takes 32,766 variables in a statement; the widest rows here have 20.
-const ROWS: usize = 500;
+pub(super) const ROWS: usize = 500;
 
 /// Most items that a batch holds while the disk refuses them. A probe is under 1 KiB, so 50 MB at most.
 pub(super) const HELD: usize = 50_000;
@@ -52,15 +53,6 @@ pub(super) struct Batch {
     frozen: Option<Option<i64>>,
     policy: Option<GoodPolicy>,
     crawls: BTreeMap<i64, CrawlRun>,
-}
-
-/// Sightings of one address, added up.
-#[derive(Debug)]
-struct Told {
-    first: Sighting,
-    last_at: i64,
-    times: i64,
-    told_by: u32,
 }
 
 impl Batch {
@@ -424,103 +416,6 @@ async fn next_generation(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
     let sql = "SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'generation'";
     let last: Option<i64> = sqlx::query_scalar(sql).fetch_optional(tx).await?;
     Ok(last.unwrap_or(0).saturating_add(1))
-}
-
-/// Row id of an address and how often it was visited, this batch included.
-#[derive(Debug, Clone, Copy)]
-struct AddressId {
-    id: i64,
-    visits: i64,
-}
-
-/// One row to insert or add to.
-struct AddressRow {
-    columns: AddressColumns,
-    first_seen: i64,
-    last_seen: i64,
-    source: String,
-    sources: i64,
-    next_due: i64,
-    failures: i64,
-    visits: i64,
-    told_by: u32,
-}
-
-impl AddressRow {
-    fn told(told: &Told) -> Self {
-        Self {
-            columns: to_columns(told.first.addr),
-            first_seen: told.first.at,
-            last_seen: told.last_at,
-            source: told.first.source.clone(),
-            sources: told.times,
-            next_due: told.first.next_due,
-            failures: 0,
-            visits: 0,
-            told_by: told.told_by,
-        }
-    }
-
-    fn probed(probe: &ProbeRecord) -> Self {
-        Self {
-            columns: to_columns(probe.addr),
-            first_seen: probe.at,
-            last_seen: probe.at,
-            source: "probe".to_owned(),
-            sources: 0,
-            next_due: probe.next_due,
-            failures: 0,
-            visits: 0,
-            told_by: 0,
-        }
-    }
-
-    fn visit(&mut self, probe: &ProbeRecord) {
-        self.visits += 1;
-        self.next_due = probe.next_due;
-        self.failures = i64::from(probe.failures);
-        let heard = probe.heard;
-        if heard.times > 0 {
-            self.sources += i64::from(heard.times);
-            self.told_by |= heard.told_by;
-            self.last_seen = self.last_seen.max(heard.at);
-        }
-    }
-}
-
-/// Puts the probes into their addresses' rings.
-async fn write_ring(
-    tx: &mut SqliteConnection,
-    chunk: &[(AddressId, Vec<&ProbeRecord>)],
-) -> Result<(), StoreError> {
-    let kept = i64::from(PROBES_KEPT);
-    let mut rows: Vec<(i64, i64, &ProbeRecord)> = Vec::new();
-    for (id, probes) in chunk {
-        let newest = probes
-            .iter()
-            .rev()
-            .zip((0..kept).map(|back| id.visits - 1 - back));
-        rows.extend(newest.map(|(probe, number)| (id.id, number.rem_euclid(kept), *probe)));
-    }
-    for chunk in rows.chunks(ROWS) {
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO probes (address_id, slot, at, outcome, stage, duration_ms) ",
-        );
-        sql.push_values(chunk, |mut row, (id, slot, probe)| {
-            row.push_bind(*id)
-                .push_bind(*slot)
-                .push_bind(probe.at)
-                .push_bind(probe.outcome.as_str())
-                .push_bind(probe.stage.as_str())
-                .push_bind(probe.duration_ms);
-        });
-        sql.push(
-            " ON CONFLICT (address_id, slot) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, \
-             stage = excluded.stage, duration_ms = excluded.duration_ms",
-        );
-        sql.build().execute(&mut *tx).await?;
-    }
-    Ok(())
 }
 
 /// A proven identity that differs from the one seen before at the same address is worth a look.

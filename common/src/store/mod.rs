@@ -8,6 +8,7 @@
 //! | `batch` | one batch of writes as a few multi-row statements in one transaction |
 //! | `writer` | [`Store`]: the one writer task behind a bounded channel |
 //! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
+//! | `address_row` | rows of addresses, and the ring of each one's probes |
 //! | `peer_row` | how a probe changes what is known about a peer |
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
 //! | `due` | addresses for the due queue |
@@ -19,6 +20,7 @@
 //! so readers never block the writer. A batch is committed at least each second or each
 //! [`BATCH_PROBES`] probes; killing the process loses at most the batch that was not committed yet.
 
+mod address_row;
 mod bans;
 mod batch;
 mod candidates;

@@ -28,9 +28,6 @@ const WRITER_CACHE: &str = "-65536";
 /// changes is not written into the file as often.
 const CHECKPOINT_PAGES: &str = "8192";
 
-/// Bytes of the file that readers map instead of reading them page by page; what is mapped counts as memory of the process.
-const MAPPED: &str = "67108864";
-
 /// Rows that SQLite's thread may be ahead of us: with few, the two threads wait for each other at every row, which costs more
 /// than the rows.
 const ROWS_AHEAD: usize = 4_096;
@@ -105,7 +102,6 @@ fn reader_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROWS_AHEAD)
         .pragma("query_only", "ON")
-        .pragma("mmap_size", MAPPED)
 }
 
 fn newest() -> i64 {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this file | the loop: what is due, visits, ticks |
 //! | `results` | what comes of a visit |
+//! | `reorganisation` | whom to visit again since the best chain is another one |
 //! | `learning` | addresses that peers and operators tell |
 //!
 //! One task owns the frontier, the weather and the dial rate; visits run as tasks of their own and come
@@ -11,6 +12,7 @@
 //! it never spins.
 
 mod learning;
+mod reorganisation;
 mod results;
 
 use std::collections::{BTreeMap, HashSet};
@@ -26,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::reorganisation::Proofs;
 use crate::config::CrawlerConfig;
 use crate::frontier::intake::Intake;
 use crate::frontier::load::load;
@@ -114,6 +117,7 @@ pub(crate) struct Engine {
     reloads: Option<mpsc::Receiver<CrawlerConfig>>,
     frontier: Frontier,
     intake: Intake,
+    proofs: Proofs,
     weather: Weathers<Finished>,
     rate: DialRate,
     subnets: SubnetPace,
@@ -158,6 +162,7 @@ impl Engine {
             rate: DialRate::new(settings.pace.dials_per_second, Instant::now()),
             subnets: SubnetPace::new(settings.pace.dials_per_subnet_minute),
             frontier: Frontier::default(),
+            proofs: Proofs::new(parts.prober.best()),
             weather: Weathers::default(),
             banned: Exclusions::default(),
             last_dial: Instant::now(),
@@ -192,6 +197,7 @@ impl Engine {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.doubt_what_was_left_behind();
             let pause = self.dispatch();
             if self.mode == Mode::Once && !tips_open && self.is_exhausted() {
                 break;

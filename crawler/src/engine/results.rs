@@ -68,6 +68,9 @@ impl Engine {
         } = finished;
         self.count(&probe);
         tracing::debug!(%addr, outcome = %probe.outcome, stage = %probe.stage, detail = probe.detail, "visited");
+        if let Some(tip) = probe.tip.filter(|_| probe.outcome == Outcome::Ok) {
+            self.proofs.note(addr, tip);
+        }
         let told = std::mem::take(&mut probe.told);
         probe.observed.told_addresses = u32::try_from(told.len()).ok();
         let mut entry = after(&before, &probe, at);

@@ -38,6 +38,7 @@ fn finished(outcome: Outcome) -> Finished {
             stage: quantumcoin::reachability::Stage::Done,
             duration: Duration::ZERO,
             observed: quantumcoin::store::Observation::default(),
+            tip: None,
             told: Vec::new(),
             detail: String::new(),
         },

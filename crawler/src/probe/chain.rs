@@ -24,7 +24,7 @@ use super::{Prober, unix_now};
 
 /// How far below the top the question starts, in blocks. Deeper than the reorganisations that honest
 /// networks see, so peers that disagree about the last blocks still agree there.
-const PROOF_DEPTH: u32 = 8;
+pub(super) const PROOF_DEPTH: u32 = 8;
 
 /// Longest wait for another visit's download. Well below the time limit of the whole proof, so that a peer
 /// that feeds us slowly can't make all others fail; each then downloads on its own, from where the crawler's
@@ -39,21 +39,27 @@ impl Prober {
     }
 
     /// Lets the peer, which was asked for what follows this locator, show headers up to the height that it claims. Returns
-    /// the height shown.
+    /// the last header shown.
     pub(super) async fn prove<S: Stream>(
         &self,
         talk: &mut Conversation<S>,
         claimed: i32,
         locator: &[BlockHash],
-    ) -> Result<u32, Failure> {
+    ) -> Result<BlockRef, Failure> {
         let claimed = u32::try_from(claimed).unwrap_or(0);
         let headers = talk.answer(self.limits.answer, HEADERS, headers).await?;
         let mut shown = self.judge(locator, &headers)?;
         if headers.len() >= HEADERS_PER_MESSAGE {
-            shown = shown.max(self.sync(talk, claimed).await?);
+            let further = self.sync(talk, claimed).await?;
+            shown = further
+                .filter(|last| last.height > shown.height)
+                .unwrap_or(shown);
         }
-        if shown.saturating_add(self.max_lag) < claimed {
-            let detail = format!("claims height {claimed}, shows headers up to {shown}");
+        if shown.height.saturating_add(self.max_lag) < claimed {
+            let detail = format!(
+                "claims height {claimed}, shows headers up to {}",
+                shown.height
+            );
             return Err(Failure::new(Outcome::WrongChain, detail));
         }
         Ok(shown)
@@ -77,15 +83,18 @@ impl Prober {
         locator
     }
 
-    /// Takes the first answer in and returns the height that it reaches.
-    fn judge(&self, locator: &[BlockHash], headers: &[Header]) -> Result<u32, Failure> {
+    /// Takes the first answer in and returns the header that it reaches.
+    fn judge(&self, locator: &[BlockHash], headers: &[Header]) -> Result<BlockRef, Failure> {
         let Some(first) = headers.first() else {
-            return Ok(0);
+            return Ok(BlockRef {
+                height: 0,
+                hash: self.spec.genesis_hash(),
+            });
         };
-        let shown = self.accept(headers)?.height;
+        let shown = self.accept(headers)?;
         // Peers with more work than we knew may have left our anchor; all others must build on it.
         let on_anchor = locator.first() == Some(&first.prev_blockhash);
-        if !on_anchor && self.chain.best_header().height > shown {
+        if !on_anchor && self.chain.best_header().height > shown.height {
             let detail = "its chain left ours long ago and has less work";
             return Err(Failure::new(Outcome::WrongChain, detail));
         }
@@ -98,7 +107,7 @@ impl Prober {
         &self,
         talk: &mut Conversation<S>,
         claimed: u32,
-    ) -> Result<u32, Failure> {
+    ) -> Result<Option<BlockRef>, Failure> {
         let turn = TURN.min(self.limits.chain / 4);
         let _turn = timeout(turn, self.syncing.lock()).await.ok();
         let start = Instant::now();
@@ -119,9 +128,9 @@ impl Prober {
                 break;
             }
         }
-        let shown = last.map_or(0, |last| last.height);
-        tracing::debug!(height = shown, took = ?start.elapsed(), "headers downloaded");
-        Ok(shown)
+        let height = last.map_or(0, |last| last.height);
+        tracing::debug!(height, took = ?start.elapsed(), "headers downloaded");
+        Ok(last)
     }
 
     /// Where a download goes on: after the peer's last header, or higher up if another visit has been faster.

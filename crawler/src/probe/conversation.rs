@@ -17,6 +17,23 @@ pub(super) struct Conversation<S: Stream> {
     reader: MessageReader<ReadHalf<S>>,
     writer: MessageWriter<WriteHalf<S>>,
     told: Told,
+    ping: Option<Ping>,
+}
+
+/// A ping of ours.
+#[derive(Debug)]
+struct Ping {
+    nonce: u64,
+    sent: Instant,
+    took: Option<Duration>,
+}
+
+impl Ping {
+    fn take_in(&mut self, nonce: u64) {
+        if nonce == self.nonce {
+            self.took.get_or_insert_with(|| self.sent.elapsed());
+        }
+    }
 }
 
 /// Addresses that the peer has told, whenever they came.
@@ -51,6 +68,7 @@ impl<S: Stream> Conversation<S> {
                 entries: Vec::new(),
                 answered: false,
             },
+            ping: None,
             reader: MessageReader::new(secured.reader, envelope),
             writer: MessageWriter::new(secured.writer, envelope),
         }
@@ -77,17 +95,20 @@ impl<S: Stream> Conversation<S> {
         self.reader.read().await.map_err(|e| Failure::channel(&e))
     }
 
-    /// The next message that is neither a ping, which is answered, nor addresses, which are kept.
+    /// The next message. A ping is answered; addresses and the answer to our ping are taken in.
     async fn read_on(&mut self) -> Result<NetworkMessage, Failure> {
-        loop {
-            match self.read().await? {
-                NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
-                message @ (NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_)) => {
-                    self.told.take_in(&message);
+        let message = self.read().await?;
+        match &message {
+            NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(*nonce)).await?,
+            NetworkMessage::Pong(nonce) => {
+                if let Some(ping) = &mut self.ping {
+                    ping.take_in(*nonce);
                 }
-                message => return Ok(message),
             }
+            NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_) => self.told.take_in(&message),
+            _ => {}
         }
+        Ok(message)
     }
 
     /// Asks, and waits for the answer as [`Self::answer`] does.
@@ -136,28 +157,35 @@ impl<S: Stream> Conversation<S> {
     pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
         let deadline = Instant::now() + limit;
         while !self.told.answered {
-            match timeout_at(deadline, self.read()).await {
+            match timeout_at(deadline, self.read_on()).await {
                 Err(_) => break,
-                Ok(message) => match message? {
-                    NetworkMessage::Ping(nonce) => self.send(&NetworkMessage::Pong(nonce)).await?,
-                    message @ (NetworkMessage::Addr(_) | NetworkMessage::AddrV2(_)) => {
-                        self.told.take_in(&message);
-                    }
-                    _ => {}
-                },
-            }
+                Ok(message) => message?,
+            };
         }
         Ok(std::mem::take(&mut self.told.entries))
     }
 
-    /// Round trip of a ping.
-    pub(super) async fn ping(&mut self, limit: Duration) -> Result<Duration, Failure> {
-        let start = Instant::now();
+    /// A ping to be sent with the next messages; when its answer comes is noted whatever is read then.
+    pub(super) fn ping(&mut self) -> NetworkMessage {
         let nonce = rand::random();
-        self.ask(&NetworkMessage::Ping(nonce), limit, "the ping", |message| {
-            matches!(message, NetworkMessage::Pong(n) if n == nonce).then_some(())
-        })
-        .await?;
-        Ok(start.elapsed())
+        self.ping = Some(Ping {
+            nonce,
+            sent: Instant::now(),
+            took: None,
+        });
+        NetworkMessage::Ping(nonce)
+    }
+
+    /// Round trip of that ping; waits for its answer if it has not come yet.
+    pub(super) async fn pong(&mut self, limit: Duration) -> Result<Duration, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(took) = self.ping.as_ref().and_then(|ping| ping.took) {
+                return Ok(took);
+            }
+            timeout_at(deadline, self.read_on())
+                .await
+                .map_err(|_| Failure::too_slow("the ping"))??;
+        }
     }
 }

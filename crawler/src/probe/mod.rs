@@ -1,4 +1,5 @@
-//! One visit to one peer: dial, secure, greet, prove, ask, part.
+//! One visit to one peer: dial, secure, greet, prove, ask, part. Addresses come last, so that they are not held while the
+//! visit waits for something else.
 //!
 //! | part | what it does |
 //! |---|---|
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitcoin::BlockHash;
 use bitcoin::p2p::message::NetworkMessage;
-use quantumcoin::chain::Blockchain;
+use quantumcoin::chain::{BlockRef, Blockchain};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionHandshake,
@@ -36,6 +37,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use self::chain::PROOF_DEPTH;
 use self::conversation::Conversation;
 use self::failure::Failure;
 use self::heights::Heights;
@@ -103,6 +105,8 @@ pub struct Probe {
     pub duration: Duration,
     /// What the peer said.
     pub observed: Observation,
+    /// The last header of our chain that it has shown.
+    pub tip: Option<BlockHash>,
     /// Addresses that it told.
     pub told: Vec<SocketAddr>,
     /// Why it failed, in words; for logs, empty on success.
@@ -145,6 +149,21 @@ impl Prober {
         self.chain.best_header().height
     }
 
+    /// The best header that any peer has shown.
+    pub(crate) fn best(&self) -> BlockRef {
+        self.chain.best_header()
+    }
+
+    /// Whether a header that once was proof of our chain is none any more, since another chain has more work and left it long
+    /// ago.
+    pub(crate) fn is_left_behind(&self, tip: &BlockHash) -> bool {
+        let best = self.chain.best_header().hash;
+        let fork = self.chain.fork_height(tip, &best);
+        let height = self.chain.header(tip).map(|(height, _)| height);
+        fork.zip(height)
+            .is_some_and(|(fork, height)| fork.saturating_add(PROOF_DEPTH) < height)
+    }
+
     /// Visits one peer. Always ends: each stage has its own time limit.
     pub async fn probe(&self, addr: SocketAddr, wants: Wants) -> Probe {
         let start = Instant::now();
@@ -158,6 +177,7 @@ impl Prober {
             stage: visit.stage,
             duration: start.elapsed(),
             observed: visit.observed,
+            tip: visit.tip,
             told: visit.told,
             detail,
         }
@@ -177,9 +197,15 @@ impl Prober {
         let proof = timeout(self.limits.chain, proof)
             .await
             .map_err(|_| Failure::too_slow("the chain proof"))?;
-        let proved = proof?;
+        let BlockRef {
+            height: proved,
+            hash,
+        } = proof?;
+        visit.tip = Some(hash);
         visit.observed.proved_height = Some(proved);
         self.check_lag(addr, visit)?;
+        visit.stage = Stage::Ping;
+        visit.observed.ping_ms = Some(millis(talk.pong(self.limits.answer).await?));
         if wants.block {
             visit.stage = Stage::Block;
             self.show_block(&mut talk, &peer, proved).await?;
@@ -188,8 +214,6 @@ impl Prober {
             visit.stage = Stage::Addresses;
             visit.told = talk.addresses(self.limits.addresses).await?;
         }
-        visit.stage = Stage::Ping;
-        visit.observed.ping_ms = Some(millis(talk.ping(self.limits.answer).await?));
         visit.stage = Stage::Done;
         Ok(())
     }
@@ -279,6 +303,7 @@ impl Prober {
                     Step::Send(messages) => talk.send_all(&messages).await?,
                     Step::Done { mut send, peer } => {
                         let (locator, question) = self.proof_question(peer.start_height);
+                        send.push(talk.ping());
                         send.push(question);
                         if want_addresses {
                             send.push(NetworkMessage::GetAddr);
@@ -335,6 +360,7 @@ impl Prober {
 struct Visit {
     stage: Stage,
     observed: Observation,
+    tip: Option<BlockHash>,
     told: Vec<SocketAddr>,
 }
 
@@ -343,6 +369,7 @@ impl Default for Visit {
         Self {
             stage: Stage::Dial,
             observed: Observation::default(),
+            tip: None,
             told: Vec::new(),
         }
     }

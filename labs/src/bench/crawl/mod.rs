@@ -46,7 +46,7 @@ pub struct CrawlArgs {
     #[arg(long)]
     from_one: bool,
     /// Probes in progress at once.
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 2_000)]
     in_flight: u32,
 }
 
