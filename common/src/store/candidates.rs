@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use futures_util::TryStreamExt;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -53,23 +54,24 @@ impl Candidates {
         if self.generation == generation && generation > 0 {
             return Ok(());
         }
-        let rows = if self.generation == 0 {
-            let sql = format!("{COLUMNS} WHERE (p.last_outcome = 'ok') = 1 AND p.last_ok_at >= $1");
-            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(since);
-            query.fetch_all(&reader.pool).await?
+        let (sql, from) = if self.generation == 0 {
+            let passed = "WHERE (p.last_outcome = 'ok') = 1 AND p.last_ok_at >= $1";
+            (format!("{COLUMNS} {passed}"), since)
         } else {
             let after = i64::try_from(self.generation).unwrap_or(i64::MAX);
-            let sql = format!("{COLUMNS} WHERE p.changed > $1");
-            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(after);
-            query.fetch_all(&reader.pool).await?
+            (format!("{COLUMNS} WHERE p.changed > $1"), after)
         };
-        for row in &rows {
+        // One after the other: a row that waits takes some kilobytes.
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(from);
+        let mut rows = query.fetch(&reader.pool);
+        while let Some(row) = rows.try_next().await? {
             let id: i64 = row.try_get(0)?;
-            match candidate(row)? {
+            match candidate(&row)? {
                 Some(candidate) => self.peers.insert(id, candidate),
                 None => self.peers.remove(&id),
             };
         }
+        drop(rows);
         self.peers
             .retain(|_, candidate| candidate.peer.last_ok_at >= since);
         (self.generation, self.since) = (generation, since);

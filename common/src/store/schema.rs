@@ -30,7 +30,7 @@ const CHECKPOINT_PAGES: &str = "8192";
 
 /// Rows that SQLite's thread may be ahead of us: with few, the two threads wait for each other at every row, which costs more
 /// than the rows.
-const ROWS_AHEAD: usize = 4_096;
+const ROWS_AHEAD: usize = 512;
 
 /// Whose crawl it is and what counts as good in it.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,20 +17,25 @@ const REMEMBERED: usize = 10_000;
 /// What peers have shown since they were visited last.
 #[derive(Debug)]
 pub(super) struct Proofs {
-    best: BlockRef,
+    /// The best header when they were looked at last; `None` where they have to be looked at again.
+    best: Option<BlockRef>,
     shown: VecDeque<(SocketAddr, BlockHash)>,
 }
 
 impl Proofs {
     pub(super) fn new(best: BlockRef) -> Self {
         Self {
-            best,
+            best: Some(best),
             shown: VecDeque::new(),
         }
     }
 
-    /// A peer has passed and shown this.
-    pub(super) fn note(&mut self, peer: SocketAddr, tip: BlockHash) {
+    /// A peer has passed and shown this. Another chain may have been found while its visit came to its end: then it
+    /// `is_left` behind already.
+    pub(super) fn note(&mut self, peer: SocketAddr, tip: BlockHash, is_left: bool) {
+        if is_left {
+            self.best = None;
+        }
         if self.shown.len() >= REMEMBERED {
             self.shown.pop_front();
         }
@@ -43,7 +48,7 @@ impl Proofs {
         best: BlockRef,
         is_left: impl Fn(&BlockHash) -> bool,
     ) -> Vec<SocketAddr> {
-        if best == std::mem::replace(&mut self.best, best) {
+        if self.best.replace(best) == Some(best) {
             return Vec::new();
         }
         let mut left = Vec::new();
@@ -89,14 +94,17 @@ mod tests {
     fn those_left_behind_are_told_once_and_only_when_the_best_chain_moves() {
         let peer = |n: u16| SocketAddr::from(([127, 0, 0, 1], n));
         let mut proofs = Proofs::new(block(1));
-        proofs.note(peer(1), block(1).hash);
-        proofs.note(peer(2), block(2).hash);
+        proofs.note(peer(1), block(1).hash, false);
+        proofs.note(peer(2), block(2).hash, false);
         let is_left = |tip: &BlockHash| *tip == block(1).hash;
         assert!(proofs.left_behind(block(1), is_left).is_empty());
         assert_eq!(proofs.left_behind(block(3), is_left), [peer(1)]);
         assert!(proofs.left_behind(block(4), is_left).is_empty());
+        // Its visit ended after the best chain had moved.
+        proofs.note(peer(4), block(1).hash, true);
+        assert_eq!(proofs.left_behind(block(4), is_left), [peer(4)]);
         for n in 0..20_000 {
-            proofs.note(peer(3), block(n as u8).hash);
+            proofs.note(peer(3), block(n as u8).hash, false);
         }
         assert_eq!(proofs.shown.len(), REMEMBERED);
     }

@@ -69,7 +69,8 @@ impl Engine {
         self.count(&probe);
         tracing::debug!(%addr, outcome = %probe.outcome, stage = %probe.stage, detail = probe.detail, "visited");
         if let Some(tip) = probe.tip.filter(|_| probe.outcome == Outcome::Ok) {
-            self.proofs.note(addr, tip);
+            let is_left = self.prober.is_left_behind(&tip);
+            self.proofs.note(addr, tip, is_left);
         }
         let told = std::mem::take(&mut probe.told);
         probe.observed.told_addresses = u32::try_from(told.len()).ok();
