@@ -73,6 +73,9 @@ impl Crawler {
         fit_descriptors(&mut config);
         let identity = Identity::load_or_create(&config.data_dir.join("identity.key"))?;
         let store = Arc::new(Store::open(&config.store_path(), config.store_options()).await?);
+        // The store keeps the policy of a running crawler when others open it; this one sets its own.
+        store.write(Write::Policy(config.good_policy())).await?;
+        store.flush().await?;
         let reader = StoreReader::open(&config.store_path()).await?;
         let discovery = match config.resolvers.as_slice() {
             [] => None,
@@ -297,7 +300,7 @@ async fn join(tasks: Vec<JoinHandle<()>>) {
 }
 
 /// Lowers the number of probes in progress to what the process may open, and says so.
-fn fit_descriptors(config: &mut CrawlerConfig) {
+pub(crate) fn fit_descriptors(config: &mut CrawlerConfig) {
     let Some(limit) = descriptor_limit() else {
         return;
     };

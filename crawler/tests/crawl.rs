@@ -302,6 +302,13 @@ async fn bans_and_new_settings_reach_a_running_crawler() {
     let text = String::from_utf8_lossy(&explain.stdout).into_owned();
     assert!(text.contains("FAIL  allowed"), "{text}");
 
+    let before = (visits(&reader, banned).await, visits(&reader, other).await);
+    until("visits to the others", async || {
+        visits(&reader, other).await >= before.1 + 4
+    })
+    .await;
+    assert!(visits(&reader, banned).await <= before.0 + 2);
+
     let text = format!("{} # asked\n", asked_not_to.ip());
     config.excluded = Exclusions::parse(&text, "list").unwrap();
     reloads.send(config).await.unwrap();

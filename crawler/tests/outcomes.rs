@@ -332,6 +332,27 @@ async fn who_showed_another_chain_before_ours_was_known_is_visited_again() {
 }
 
 #[tokio::test]
+async fn a_peer_on_a_branch_that_was_left_a_while_ago_is_no_reason_to_crawl_for_ever() {
+    let (long, short) = (mined(&devnet(), 30, 1), mined(&devnet(), 30, 1));
+    // It leaves at 30 and is four shorter. Asked from 12 below the top on, it is met at 29, the next in the locator.
+    extend(&long, 14, 1);
+    extend(&short, 10, 2);
+    let other = peer(1, honest(long)).await;
+    let forked = peer(2, honest(short)).await;
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&devnet(), dir.path(), &[other, forked]);
+    config.settings.pace.max_in_flight = 1;
+    let crawler = Crawler::bind(config).await.unwrap();
+    let path = crawler.store_path();
+    let crawl = crawler.once(CancellationToken::new());
+    let report = tokio::time::timeout(Duration::from_secs(20), crawl);
+    let report = report.await.expect("it ends").unwrap();
+    assert_eq!(report.probes, 2);
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(outcome(&reader, forked).await.0, Outcome::WrongChain);
+}
+
+#[tokio::test]
 async fn one_peer_ahead_of_all_does_not_put_them_behind() {
     let spec = devnet();
     let honest = |tells| Behaviour::Honest {

@@ -71,6 +71,10 @@ impl AddressRow {
         self.failures = i64::from(probe.failures);
         let heard = probe.heard;
         if heard.times > 0 {
+            // Until now it was the time of the visit, at which nobody told of it.
+            if self.sources == 0 {
+                self.last_seen = heard.at;
+            }
             self.sources += i64::from(heard.times);
             self.told_by |= heard.told_by;
             self.last_seen = self.last_seen.max(heard.at);

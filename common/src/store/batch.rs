@@ -143,7 +143,8 @@ impl Batch {
 
     /// Writes everything in one transaction.
     pub(super) async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        let mut tx = connection.begin().await?;
+        // A transaction that begins by reading can't wait for another writer once it wants to write.
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         self.apply_forgets(&mut tx).await?;
         let ids = self.upsert_addresses(&mut tx).await?;
         let generation = next_generation(&mut tx).await?;

@@ -12,6 +12,7 @@ use super::StoreError;
 use super::codec::from_columns;
 use super::peer_row::read_reliability_at;
 use super::reader::{Moment, StoreReader, small, transports};
+use crate::reachability::exclusions::Exclusions;
 use crate::reachability::verdict::median_height;
 use crate::reachability::{GoodPeer, GoodPolicy, Outcome, PeerFacts};
 
@@ -78,9 +79,10 @@ impl Candidates {
         Ok(())
     }
 
-    /// The median height of those that passed at `since` or later.
-    pub(super) fn median(&self, since: i64) -> Option<u32> {
+    /// The median height of those that passed at `since` or later and are not banned.
+    pub(super) fn median(&self, since: i64, banned: &Exclusions) -> Option<u32> {
         let recent = self.recent(since);
+        let recent = recent.filter(|c| banned.find(c.facts.addr.ip()).is_none());
         let mut heights: Vec<u32> = recent.filter_map(|c| c.facts.proved_height).collect();
         median_height(&mut heights)
     }

@@ -166,9 +166,10 @@ impl StoreReader {
         let moment = self.moment(now, &policy).await?;
         let generation = self.generation().await?;
         let since = moment.since(&policy);
+        let banned = self.banned(now).await?;
         let mut candidates = self.candidates.lock().await;
         candidates.renew(self, generation, since).await?;
-        let median = candidates.median(since);
+        let median = candidates.median(since, &banned);
         drop(candidates);
         let Moment {
             as_of,

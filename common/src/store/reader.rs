@@ -86,7 +86,7 @@ impl StoreReader {
         let banned = self.banned(now).await?;
         let mut candidates = self.candidates.lock().await;
         candidates.renew(self, generation, since).await?;
-        let median = candidates.median(since);
+        let median = candidates.median(since, &banned);
         let mut peers = candidates.good(since, |facts| {
             banned.find(facts.addr.ip()).is_none() && is_good(&policy, facts, median, moment.as_of)
         });

@@ -39,7 +39,8 @@ pub struct StoreOptions {
     pub network: String,
     /// Hash of its first block, as displayed.
     pub genesis: String,
-    /// Thresholds of a good peer; kept in the store, so that each reader judges alike.
+    /// Thresholds of a good peer; kept in the store, so that each reader judges alike. A store that has some keeps them
+    /// ([`super::Write::Policy`] sets others).
     pub policy: GoodPolicy,
 }
 
@@ -149,7 +150,7 @@ async fn inspect(path: &Path) -> Result<i64, StoreError> {
     Ok(found)
 }
 
-/// Writes the network's name into a new store, or compares it with an old one's; renews the policy.
+/// Writes the network's name and the policy into a new store, or compares the name with an old one's.
 async fn claim(
     path: &Path,
     connection: &mut SqliteConnection,
@@ -176,7 +177,20 @@ async fn claim(
             expected: format!("{} (genesis {})", options.network, options.genesis),
         });
     }
-    set_policy(connection, &options.policy).await
+    if get_meta(connection, "good_policy").await?.is_none() {
+        set_policy(connection, &options.policy).await?;
+    }
+    Ok(())
+}
+
+async fn get_meta(
+    connection: &mut SqliteConnection,
+    key: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT value FROM meta WHERE key = $1")
+        .bind(key)
+        .fetch_optional(connection)
+        .await
 }
 
 /// Sets the thresholds of a good peer.

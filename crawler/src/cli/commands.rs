@@ -237,10 +237,12 @@ fn explain_text(d: &PeerDetail, standard: &Standard, now: i64) -> String {
         Some(Outcome::Ok) => "the last probe passed".to_owned(),
         Some(outcome) => format!("{} failures in a row, the last: {outcome}", d.failures),
     };
-    lines.push(format!(
-        "next visit in {} s: {reason}",
-        d.next_due.saturating_sub(now).max(0)
-    ));
+    lines.push(if d.facts.banned {
+        "not visited while it is banned".to_owned()
+    } else {
+        let wait = d.next_due.saturating_sub(now).max(0);
+        format!("next visit in {wait} s: {reason}")
+    });
     lines.push("recent probes:".to_owned());
     for p in &d.history {
         let age = now.saturating_sub(p.at);

@@ -1,14 +1,15 @@
 //! `dump`: every probed address, in the columns of the well-known seeder dump, as CSV or as JSON.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use quantumcoin::reachability::Outcome;
-use quantumcoin::reachability::verdict::is_good;
 use quantumcoin::service::files;
 use quantumcoin::store::StoreReader;
 use quantumcoin::store::queries::PeerLine;
@@ -49,7 +50,8 @@ pub(super) async fn dump(
 }
 
 async fn lines(reader: &StoreReader, format: Format, only_good: bool) -> anyhow::Result<String> {
-    let standard = reader.standard(unix_now()).await?;
+    let set = reader.good_peers(unix_now()).await?;
+    let good: HashSet<SocketAddr> = set.peers.iter().map(|peer| peer.addr).collect();
     let banned = reader.banned(unix_now()).await?;
     let mut text = format.header().to_owned();
     let (mut after, mut first) = (0, true);
@@ -60,12 +62,7 @@ async fn lines(reader: &StoreReader, format: Format, only_good: bool) -> anyhow:
         }
         after = last;
         for line in batch {
-            let good = is_good(
-                &standard.policy,
-                &line.facts,
-                standard.median,
-                standard.as_of,
-            );
+            let good = good.contains(&line.facts.addr);
             if only_good && !good {
                 continue;
             }
@@ -189,9 +186,7 @@ fn agent(line: &PeerLine) -> String {
 }
 
 /// Addresses that a file has, one on each line: its first word, so that a seeder's dump can be read as it is.
-pub(super) fn addresses(
-    text: &str,
-) -> impl Iterator<Item = Result<std::net::SocketAddr, (usize, &str)>> {
+pub(super) fn addresses(text: &str) -> impl Iterator<Item = Result<SocketAddr, (usize, &str)>> {
     text.lines().enumerate().filter_map(|(index, line)| {
         let word = line.split([' ', '\t', ',']).next().unwrap_or_default();
         if word.is_empty() || word.starts_with('#') || word == "address" {

@@ -42,7 +42,8 @@ impl Engine {
     pub(super) async fn take_tip(&mut self, tip: Tip) -> Result<(), StoreError> {
         let now = unix_now();
         for addr in tip.addrs.into_iter().map(canonical_socket) {
-            if self.may_dial(addr) && self.make_room().await? {
+            let known = self.frontier.get(addr).is_some();
+            if self.may_dial(addr) && (known || self.make_room().await?) {
                 self.sight(addr, tip.source.clone(), 0, now).await?;
             } else {
                 self.metrics.refused_addresses.inc();

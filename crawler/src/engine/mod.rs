@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::reorganisation::Proofs;
 use crate::config::CrawlerConfig;
+use crate::crawler::fit_descriptors;
 use crate::frontier::intake::Intake;
 use crate::frontier::load::load;
 use crate::frontier::{Entry, Frontier};
@@ -49,6 +50,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Time between two dials while our own network is down: enough to see it come back.
 const CANARY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Due addresses that are looked at in one go: when most are put off, other things must have their turn.
+const TURNS: usize = 10_000;
 
 /// So long an address waits whose turn comes while our own network is down, seconds: longer than the pause between two such
 /// dials, so that they come one by one.
@@ -121,7 +125,8 @@ pub(crate) struct Engine {
     weather: Weathers<Finished>,
     rate: DialRate,
     subnets: SubnetPace,
-    last_dial: Instant,
+    /// By IPv4 and by IPv6.
+    last_dials: [Instant; 2],
     visits: JoinSet<Finished>,
     /// Networks that the operator has banned, as the store has them.
     banned: Exclusions,
@@ -165,7 +170,7 @@ impl Engine {
             proofs: Proofs::new(parts.prober.best()),
             weather: Weathers::default(),
             banned: Exclusions::default(),
-            last_dial: Instant::now(),
+            last_dials: [Instant::now(); 2],
             visits: JoinSet::new(),
             key: rand::random(),
             taken: HashSet::new(),
@@ -224,7 +229,8 @@ impl Engine {
     }
 
     /// Goes on with other settings. Network, files and addresses to listen on stay as they are.
-    async fn reload(&mut self, config: CrawlerConfig) -> Result<(), StoreError> {
+    async fn reload(&mut self, mut config: CrawlerConfig) -> Result<(), StoreError> {
+        fit_descriptors(&mut config);
         let settings = &config.settings;
         self.rate = DialRate::new(settings.pace.dials_per_second, Instant::now());
         self.subnets = SubnetPace::new(settings.pace.dials_per_subnet_minute);
@@ -241,6 +247,8 @@ impl Engine {
 
     /// Fills the frontier from the store.
     async fn load(&mut self) -> Result<(), StoreError> {
+        // Before anybody is dialled.
+        self.banned = self.reader.banned(unix_now()).await?;
         let frontier = load(&self.reader, |stored| self.entry_of(stored)).await?;
         self.frontier = frontier;
         tracing::info!(addresses = self.frontier.len(), "addresses loaded");
@@ -267,7 +275,7 @@ impl Engine {
 
     /// Starts all visits that are due and allowed; returns how long nothing more can start.
     fn dispatch(&mut self) -> Duration {
-        loop {
+        for _ in 0..TURNS {
             let now = unix_now();
             if self.visits.len() >= self.config.settings.pace.max_in_flight {
                 return TICK;
@@ -299,6 +307,7 @@ impl Engine {
                 }
             }
         }
+        Duration::ZERO
     }
 
     /// When a due address is looked at again that must not be dialled now.
@@ -309,10 +318,16 @@ impl Engine {
             return Some(if never { NEVER } else { now + LOOK_AGAIN_SECS });
         }
         // While our own network is down, a dial once in a while shows when it is back.
-        if self.weather.is_down_for(ip) && self.last_dial.elapsed() < CANARY_PAUSE {
+        if self.weather.is_down_for(ip) && self.last_dial(ip).elapsed() < CANARY_PAUSE {
             return Some(now + CANARY_SECS);
         }
         self.subnets.take(ip, now).err()
+    }
+
+    /// When somebody in the same family of addresses was dialled last: what goes by one says nothing of the other.
+    fn last_dial(&mut self, ip: IpAddr) -> &mut Instant {
+        let [v4, v6] = &mut self.last_dials;
+        if ip.is_ipv4() { v4 } else { v6 }
     }
 
     /// Whether somebody does not want it to be visited: its owner, or the operator.
@@ -331,7 +346,7 @@ impl Engine {
             block: every > 0 && rand::random_ratio(1, every),
         };
         let prober = Arc::clone(&self.prober);
-        self.last_dial = Instant::now();
+        *self.last_dial(addr.ip()) = Instant::now();
         self.visits.spawn(async move {
             let probe = prober.probe(addr, wants).await;
             Finished {

@@ -110,3 +110,24 @@ async fn a_visit_that_a_wrong_clock_put_off_for_years_comes_at_the_usual_time() 
     let longest = schedule.backoff_cap_secs.max(schedule.good_max_secs);
     assert!(engine.entry_of(&stored).due <= unix_now() + i64::from(longest));
 }
+
+#[tokio::test]
+async fn what_is_dialled_by_ipv4_does_not_keep_ipv6_from_coming_back() {
+    let dir = TempDir::new().unwrap();
+    let mut engine = engine(dir.path()).await;
+    let v6: SocketAddr = "[2001:db8::1]:8333".parse().unwrap();
+    for _ in 0..crate::weather::SUSPECTS {
+        let lost = finished(Outcome::TimeoutConnect);
+        engine
+            .weather
+            .observe(v6.ip(), lost, Outcome::TimeoutConnect, true, unix_now());
+    }
+    assert!(engine.weather.is_down_for(v6.ip()));
+    let now = unix_now();
+    let [by_v4, by_v6] = &mut engine.last_dials;
+    (*by_v4, *by_v6) = (Instant::now(), Instant::now() - 2 * CANARY_PAUSE);
+    assert_eq!(engine.puts_off(v6, now), None, "a canary is due");
+    *engine.last_dial(v6.ip()) = Instant::now();
+    assert_eq!(engine.puts_off(v6, now), Some(now + CANARY_SECS));
+    assert_eq!(engine.puts_off(addr(1), now), None);
+}

@@ -62,6 +62,11 @@ impl Prober {
             );
             return Err(Failure::new(Outcome::WrongChain, detail));
         }
+        // The same rule by which those are doubted who have passed before.
+        if self.is_left_behind(&shown.hash) {
+            let detail = "its chain left ours long ago and has less work";
+            return Err(Failure::new(Outcome::WrongChain, detail));
+        }
         Ok(shown)
     }
 
