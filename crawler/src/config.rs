@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::Provider;
 use quantumcoin::reachability::GoodPolicy;
@@ -15,6 +16,8 @@ use quantumcoin::reachability::exclusions::{Exclusions, ExclusionsError};
 use quantumcoin::reachability::schedule::SchedulePolicy;
 use quantumcoin::store::StoreOptions;
 use serde::{Deserialize, Serialize};
+
+use crate::geo::{Geo, GeoFiles};
 
 /// The settings file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -30,8 +33,12 @@ pub struct Settings {
     pub pace: Pace,
     /// How many new addresses are believed.
     pub intake: IntakeLimits,
+    /// Databases that say where addresses are.
+    pub geo: GeoFiles,
     /// File with addresses and networks that are not visited, one on each line.
     pub do_not_probe: Option<PathBuf>,
+    /// Proxies in front of the dashboard: what they say of whom a request comes from (`X-Forwarded-For`) is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Contact that the user agent carries, e.g. `https://example.org/crawler`.
     pub contact: Option<String>,
 }
@@ -134,6 +141,8 @@ pub struct CrawlerConfig {
     pub use_bootstrap: bool,
     /// Networks that are not visited: what the settings' file with them holds.
     pub excluded: Exclusions,
+    /// Where addresses are: what the settings' databases say.
+    pub geo: Geo,
     /// Resolvers to ask for the chain spec's DNS seeds; empty to ask none.
     pub resolvers: Vec<Provider>,
     /// The settings file.
@@ -151,6 +160,7 @@ impl CrawlerConfig {
             seed_addrs: Vec::new(),
             use_bootstrap: true,
             excluded: Exclusions::default(),
+            geo: Geo::default(),
             resolvers: vec![Provider::System],
             settings,
         }

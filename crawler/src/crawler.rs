@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CrawlerConfig;
-use crate::dashboard;
+use crate::dashboard::{self, Visits};
 use crate::engine::{Engine, Mode, Parts, Tip, Totals};
 use crate::metrics::CrawlMetrics;
 use crate::observer::{Observer, Snapshot, sample};
@@ -90,7 +90,12 @@ impl Crawler {
                 let shell = http::shell(metrics.registry.clone(), health.clone());
                 // Connections of its own, so that a crowd of visitors never makes the crawl wait.
                 let visitors = StoreReader::open(&config.store_path()).await?;
-                let pages = dashboard::router(&config.spec, visitors, shown);
+                let visits = Visits::new(
+                    Arc::clone(&store),
+                    config.spec.network_protocol.allow_private_addresses,
+                    config.settings.trusted_proxies.clone(),
+                );
+                let pages = dashboard::router(&config.spec, visitors, shown, visits);
                 Some(HttpServer::bind(addr, shell.merge(pages)).await?)
             }
         };
@@ -214,6 +219,8 @@ async fn report(
     store.flush().await?;
     let snapshot = Snapshot::take(reader, unix_now()).await?;
     store.write(Write::Network(sample(&snapshot))).await?;
+    let census = Box::new(snapshot.census.clone());
+    store.write(Write::Census(census)).await?;
     let outcomes = totals
         .outcomes
         .iter()

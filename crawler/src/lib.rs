@@ -6,6 +6,7 @@
 //! | `engine` | the loop: due addresses, visits, results |
 //! | [`frontier`] | the due queue, and which new addresses are believed (pure) |
 //! | [`probe`] | one visit to one peer |
+//! | [`geo`] | country and autonomous system of an address |
 //! | [`politeness`] | how fast we dial (pure) |
 //! | [`weather`] | is it them or is it us (pure) |
 //! | [`observer`] | one picture of the network for everybody who asks |
@@ -22,6 +23,7 @@ pub mod crawler;
 pub mod dashboard;
 mod engine;
 pub mod frontier;
+pub mod geo;
 pub mod metrics;
 pub mod observer;
 pub mod politeness;

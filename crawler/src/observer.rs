@@ -4,14 +4,14 @@
 //! thousand visitors cost the store no more than one. It is renewed when the store changes, at most once a
 //! second, and less often when that takes long.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quantumcoin::reachability::{GoodPeer, Outcome};
+use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::census::{self, Latencies, Share, Trait};
 use quantumcoin::service::health::Check;
 use quantumcoin::store::queries::{Counts, Hour, PastEvent, Standard};
-use quantumcoin::store::{NetworkSample, Store, StoreError, StoreReader, Write};
+use quantumcoin::store::{Census, NetworkSample, Store, StoreError, StoreReader, Write};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,12 @@ use crate::probe::unix_now;
 
 /// Rows of each breakdown; the rest is added up, so that peers can't make a page long.
 const TOP: usize = 10;
+
+/// Values of each trait that are kept for each day.
+const KEPT: usize = 50;
+
+/// Seconds between two words of what the day's peers are like; the last of a day stays.
+const CENSUS_EVERY: i64 = 600;
 
 /// Hours in the charts: three days.
 const HOURS: i64 = 72;
@@ -50,12 +56,12 @@ pub struct Snapshot {
     pub families: (u64, u64),
     /// How the last probes ended.
     pub outcomes: Vec<(Outcome, u64)>,
-    /// Good peers by user agent (chosen by the peers).
-    pub agents: Vec<(String, u64)>,
-    /// Good peers by protocol version.
-    pub versions: Vec<(String, u64)>,
+    /// What the good peers are like.
+    pub census: Census,
+    /// The most frequent autonomous systems with their names.
+    pub systems: Vec<Share>,
     /// Good peers by height.
-    pub heights: Vec<(String, u64)>,
+    pub heights: Vec<Share>,
     /// Recent hours.
     pub hours: Vec<Hour>,
     /// Recent events.
@@ -74,6 +80,12 @@ impl Snapshot {
         let standard = reader.standard(now).await?;
         let v4 = good.peers.iter().filter(|p| p.addr.is_ipv4()).count() as u64;
         let all = good.peers.len() as u64;
+        let shares = Trait::ALL.map(|by| (by, census::shares(&good.peers, by, KEPT)));
+        let census = Census {
+            at: now,
+            shares: shares.into(),
+            latencies: Latencies::of(&good.peers),
+        };
         Ok(Self {
             at: now,
             generation: good.generation,
@@ -82,35 +94,43 @@ impl Snapshot {
             good: all,
             families: (v4, all - v4),
             outcomes: reader.outcomes().await?,
-            agents: top(&good.peers, |p| p.user_agent.clone()),
-            versions: top(&good.peers, |p| p.protocol_version.to_string()),
-            heights: tallest(&good.peers),
+            systems: named_systems(reader, &census).await?,
+            census,
+            heights: tallest(census::count(good.peers.iter().map(|p| p.height), TOP)),
             hours: reader.hours(now - HOURS * 3600).await?,
             events: reader.events(TOP as u32).await?,
             probes_per_second: 0.0,
         })
     }
+
+    /// Good peers by a trait: the most frequent values.
+    pub fn top(&self, by: Trait) -> Vec<Share> {
+        census::fewer(of_census(&self.census, by), TOP)
+    }
 }
 
-/// The most frequent values with their counts, the others added up under "other".
-fn top(peers: &[GoodPeer], of: impl Fn(&GoodPeer) -> String) -> Vec<(String, u64)> {
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    for peer in peers {
-        *counts.entry(of(peer)).or_default() += 1;
-    }
-    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let others: u64 = counts.iter().skip(TOP).map(|(_, n)| n).sum();
-    counts.truncate(TOP);
-    if others > 0 {
-        counts.push(("other".to_owned(), others));
-    }
-    counts
+/// The most frequent systems, as number and name.
+async fn named_systems(reader: &StoreReader, census: &Census) -> Result<Vec<Share>, StoreError> {
+    let shares = census::fewer(of_census(census, Trait::System), TOP);
+    let numbers: Vec<u32> = shares.iter().filter_map(|(n, _)| n.parse().ok()).collect();
+    let names = reader.system_names(&numbers).await?;
+    let named = shares.into_iter().map(|(value, n)| {
+        let Ok(number) = value.parse::<u32>() else {
+            return (value, n);
+        };
+        let name = names.get(&number).map_or("", String::as_str);
+        (format!("AS{number} {name}").trim_end().to_owned(), n)
+    });
+    Ok(named.collect())
 }
 
-/// The most frequent heights, the highest first.
-fn tallest(peers: &[GoodPeer]) -> Vec<(String, u64)> {
-    let mut rows = top(peers, |p| p.height.to_string());
+fn of_census(census: &Census, by: Trait) -> &[Share] {
+    let shares = census.shares.iter().find(|(kind, _)| *kind == by);
+    shares.map_or(&[], |(_, shares)| shares)
+}
+
+/// Heights, the highest first.
+fn tallest(mut rows: Vec<Share>) -> Vec<Share> {
     // The rest that was added up has no number and goes last.
     rows.sort_by_key(|(height, _)| std::cmp::Reverse(height.parse::<u32>().ok()));
     rows
@@ -130,6 +150,7 @@ impl Observer {
         let mut writer = self.store.health();
         let mut last = Instant::now();
         let mut last_probes = self.metrics.probes_total();
+        let mut counted_at = i64::MIN;
         loop {
             let started = Instant::now();
             self.report_writer();
@@ -139,6 +160,7 @@ impl Observer {
                     let seconds = last.elapsed().as_secs_f64().max(0.001);
                     snapshot.probes_per_second = (probes - last_probes) as f64 / seconds;
                     (last, last_probes) = (Instant::now(), probes);
+                    self.keep(&snapshot, &mut counted_at).await;
                     self.publish(snapshot).await;
                 }
                 Err(error) => {
@@ -155,6 +177,18 @@ impl Observer {
                 () = tokio::time::sleep(RENEW) => {}
                 changed = writer.changed() => if changed.is_err() { return },
             }
+        }
+    }
+
+    /// Writes down what the good peers are like, once in a while and at the turn of a day.
+    async fn keep(&self, snapshot: &Snapshot, counted_at: &mut i64) {
+        let next = counted_at.saturating_add(CENSUS_EVERY);
+        let is_next_day = snapshot.at.div_euclid(86_400) > counted_at.div_euclid(86_400);
+        if snapshot.at >= next || is_next_day {
+            *counted_at = snapshot.at;
+            let census = Box::new(snapshot.census.clone());
+            // Closed only at the end of the program; the last census is written there.
+            let _ = self.store.write(Write::Census(census)).await;
         }
     }
 

@@ -30,15 +30,6 @@ async fn get(addr: SocketAddr, path: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Polls until `check` holds; fails after a generous limit.
-async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !check().await {
-        assert!(tokio::time::Instant::now() < limit, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn one_seed_is_enough_to_find_everybody() {
     let chain = mined(&devnet(), 20, 1);
@@ -263,11 +254,6 @@ fn said(output: &std::process::Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-async fn good(reader: &StoreReader) -> Vec<SocketAddr> {
-    let set = reader.good_peers(i64::from(u32::MAX)).await.unwrap();
-    set.peers.iter().map(|peer| peer.addr).collect()
 }
 
 async fn visits(reader: &StoreReader, addr: SocketAddr) -> usize {

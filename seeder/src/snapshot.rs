@@ -11,7 +11,7 @@ use std::{
 
 use quantumcoin::{
     reachability::{
-        GoodPeer, Netgroup, Transports,
+        GoodPeer,
         selection::{Draw, draw},
     },
     store::GoodSet,
@@ -133,7 +133,7 @@ impl Snapshot {
     ) -> Self {
         let peers = nodes
             .iter()
-            .map(|addr| unknown_peer(*addr))
+            .map(|addr| GoodPeer::unknown(*addr))
             .collect::<Vec<_>>();
         let origin = if peers.is_empty() {
             Origin::Nothing
@@ -256,7 +256,7 @@ impl Snapshot {
             if !fits(peer, filter, family, self.default_port) {
                 continue;
             }
-            let group = Netgroup::of(peer.addr.ip());
+            let group = peer.netgroup();
             if self.one_per_netgroup && groups.contains(&group) {
                 if spare.len() < LEAST {
                     spare.push(peer);
@@ -394,20 +394,6 @@ fn serial(now: i64, previous: Option<&Snapshot>) -> u32 {
             previous.serial.wrapping_add(1)
         }
         _ => now,
-    }
-}
-
-fn unknown_peer(addr: SocketAddr) -> GoodPeer {
-    GoodPeer {
-        addr,
-        services: 0,
-        protocol_version: 0,
-        user_agent: String::new(),
-        height: 0,
-        transports: Transports::NONE,
-        node_id: None,
-        quality: 0.0,
-        last_ok_at: 0,
     }
 }
 

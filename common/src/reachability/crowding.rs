@@ -15,7 +15,7 @@ pub const NEVER_CROWDED: usize = 16;
 pub fn thin_out(peers: &mut Vec<GoodPeer>, percent: u8) -> usize {
     let mut sizes: HashMap<Netgroup, usize> = HashMap::new();
     for peer in peers.iter() {
-        *sizes.entry(Netgroup::of(peer.addr.ip())).or_default() += 1;
+        *sizes.entry(peer.netgroup()).or_default() += 1;
     }
     let most = most(sizes.values().copied(), percent);
     if sizes.values().all(|size| *size <= most) {
@@ -29,7 +29,7 @@ pub fn thin_out(peers: &mut Vec<GoodPeer>, percent: u8) -> usize {
     });
     let mut kept: HashMap<Netgroup, usize> = HashMap::new();
     peers.retain(|peer| {
-        let kept = kept.entry(Netgroup::of(peer.addr.ip())).or_default();
+        let kept = kept.entry(peer.netgroup()).or_default();
         *kept += 1;
         *kept <= most
     });
@@ -58,20 +58,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::reachability::Transports;
 
     fn peer(group: u8, host: u16, quality: f64) -> GoodPeer {
         let [c, d] = host.to_be_bytes();
         GoodPeer {
-            addr: SocketAddr::from(([9, group, c, d], 8333)),
-            services: 1,
-            protocol_version: 70_015,
-            user_agent: String::new(),
-            height: 1,
-            transports: Transports::NOISE,
-            node_id: None,
             quality,
-            last_ok_at: 0,
+            ..GoodPeer::unknown(SocketAddr::from(([9, group, c, d], 8333)))
         }
     }
 
@@ -114,6 +106,21 @@ mod tests {
         let mut one: Vec<GoodPeer> = (0..500).map(|host| peer(1, host, 0.5)).collect();
         assert_eq!(thin_out(&mut one, 100), 0);
         assert_eq!(thin_out(&mut one, 10), 484);
+    }
+
+    #[test]
+    fn a_system_with_many_netgroups_is_one() {
+        let of_system = |group| GoodPeer {
+            place: crate::reachability::Place {
+                system: Some(64_500),
+                country: None,
+            },
+            ..peer(group, 1, 0.5)
+        };
+        let mut peers: Vec<GoodPeer> = (0..200).map(of_system).collect();
+        peers.extend((0..40).map(|group| GoodPeer::unknown(([8, group, 0, 1], 1).into())));
+        assert_eq!(thin_out(&mut peers, 10), 184);
+        assert_eq!(peers.len(), 56);
     }
 
     proptest! {

@@ -9,7 +9,9 @@
 //! | [`asmap`] | which autonomous system announces an address, by a file of such; its reading is the one exception to "no I/O" |
 //! | [`netgroup`] | which addresses belong together, and which may be dialled at all |
 //! | [`exclusions`] | networks that are not visited, or not told of |
+//! | [`place`] | country and autonomous system of an address |
 //! | [`peer`] | [`GoodPeer`]: what the rest of the system is told about a good peer |
+//! | [`census`] | what good peers are like, counted |
 //! | [`crowding`] | how many good peers of one netgroup are too many |
 //! | [`selection`] | a fair, diverse draw among good peers |
 //!
@@ -18,18 +20,21 @@
 //! Unix seconds.
 
 pub mod asmap;
+pub mod census;
 pub mod crowding;
 pub mod exclusions;
 pub mod netgroup;
 pub mod outcome;
 pub mod peer;
+pub mod place;
 pub mod reliability;
 pub mod schedule;
 pub mod selection;
 pub mod verdict;
 
-pub use netgroup::{Netgroup, Netgroups};
+pub use netgroup::{Netgroup, Netgroups, Systems};
 pub use outcome::{Outcome, Stage};
-pub use peer::{GoodPeer, Transports};
+pub use peer::{GoodPeer, Latency, Transports};
+pub use place::{CountryCode, Place};
 pub use reliability::{Reliability, Window};
 pub use verdict::{GoodPolicy, PeerFacts, Rule, RuleResult, Verdict, verdict};

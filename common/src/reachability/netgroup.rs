@@ -50,23 +50,35 @@ impl fmt::Display for Netgroup {
     }
 }
 
+/// Tells which autonomous system announces an address: a map or a database of an operator's.
+pub trait Systems: fmt::Debug + Send + Sync {
+    /// Its number, where it is known.
+    fn system_of(&self, ip: IpAddr) -> Option<u32>;
+}
+
+impl Systems for AsMap {
+    fn system_of(&self, ip: IpAddr) -> Option<u32> {
+        // A map says something of every address; what nobody can have is nobody's.
+        let known = is_routable(ip, false);
+        known.then(|| self.lookup(ip)).flatten()
+    }
+}
+
 /// Netgroups as this node counts them: by AS where it has a map that knows the address, else [`Netgroup::of`].
 #[derive(Debug, Clone, Default)]
-pub struct Netgroups(Option<Arc<AsMap>>);
+pub struct Netgroups(Option<Arc<dyn Systems>>);
 
 impl Netgroups {
     /// By this map.
     #[must_use]
-    pub fn by_as(map: AsMap) -> Self {
+    pub fn by_as(map: impl Systems + 'static) -> Self {
         Self(Some(Arc::new(map)))
     }
 
     /// The group of an address.
     #[must_use]
     pub fn of(&self, ip: IpAddr) -> Netgroup {
-        // A map says something of every address; what nobody can have is nobody's.
-        let known = self.0.as_ref().filter(|_| is_routable(ip, false));
-        let number = known.and_then(|map| map.lookup(ip));
+        let number = self.0.as_ref().and_then(|map| map.system_of(canonical(ip)));
         number.map_or_else(|| Netgroup::of(ip), Netgroup::As)
     }
 }

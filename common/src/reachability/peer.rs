@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::{Netgroup, Place};
+
 /// Which transports a peer was seen to speak, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Transports(u8);
@@ -43,6 +45,17 @@ impl Transports {
     }
 }
 
+/// How long a peer lets one wait, each as last measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latency {
+    /// TCP connect, milliseconds.
+    pub connect_ms: Option<u32>,
+    /// Secure handshake, milliseconds.
+    pub secure_ms: Option<u32>,
+    /// Ping round trip, milliseconds.
+    pub ping_ms: Option<u32>,
+}
+
 /// A peer whose verdict is good.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoodPeer {
@@ -64,6 +77,35 @@ pub struct GoodPeer {
     pub quality: f64,
     /// When a probe last passed, Unix seconds.
     pub last_ok_at: i64,
+    /// Where its address is, if the crawler's operator has databases.
+    pub place: Place,
+    /// How long it lets one wait.
+    pub latency: Latency,
+}
+
+impl GoodPeer {
+    /// Somebody at this address, of whom nothing else is known.
+    pub fn unknown(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            services: 0,
+            protocol_version: 0,
+            user_agent: String::new(),
+            height: 0,
+            transports: Transports::NONE,
+            node_id: None,
+            quality: 0.0,
+            last_ok_at: 0,
+            place: Place::default(),
+            latency: Latency::default(),
+        }
+    }
+
+    /// The peers that it is counted with: its autonomous system where that is known, else [`Netgroup::of`].
+    pub fn netgroup(&self) -> Netgroup {
+        let system = self.place.system.map(Netgroup::As);
+        system.unwrap_or_else(|| Netgroup::of(self.addr.ip()))
+    }
 }
 
 #[cfg(test)]

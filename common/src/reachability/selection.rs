@@ -30,7 +30,7 @@ pub fn draw<'a, R: Rng + ?Sized>(
     for (index, peer) in peers.iter().enumerate() {
         let distinct = if params.one_per_netgroup { 0 } else { index };
         groups
-            .entry((Netgroup::of(peer.addr.ip()), distinct))
+            .entry((peer.netgroup(), distinct))
             .or_default()
             .push(peer);
     }
@@ -76,19 +76,11 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
-    use crate::reachability::Transports;
 
     fn peer(ip: [u8; 4], quality: f64) -> GoodPeer {
         GoodPeer {
-            addr: SocketAddr::from((Ipv4Addr::from(ip), 8333)),
-            services: 1,
-            protocol_version: 70_015,
-            user_agent: String::new(),
-            height: 1,
-            transports: Transports::NOISE,
-            node_id: None,
             quality,
-            last_ok_at: 0,
+            ..GoodPeer::unknown(SocketAddr::from((Ipv4Addr::from(ip), 8333)))
         }
     }
 

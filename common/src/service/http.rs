@@ -8,8 +8,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, State},
+    Extension, Json, Router,
+    extract::{ConnectInfo, DefaultBodyLimit, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -103,9 +103,11 @@ impl HttpServer {
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
+                Ok((stream, peer)) => match Arc::clone(&permits).try_acquire_owned() {
                     Ok(permit) => {
-                        let (router, stop) = (router.clone(), stop.clone());
+                        // For handlers that count by client.
+                        let router = router.clone().layer(Extension(ConnectInfo(peer)));
+                        let stop = stop.clone();
                         connections.spawn(async move {
                             serve(stream, router, stop).await;
                             drop(permit);

@@ -13,13 +13,14 @@ use super::address_row::{AddressId, AddressRow, Told, write_ring};
 use super::bans::{self, Ban};
 use super::codec::{from_columns, to_columns};
 use super::model::{
-    CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
+    Census, CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
 };
 use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
+use super::roll_up::{add_outcomes, day_of, hour_of, put_census, put_size};
 use super::schema::{set_meta, set_policy};
+use crate::reachability::GoodPolicy;
 use crate::reachability::exclusions::unmapped;
 use crate::reachability::netgroup::canonical_socket;
-use crate::reachability::{GoodPolicy, Outcome};
 
 /// Probes after which a batch is committed at once; with one commit a second otherwise, this is what a kill
 /// can lose at most.
@@ -49,6 +50,9 @@ pub(super) struct Batch {
     /// Bans, and those that are lifted (`None`); the last word counts.
     bans: HashMap<IpNet, Option<Ban>>,
     network: BTreeMap<i64, NetworkSample>,
+    /// By the day.
+    censuses: BTreeMap<i64, Census>,
+    systems: BTreeMap<u32, String>,
     events: Vec<Event>,
     frozen: Option<Option<i64>>,
     policy: Option<GoodPolicy>,
@@ -64,10 +68,17 @@ impl Batch {
             + self.requests.len()
             + self.bans.len()
             + self.network.len()
+            + self.censuses.len()
+            + self.systems.len()
             + self.events.len()
             + self.crawls.len()
             + usize::from(self.frozen.is_some())
             + usize::from(self.policy.is_some())
+    }
+
+    /// The latest time of a probe in it, Unix seconds.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.probes.iter().map(|probe| probe.at).max()
     }
 
     /// Probes in it.
@@ -111,6 +122,12 @@ impl Batch {
             }
             Write::Network(sample) => {
                 self.network.insert(hour_of(sample.at), sample);
+            }
+            Write::Census(census) => {
+                self.censuses.insert(day_of(census.at), *census);
+            }
+            Write::System(number, name) => {
+                self.systems.insert(number, name);
             }
             Write::Event(event) => self.events.push(event),
             Write::Crawl(run) => {
@@ -308,36 +325,20 @@ impl Batch {
     }
 
     async fn apply_roll_ups(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
-        let mut sums: BTreeMap<(i64, Outcome), (i64, i64)> = BTreeMap::new();
-        for probe in &self.probes {
-            let sum = sums.entry((hour_of(probe.at), probe.outcome)).or_default();
-            *sum = (sum.0 + 1, sum.1 + i64::from(probe.duration_ms));
+        add_outcomes(tx, &self.probes).await?;
+        for sample in self.network.values() {
+            put_size(tx, sample).await?;
         }
-        for ((hour, outcome), (probes, duration_ms)) in sums {
-            sqlx::query(
-                "INSERT INTO hourly_outcomes (hour, outcome, probes, duration_ms) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (hour, outcome) DO UPDATE SET \
-                 probes = hourly_outcomes.probes + excluded.probes, \
-                 duration_ms = hourly_outcomes.duration_ms + excluded.duration_ms",
-            )
-            .bind(hour)
-            .bind(outcome.as_str())
-            .bind(probes)
-            .bind(duration_ms)
-            .execute(&mut *tx)
-            .await?;
+        for census in self.censuses.values() {
+            put_census(tx, census).await?;
         }
-        for (hour, sample) in &self.network {
+        for (number, name) in &self.systems {
             sqlx::query(
-                "INSERT INTO hourly_network (hour, known, reachable, good, height) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (hour) DO UPDATE SET known = excluded.known, reachable = excluded.reachable, \
-                 good = excluded.good, height = excluded.height",
+                "INSERT INTO systems (number, name) VALUES ($1, $2) \
+                 ON CONFLICT (number) DO UPDATE SET name = excluded.name",
             )
-            .bind(hour)
-            .bind(signed(sample.known))
-            .bind(signed(sample.reachable))
-            .bind(signed(sample.good))
-            .bind(sample.height)
+            .bind(number)
+            .bind(name)
             .execute(&mut *tx)
             .await?;
         }
@@ -451,9 +452,4 @@ async fn write_event(tx: &mut SqliteConnection, event: &Event) -> Result<(), Sto
         .execute(tx)
         .await?;
     Ok(())
-}
-
-/// Start of the hour that holds a time.
-pub(super) fn hour_of(at: i64) -> i64 {
-    at - at.rem_euclid(3600)
 }

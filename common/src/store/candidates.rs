@@ -11,10 +11,10 @@ use sqlx::sqlite::SqliteRow;
 use super::StoreError;
 use super::codec::from_columns;
 use super::peer_row::read_reliability_at;
-use super::reader::{Moment, StoreReader, small, transports};
+use super::reader::{Moment, StoreReader, place, small, transports};
 use crate::reachability::exclusions::Exclusions;
 use crate::reachability::verdict::median_height;
-use crate::reachability::{GoodPeer, GoodPolicy, Outcome, PeerFacts};
+use crate::reachability::{GoodPeer, GoodPolicy, Latency, Outcome, PeerFacts};
 
 /// Peers whose last probe passed, as of one committed change.
 #[derive(Debug, Default)]
@@ -35,7 +35,8 @@ struct Candidate {
 
 /// The columns that [`candidate`] reads.
 const COLUMNS: &str = "SELECT p.address_id, a.net, a.address, a.port, p.last_outcome, p.last_ok_at, p.services, \
-     p.protocol_version, p.user_agent, p.proved_height, p.transports, p.node_id, \
+     p.protocol_version, p.user_agent, p.proved_height, p.transports, p.node_id, p.country, p.system, \
+     p.connect_ms, p.secure_ms, p.ping_ms, \
      r.probes, r.successes, r.r_2h, r.c_2h, r.w_2h, r.r_8h, r.c_8h, r.w_8h, r.r_1d, r.c_1d, r.w_1d, \
      r.r_7d, r.c_7d, r.w_7d, r.r_30d, r.c_30d, r.w_30d \
      FROM peers p JOIN addresses a ON a.id = p.address_id \
@@ -116,7 +117,7 @@ fn candidate(row: &SqliteRow) -> Result<Option<Candidate>, StoreError> {
     let addr: SocketAddr = from_columns(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
     let protocol_version = small(row.try_get(7)?);
     let proved_height = small(row.try_get(9)?);
-    let reliability = read_reliability_at(row, 12)?;
+    let reliability = read_reliability_at(row, 17)?;
     let facts = PeerFacts {
         addr,
         last_outcome: Some(Outcome::Ok),
@@ -139,6 +140,12 @@ fn candidate(row: &SqliteRow) -> Result<Option<Candidate>, StoreError> {
         node_id: node_id.and_then(|id| id.try_into().ok()),
         quality: reliability.quality(),
         last_ok_at,
+        place: place(row.try_get(12)?, row.try_get(13)?),
+        latency: Latency {
+            connect_ms: small(row.try_get(14)?),
+            secure_ms: small(row.try_get(15)?),
+            ping_ms: small(row.try_get(16)?),
+        },
     };
     Ok(Some(Candidate { facts, peer }))
 }

@@ -11,6 +11,8 @@
 //! | `address_row` | rows of addresses, and the ring of each one's probes |
 //! | `peer_row` | how a probe changes what is known about a peer |
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
+//! | `roll_up` | sums by hour and by day, and what is given up after a time |
+//! | `days` | the network day by day |
 //! | `due` | addresses for the due queue |
 //! | `candidates` | peers that may be good, kept up to date in memory |
 //! | `export` | all peers, batch by batch |
@@ -25,6 +27,7 @@ mod bans;
 mod batch;
 mod candidates;
 mod codec;
+mod days;
 mod due;
 mod error;
 mod export;
@@ -32,6 +35,7 @@ pub mod model;
 mod peer_row;
 pub mod queries;
 mod reader;
+mod roll_up;
 mod schema;
 mod writer;
 
@@ -40,9 +44,11 @@ mod tests;
 
 pub use bans::{Ban, REASON_CHARS};
 pub use batch::{BATCH_PROBES, PROBES_KEPT};
+pub use days::Day;
 pub use error::StoreError;
 pub use model::{
-    CrawlRun, Heard, NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress, Write,
+    Census, CrawlRun, Heard, NetworkSample, Observation, ProbeRecord, Sighting, StoredAddress,
+    Write,
 };
 pub use reader::{GoodSet, StoreReader};
 pub use schema::StoreOptions;

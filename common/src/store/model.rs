@@ -1,11 +1,12 @@
 //! What is written to the store, and the few rows that come back as they are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
 use super::Ban;
-use crate::reachability::{GoodPolicy, Netgroup, Outcome, Stage, Transports};
+use crate::reachability::census::{Latencies, Share, Trait};
+use crate::reachability::{GoodPolicy, Netgroup, Outcome, Place, Stage, Transports};
 
 /// Most characters of a user agent that are kept; a longer one is cut.
 pub const USER_AGENT_CHARS: usize = 256;
@@ -46,8 +47,8 @@ pub struct Heard {
 
 /// The bit of somebody who tells of an address: one for each 32nd of all netgroups, so that a bitmap's ones are no more
 /// than the netgroups that told, and as many where they are few.
-pub fn teller_bit(teller: IpAddr) -> u32 {
-    let group = Netgroup::of(teller).to_string();
+pub fn teller_bit(teller: Netgroup) -> u32 {
+    let group = teller.to_string();
     // FNV-1a (Fowler, Noll, Vo): the same on every machine and in every version, since it is stored.
     let hash = group.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -85,6 +86,8 @@ pub struct Observation {
     pub ping_ms: Option<u32>,
     /// Addresses that it told in answer to `getaddr`.
     pub told_addresses: Option<u32>,
+    /// Where its address is; what is not known of it is not kept either.
+    pub place: Option<Place>,
 }
 
 /// An address that somebody told us.
@@ -117,6 +120,17 @@ pub struct NetworkSample {
     pub good: u64,
     /// Median height of the good peers, blocks.
     pub height: Option<u32>,
+}
+
+/// What the good peers are like at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// When, Unix seconds.
+    pub at: i64,
+    /// By each trait, the most frequent values.
+    pub shares: Vec<(Trait, Vec<Share>)>,
+    /// How long they let one wait.
+    pub latencies: Latencies,
 }
 
 /// One run of the crawler; written again with the same start to bring it up to date.
@@ -168,6 +182,10 @@ pub enum Write {
     Unban(IpNet),
     /// The network's size.
     Network(NetworkSample),
+    /// What the good peers are like.
+    Census(Box<Census>),
+    /// The name of an autonomous system.
+    System(u32, String),
     /// An event.
     Event(Event),
     /// The state of a run of the crawler.

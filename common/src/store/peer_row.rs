@@ -29,6 +29,8 @@ pub(super) struct PeerRow {
     secure_ms: Option<i64>,
     ping_ms: Option<i64>,
     told_addresses_at: Option<i64>,
+    country: Option<String>,
+    system: Option<i64>,
     reliability: Reliability,
 }
 
@@ -70,6 +72,10 @@ impl PeerRow {
         renew(&mut self.ping_ms, o.ping_ms.map(i64::from));
         let told = o.told_addresses.filter(|told| *told > 0);
         renew(&mut self.told_addresses_at, told.map(|_| probe.at));
+        if let Some(place) = o.place {
+            self.country = place.country.map(|code| code.to_string());
+            self.system = place.system.map(i64::from);
+        }
         if probe.outcome == Outcome::WrongChain {
             self.proved_height = None;
         }
@@ -91,7 +97,7 @@ pub(super) async fn load_peers(
     let mut sql = QueryBuilder::<Sqlite>::new(
         "SELECT p.address_id, p.last_probe_at, p.last_ok_at, p.first_ok_at, p.services, p.protocol_version, \
          p.user_agent, p.start_height, p.proved_height, p.relay, p.clock_offset, p.transports, p.node_id, \
-         p.connect_ms, p.secure_ms, p.ping_ms, p.told_addresses_at, r.* \
+         p.connect_ms, p.secure_ms, p.ping_ms, p.told_addresses_at, p.country, p.system, r.* \
          FROM peers p JOIN reliability r ON r.address_id = p.address_id WHERE p.address_id IN (",
     );
     let mut list = sql.separated(", ");
@@ -120,6 +126,8 @@ pub(super) async fn load_peers(
             secure_ms: row.try_get(14)?,
             ping_ms: row.try_get(15)?,
             told_addresses_at: row.try_get(16)?,
+            country: row.try_get(17)?,
+            system: row.try_get(18)?,
             reliability: read_reliability(&row)?,
         };
         peers.insert(row.try_get(0)?, peer);
@@ -185,7 +193,7 @@ pub(super) async fn write_peers(
     let mut sql = QueryBuilder::<Sqlite>::new(
         "INSERT INTO peers (address_id, last_probe_at, last_outcome, last_stage, last_ok_at, first_ok_at, \
          services, protocol_version, user_agent, start_height, proved_height, relay, clock_offset, transports, \
-         node_id, connect_ms, secure_ms, ping_ms, told_addresses_at, changed) ",
+         node_id, connect_ms, secure_ms, ping_ms, told_addresses_at, country, system, changed) ",
     );
     sql.push_values(peers, |mut row, (id, p)| {
         row.push_bind(*id)
@@ -207,6 +215,8 @@ pub(super) async fn write_peers(
             .push_bind(p.secure_ms)
             .push_bind(p.ping_ms)
             .push_bind(p.told_addresses_at)
+            .push_bind(p.country.clone())
+            .push_bind(p.system)
             .push_bind(generation);
     });
     sql.push(
@@ -217,7 +227,8 @@ pub(super) async fn write_peers(
          start_height = excluded.start_height, proved_height = excluded.proved_height, \
          relay = excluded.relay, clock_offset = excluded.clock_offset, transports = excluded.transports, \
          node_id = excluded.node_id, connect_ms = excluded.connect_ms, secure_ms = excluded.secure_ms, \
-         ping_ms = excluded.ping_ms, told_addresses_at = excluded.told_addresses_at, changed = excluded.changed",
+         ping_ms = excluded.ping_ms, told_addresses_at = excluded.told_addresses_at, \
+         country = excluded.country, system = excluded.system, changed = excluded.changed",
     );
     sql.build().execute(tx).await?;
     Ok(())

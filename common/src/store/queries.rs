@@ -8,10 +8,10 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::StoreError;
 use super::codec::{from_columns, to_columns};
 use super::peer_row::read_reliability;
-use super::reader::{Moment, StoreReader, small, transports};
+use super::reader::{Moment, StoreReader, place, small, transports};
 use crate::reachability::exclusions::Exclusions;
 use crate::reachability::{
-    GoodPolicy, Outcome, PeerFacts, Reliability, Stage, Transports, Verdict, verdict,
+    GoodPolicy, Outcome, PeerFacts, Place, Reliability, Stage, Transports, Verdict, verdict,
 };
 
 /// What a judgement at one time rests on.
@@ -118,6 +118,8 @@ pub struct PeerDetail {
     pub secure_ms: Option<u32>,
     /// Ping round trip, milliseconds.
     pub ping_ms: Option<u32>,
+    /// Where its address is.
+    pub place: Place,
     /// Recent probes, newest first.
     pub history: Vec<PastProbe>,
 }
@@ -307,7 +309,7 @@ impl StoreReader {
         let row = sqlx::query(
             "SELECT a.*, p.last_outcome, p.last_ok_at, p.protocol_version, p.proved_height, p.user_agent, \
              p.services, p.start_height, p.clock_offset, p.transports, p.node_id, p.connect_ms, p.secure_ms, \
-             p.ping_ms, r.* \
+             p.ping_ms, p.country, p.system, r.* \
              FROM addresses a LEFT JOIN peers p ON p.address_id = a.id \
              LEFT JOIN reliability r ON r.address_id = a.id \
              WHERE a.net = $1 AND a.address = $2 AND a.port = $3",
@@ -481,11 +483,12 @@ fn peer_detail(row: &SqliteRow, banned: &Exclusions) -> Result<PeerDetail, Store
         connect_ms: small(row.try_get("connect_ms")?),
         secure_ms: small(row.try_get("secure_ms")?),
         ping_ms: small(row.try_get("ping_ms")?),
+        place: place(row.try_get("country")?, row.try_get("system")?),
         history: Vec::new(),
     })
 }
 
-fn outcome(text: &str) -> Result<Outcome, StoreError> {
+pub(super) fn outcome(text: &str) -> Result<Outcome, StoreError> {
     text.parse().map_err(|e| value("outcome", &e))
 }
 
@@ -496,6 +499,6 @@ fn value(column: &'static str, error: &impl std::fmt::Display) -> StoreError {
     }
 }
 
-fn unsigned(n: i64) -> u64 {
+pub(super) fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }

@@ -11,7 +11,7 @@ use super::candidates::Candidates;
 use super::schema;
 use crate::reachability::crowding::thin_out;
 use crate::reachability::verdict::is_good;
-use crate::reachability::{GoodPeer, GoodPolicy, Transports};
+use crate::reachability::{GoodPeer, GoodPolicy, Place, Transports};
 
 /// Connections of one reader: enough for a dashboard page's few queries at a time.
 const CONNECTIONS: u32 = 4;
@@ -164,6 +164,14 @@ pub(super) struct Moment {
     pub(super) as_of: i64,
     pub(super) newest_ok_at: Option<i64>,
     pub(super) stale: bool,
+}
+
+/// Columns of where an address is; what no country code is was written by somebody else.
+pub(super) fn place(country: Option<&str>, system: Option<i64>) -> Place {
+    Place {
+        country: country.and_then(|text| text.parse().ok()),
+        system: small(system),
+    }
 }
 
 /// A stored number that fits 32 bits unless somebody else wrote it.

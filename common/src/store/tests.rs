@@ -11,6 +11,7 @@ use super::*;
 use crate::reachability::{GoodPolicy, Outcome, Stage, Transports};
 
 mod crash;
+mod days;
 mod refusal;
 
 pub(super) const T0: i64 = 1_800_000_000;
@@ -72,6 +73,7 @@ fn observation(n: u32) -> Observation {
         secure_ms: Some(2),
         ping_ms: Some(3),
         told_addresses: None,
+        place: None,
     }
 }
 

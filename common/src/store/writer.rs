@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::StoreError;
 use super::batch::{Batch, HELD};
 use super::model::Write;
+use super::roll_up::{self, hour_of};
 use super::schema::{self, StoreOptions};
 
 /// Longest time that a write waits for its commit.
@@ -78,6 +79,7 @@ impl Store {
                 report,
                 batch: Batch::default(),
                 closing: false,
+                pruned: None,
             }
             .run(),
         );
@@ -142,6 +144,8 @@ struct Writer {
     report: watch::Sender<WriterHealth>,
     batch: Batch,
     closing: bool,
+    /// The hour up to which what is too old has been removed.
+    pruned: Option<i64>,
 }
 
 impl Writer {
@@ -228,6 +232,22 @@ impl Writer {
         }
     }
 
+    /// Once in an hour of the crawl, and with each batch until nothing is left: removes some of what is too old.
+    async fn prune(&mut self, latest: Option<i64>) {
+        let Some(hour) = latest
+            .map(hour_of)
+            .filter(|hour| self.pruned != Some(*hour))
+        else {
+            return;
+        };
+        match roll_up::prune(&mut self.connection, hour).await {
+            Ok(true) => {}
+            Ok(false) => self.pruned = Some(hour),
+            // The next batch tells when nothing can be written.
+            Err(error) => tracing::warn!(%error, "what is too old could not be removed"),
+        }
+    }
+
     async fn commit(&mut self) -> Result<(), StoreError> {
         if self.batch.len() == 0 {
             return Ok(());
@@ -235,7 +255,8 @@ impl Writer {
         let result = self.batch.apply(&mut self.connection).await;
         if result.is_ok() {
             tracing::debug!(probes = self.batch.probes(), "committed");
-            self.batch = Batch::default();
+            let latest = std::mem::take(&mut self.batch).latest();
+            self.prune(latest).await;
         }
         let held = self.batch.len();
         self.report.send_modify(|health| {

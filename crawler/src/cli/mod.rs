@@ -17,6 +17,7 @@ use quantumcoin::service::logging::{self, LogFormat, LogOptions};
 use quantumcoin::service::{dirs, spec};
 
 use crate::config::{CrawlerConfig, Settings};
+use crate::geo::Geo;
 
 /// Name of the data directory under the user's data home.
 const PROGRAM: &str = "quantumcoin-crawler";
@@ -236,6 +237,7 @@ impl Loader {
             config.settings.pace.dials_per_second = rate;
         }
         config.excluded = config.settings.excluded()?;
+        config.geo = Geo::read(&config.settings.geo)?;
         Ok(config)
     }
 }

@@ -8,9 +8,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::census::{Latencies, Trait};
 use quantumcoin::reachability::verdict::is_good;
-use quantumcoin::store::StoreError;
 use quantumcoin::store::queries::{PeerDetail, Standard};
+use quantumcoin::store::{Day, StoreError};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Site;
@@ -53,8 +55,11 @@ pub(crate) fn summary_json(network: &str, s: &Snapshot) -> Value {
         "stale": s.standard.stale,
         "probes_per_second": s.probes_per_second,
         "outcomes": outcomes,
-        "user_agents": table(&s.agents),
-        "protocol_versions": table(&s.versions),
+        "user_agents": table(&s.top(Trait::UserAgent)),
+        "protocol_versions": table(&s.top(Trait::ProtocolVersion)),
+        "countries": table(&s.top(Trait::Country)),
+        "systems": table(&s.systems),
+        "latencies_ms": latencies_json(&s.census.latencies),
         "heights": table(&s.heights),
         "hours": hours,
     })
@@ -150,10 +155,81 @@ pub(crate) fn peer_json(d: &PeerDetail, standard: &Standard) -> Value {
         "connect_ms": d.connect_ms,
         "secure_ms": d.secure_ms,
         "ping_ms": d.ping_ms,
+        "country": d.place.country.map(|code| code.to_string()),
+        "system": d.place.system,
         "probes": d.facts.reliability.probes,
         "passed": d.facts.reliability.successes,
         "history": history,
     })
+}
+
+/// Since when.
+#[derive(Debug, Deserialize, Default)]
+pub(super) struct Since {
+    /// Unix seconds; absent for a year ago.
+    since: Option<i64>,
+}
+
+impl Since {
+    fn start(&self) -> i64 {
+        self.since.unwrap_or_else(|| unix_now() - 366 * 86_400)
+    }
+}
+
+/// The network day by day.
+pub(super) async fn days(State(site): State<Site>, Query(query): Query<Since>) -> Response {
+    match site.reader.days(query.start()).await {
+        Err(error) => failed(&error),
+        Ok(days) => Json(days.iter().map(day_json).collect::<Vec<_>>()).into_response(),
+    }
+}
+
+fn day_json(d: &Day) -> Value {
+    let probes: BTreeMap<&str, u64> = d.outcomes.iter().map(|(o, n)| (o.as_str(), *n)).collect();
+    json!({
+        "day": d.day,
+        "known": d.known,
+        "reachable": d.reachable,
+        "good": d.good,
+        "height": d.height,
+        "latencies_ms": latencies_json(&d.latencies),
+        "probes": probes,
+    })
+}
+
+fn latencies_json(latencies: &Latencies) -> Value {
+    let measured = latencies.named().into_iter();
+    let measured: BTreeMap<&str, Value> = measured
+        .filter_map(|(name, q)| Some((name, q?)))
+        .map(|(name, q)| (name, json!({ "p50": q.p50, "p90": q.p90, "p99": q.p99 })))
+        .collect();
+    json!(measured)
+}
+
+/// Good peers by a trait, day by day.
+pub(super) async fn shares(
+    State(site): State<Site>,
+    Path(by): Path<String>,
+    Query(query): Query<Since>,
+) -> Response {
+    let Some(by) = Trait::named(&by) else {
+        let names = Trait::ALL.map(Trait::as_str).join(", ");
+        let error = format!("no such trait; there are {names}");
+        return (StatusCode::NOT_FOUND, Json(json!({ "error": error }))).into_response();
+    };
+    match site.reader.daily_shares(by, query.start()).await {
+        Err(error) => failed(&error),
+        Ok(days) => {
+            let days = days.into_iter().map(|(day, shares)| {
+                let peers: serde_json::Map<String, Value> = shares
+                    .into_iter()
+                    .map(|(value, n)| (value, json!(n)))
+                    .collect();
+                json!({ "day": day, "peers": peers })
+            });
+            Json(days.collect::<Vec<_>>()).into_response()
+        }
+    }
 }
 
 fn failed(error: &StoreError) -> Response {

@@ -8,6 +8,7 @@
 //! | `view` | figures as text, bars and addresses for the templates |
 //! | `chart` | hourly bars as SVG coordinates |
 //! | `api` | JSON |
+//! | `visits` | anybody may ask for a visit, within an allowance |
 //!
 //! Everything comes from this server: no request goes elsewhere, and the content security policy forbids
 //! inline scripts and styles, so a hostile user agent stays text even if escaping should ever fail.
@@ -16,6 +17,7 @@ mod api;
 mod chart;
 mod pages;
 mod view;
+mod visits;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use futures_util::{Stream, StreamExt};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::store::StoreReader;
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 pub(crate) use self::api::{peer_json, summary_json};
+pub(crate) use self::visits::Visits;
 use crate::observer::Snapshot;
 
 const STYLE: &str = include_str!("../../assets/style.css");
@@ -50,6 +53,7 @@ pub(crate) struct Site {
     pub(crate) network: Arc<str>,
     pub(crate) reader: StoreReader,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) visits: Visits,
 }
 
 impl Site {
@@ -59,10 +63,11 @@ impl Site {
 }
 
 /// All pages, files and API routes.
-pub fn router(
+pub(crate) fn router(
     spec: &ChainSpec,
     reader: StoreReader,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    visits: Visits,
 ) -> Router {
     let network = spec.network.as_str().into();
     Router::new()
@@ -82,12 +87,17 @@ pub fn router(
         .route("/api/v1/summary", get(api::summary))
         .route("/api/v1/peers", get(api::peers))
         .route("/api/v1/peers/{addr}", get(api::peer))
+        .route("/api/v1/days", get(api::days))
+        .route("/api/v1/shares/{by}", get(api::shares))
+        .route("/visits", post(visits::form))
+        .route("/api/v1/visits", post(visits::api))
         .fallback(pages::not_found)
         .layer(axum::middleware::map_response(add_policy))
         .with_state(Site {
             network,
             reader,
             snapshot,
+            visits,
         })
 }
 

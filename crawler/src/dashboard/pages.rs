@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
+use quantumcoin::reachability::census::{Latencies, Trait};
 use quantumcoin::reachability::verdict::is_good;
 use quantumcoin::reachability::{Outcome, RuleResult};
 use quantumcoin::store::StoreError;
@@ -49,6 +50,9 @@ struct Live {
     agents: Vec<Bar>,
     versions: Vec<Bar>,
     heights: Vec<Bar>,
+    countries: Vec<Bar>,
+    systems: Vec<Bar>,
+    latencies: Vec<[String; 4]>,
     chart: Chart,
     width: f64,
     height_px: f64,
@@ -267,8 +271,11 @@ impl Live {
             stale: s.standard.stale,
             updated: date(s.at),
             outcomes: outcome_bars(&s.outcomes),
-            agents: bars(&s.agents),
-            versions: bars(&s.versions),
+            agents: bars(&s.top(Trait::UserAgent)),
+            versions: bars(&s.top(Trait::ProtocolVersion)),
+            countries: bars(&s.top(Trait::Country)),
+            systems: bars(&s.systems),
+            latencies: latencies(&s.census.latencies),
             heights: bars(&s.heights),
             chart: chart(&s.hours, s.at),
             width: WIDTH,
@@ -375,6 +382,7 @@ fn facts(d: &PeerDetail, now: i64) -> Vec<(&'static str, String)> {
         d.clock_offset_secs.map(|s| format!("{s} s")),
     );
     row("Connect, secure, ping", latency(d));
+    row("Country, system", place(d));
     row(
         "Last passed probe",
         d.facts
@@ -392,6 +400,25 @@ fn facts(d: &PeerDetail, now: i64) -> Vec<(&'static str, String)> {
     );
     row("Told", Some(format!("{} times", count(d.sources))));
     rows
+}
+
+/// A line for each thing that was measured: its name, and what half, nine of ten and 99 of 100 stay within.
+fn latencies(measured: &Latencies) -> Vec<[String; 4]> {
+    let lines = measured.named().into_iter();
+    let lines = lines.filter_map(|(name, quantiles)| {
+        let q = quantiles?;
+        let ms = |n: u32| count(n.into());
+        Some([name.to_owned(), ms(q.p50), ms(q.p90), ms(q.p99)])
+    });
+    lines.collect()
+}
+
+/// Country and autonomous system in words.
+fn place(d: &PeerDetail) -> Option<String> {
+    let country = d.place.country.map(|code| code.to_string());
+    let system = d.place.system.map(|number| format!("AS{number}"));
+    let known: Vec<String> = country.into_iter().chain(system).collect();
+    (!known.is_empty()).then(|| known.join(", "))
 }
 
 fn latency(d: &PeerDetail) -> Option<String> {
@@ -421,7 +448,7 @@ fn store_failed(site: &Site, error: &StoreError) -> Response {
     failed(site, StatusCode::SERVICE_UNAVAILABLE, "No data", text)
 }
 
-fn failed(site: &Site, status: StatusCode, title: &str, text: &str) -> Response {
+pub(super) fn failed(site: &Site, status: StatusCode, title: &str, text: &str) -> Response {
     let html = ErrorPage {
         network: &site.network,
         title,

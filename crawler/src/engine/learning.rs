@@ -18,7 +18,7 @@ impl Engine {
         told: &[SocketAddr],
         now: i64,
     ) -> Result<(), StoreError> {
-        let teller = teller_bit(peer.ip());
+        let teller = teller_bit(self.intake.netgroup(peer.ip()));
         let mut refused = 0;
         for &addr in told {
             if self.frontier.hear(addr, now, teller) {

@@ -134,6 +134,8 @@ pub(crate) struct Engine {
     key: [u8; 16],
     /// Requests that were taken up but are still in the store, so that none is taken twice.
     taken: HashSet<SocketAddr>,
+    /// Autonomous systems whose names were written down in this run.
+    named: HashSet<u32>,
     /// Whether anything answered in this run: then what an earlier run said of our own network is over.
     connected: bool,
     mode: Mode,
@@ -163,7 +165,7 @@ impl Engine {
     pub(crate) fn new(parts: Parts, mode: Mode) -> Self {
         let settings = &parts.config.settings;
         Self {
-            intake: Intake::new(settings.intake),
+            intake: Intake::new(settings.intake, parts.config.geo.netgroups()),
             rate: DialRate::new(settings.pace.dials_per_second, Instant::now()),
             subnets: SubnetPace::new(settings.pace.dials_per_subnet_minute),
             frontier: Frontier::default(),
@@ -174,6 +176,7 @@ impl Engine {
             visits: JoinSet::new(),
             key: rand::random(),
             taken: HashSet::new(),
+            named: HashSet::new(),
             connected: false,
             mode,
             totals: Totals {
@@ -234,13 +237,16 @@ impl Engine {
         let settings = &config.settings;
         self.rate = DialRate::new(settings.pace.dials_per_second, Instant::now());
         self.subnets = SubnetPace::new(settings.pace.dials_per_subnet_minute);
-        self.intake.set_limits(settings.intake);
+        self.intake.change(settings.intake, config.geo.netgroups());
         self.prober = Arc::new(self.prober.with(&config));
         self.store
             .write(Write::Policy(config.good_policy()))
             .await?;
         self.config.settings = config.settings;
         self.config.excluded = config.excluded;
+        self.config.geo = config.geo;
+        // Another database may have other names.
+        self.named.clear();
         tracing::info!(excluded = self.config.excluded.len(), "settings read again");
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! What comes of a visit: is it them or is it us, what is written down, and when the next one is due.
 
-use quantumcoin::reachability::Outcome;
+use std::net::IpAddr;
+
 use quantumcoin::reachability::schedule::{self, History, Jitter, Next};
+use quantumcoin::reachability::{Outcome, Place};
 use quantumcoin::store::model::Event;
 use quantumcoin::store::{ProbeRecord, StoreError, Write};
 
@@ -74,6 +76,7 @@ impl Engine {
         }
         let told = std::mem::take(&mut probe.told);
         probe.observed.told_addresses = u32::try_from(told.len()).ok();
+        probe.observed.place = self.locate(addr.ip()).await?;
         let mut entry = after(&before, &probe, at);
         let history = History {
             outcome: probe.outcome,
@@ -109,6 +112,18 @@ impl Engine {
             self.frontier.finish(addr, entry);
         }
         self.learn(addr, &told, at).await
+    }
+
+    /// Where an address is; writes down what its system is called when that is met first.
+    async fn locate(&mut self, ip: IpAddr) -> Result<Option<Place>, StoreError> {
+        let place = self.config.geo.place(ip);
+        if let Some(number) = place.and_then(|place| place.system)
+            && self.named.insert(number)
+            && let Some(name) = self.config.geo.system_name(ip)
+        {
+            self.store.write(Write::System(number, name)).await?;
+        }
+        Ok(place)
     }
 
     fn count(&mut self, probe: &Probe) {

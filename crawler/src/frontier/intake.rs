@@ -4,9 +4,9 @@
 //! capped here; each is bounded where it is read.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use quantumcoin::reachability::Netgroup;
+use quantumcoin::reachability::{Netgroup, Netgroups};
 
 use crate::config::IntakeLimits;
 
@@ -20,6 +20,7 @@ const WHOLE_ANSWER: u32 = 1_000;
 #[derive(Debug)]
 pub struct Intake {
     limits: IntakeLimits,
+    netgroups: Netgroups,
     hour: i64,
     total: u32,
     by_peer: HashMap<SocketAddr, u32>,
@@ -28,9 +29,10 @@ pub struct Intake {
 
 impl Intake {
     /// Nothing counted yet.
-    pub fn new(limits: IntakeLimits) -> Self {
+    pub fn new(limits: IntakeLimits, netgroups: Netgroups) -> Self {
         Self {
             limits,
+            netgroups,
             hour: i64::MIN,
             total: 0,
             by_peer: HashMap::new(),
@@ -38,9 +40,14 @@ impl Intake {
         }
     }
 
-    /// Goes on with other limits.
-    pub fn set_limits(&mut self, limits: IntakeLimits) {
-        self.limits = limits;
+    /// Goes on with other limits, and netgroups as others say.
+    pub fn change(&mut self, limits: IntakeLimits, netgroups: Netgroups) {
+        (self.limits, self.netgroups) = (limits, netgroups);
+    }
+
+    /// The netgroup of an address.
+    pub fn netgroup(&self, ip: IpAddr) -> Netgroup {
+        self.netgroups.of(ip)
     }
 
     /// Whether one more new address of `source` is believed at `now`, when so many are known; counts it if so.
@@ -49,14 +56,12 @@ impl Intake {
         if hour != self.hour {
             *self = Self {
                 hour,
-                ..Self::new(self.limits)
+                ..Self::new(self.limits, self.netgroups.clone())
             };
         }
         let peer = self.by_peer.entry(source).or_default();
-        let netgroup = self
-            .by_netgroup
-            .entry(Netgroup::of(source.ip()))
-            .or_default();
+        let group = self.netgroups.of(source.ip());
+        let netgroup = self.by_netgroup.entry(group).or_default();
         // As long as few are known, a peer's whole answer may be news.
         let of_peer = if known < FEW_KNOWN {
             self.limits.per_peer_hour.max(WHOLE_ANSWER)
@@ -91,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_first_to_be_asked_may_tell_more() {
-        let mut intake = Intake::new(IntakeLimits::default());
+        let mut intake = Intake::new(IntakeLimits::default(), Netgroups::default());
         let of = |intake: &mut Intake, source, known| {
             let admitted = (0..2_000).filter(|_| intake.admit(source, known, 0));
             admitted.count()
@@ -108,7 +113,7 @@ mod tests {
             per_hour: 60,
             ..IntakeLimits::default()
         };
-        let mut intake = Intake::new(limits);
+        let mut intake = Intake::new(limits, Netgroups::default());
         assert_eq!(admitted(&mut intake, source(1, 1), 50, 0), 10);
         assert_eq!(admitted(&mut intake, source(2, 1), 50, 0), 10);
         assert_eq!(

@@ -13,6 +13,7 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::channel::{MessageReader, MessageWriter};
 use quantumcoin::network::protocol::addresses::{self, Gossip};
 use quantumcoin::network::protocol::version::{Direction, LocalVersion, Step, VersionHandshake};
+use quantumcoin::store::StoreReader;
 use quantumcoin::transport::{Endpoint, Identity, TransportKind};
 use quantumcoin::wire::Envelope;
 use quantumcoin_crawler::CrawlerConfig;
@@ -103,8 +104,12 @@ pub(crate) fn honest(chain: Arc<Blockchain>) -> Behaviour {
 
 /// Starts a peer on its own loopback address; it lives as long as the test's runtime.
 pub(crate) async fn peer(host: u8, behaviour: Behaviour) -> SocketAddr {
-    let ip = IpAddr::V4(Ipv4Addr::new(127, 0, 7, host));
-    let listener = TcpListener::bind((ip, 0)).await.unwrap();
+    peer_at([127, 0, 7, host], behaviour).await
+}
+
+/// The same at any loopback address.
+pub(crate) async fn peer_at(ip: [u8; 4], behaviour: Behaviour) -> SocketAddr {
+    let listener = TcpListener::bind((IpAddr::from(ip), 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let identity = Arc::new(Identity::generate().unwrap());
     tokio::spawn(async move {
@@ -147,6 +152,21 @@ pub(crate) fn config(
     config.settings.limits.addresses_ms = 300;
     config.settings.pace.dials_per_second = 1_000;
     config
+}
+
+/// Polls until `check` holds; fails after a generous limit.
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !check().await {
+        assert!(tokio::time::Instant::now() < limit, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Who is good now.
+pub(crate) async fn good(reader: &StoreReader) -> Vec<SocketAddr> {
+    let set = reader.good_peers(i64::from(u32::MAX)).await.unwrap();
+    set.peers.iter().map(|peer| peer.addr).collect()
 }
 
 async fn serve(

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 pub use self::serve::Internet;
-use self::truth::{Kind, Truth};
+use self::truth::{Kind, Ports, Truth};
 
 /// What there is to be.
 #[derive(Debug, Clone, Copy, Args)]
@@ -32,9 +32,20 @@ pub struct InternetArgs {
     /// Addresses that a peer tells when it is asked, at most 1,000.
     #[arg(long, default_value_t = 1_000)]
     pub told: u16,
+    /// Honest nodes of one owner in one netgroup besides, at most 62,500.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=62_500))]
+    pub swarm: u32,
     /// Decides who is what.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+impl InternetArgs {
+    /// The truth of the internet at these ports.
+    pub fn truth(&self, ports: Ports) -> Truth {
+        let truth = Truth::new(self.addresses, self.good, self.told, self.seed, ports);
+        truth.with_swarm(self.swarm)
+    }
 }
 
 /// Serves an internet until standard input ends; `show`s what it is and how to crawl it.

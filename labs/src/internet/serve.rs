@@ -60,7 +60,7 @@ impl Internet {
             refusing: port(&refusing)?,
         };
         let filling = fill(ports.dead).await;
-        let truth = Truth::new(args.addresses, args.good, args.told, args.seed, ports);
+        let truth = args.truth(ports);
         let world = Arc::new(World::new(truth)?);
         let listener = TcpListener::from_std(answers.into())?;
         Ok(Self {
@@ -137,6 +137,7 @@ mod tests {
             addresses: 1_000,
             good: 60,
             told: 10,
+            swarm: 0,
             seed: 3,
         });
         let internet = internet.await.unwrap();

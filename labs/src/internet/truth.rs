@@ -154,6 +154,7 @@ pub struct Ports {
 #[derive(Debug, Clone, Copy)]
 pub struct Truth {
     size: u32,
+    swarm: u32,
     good_percent: u32,
     told: u32,
     seed: u64,
@@ -165,6 +166,7 @@ impl Truth {
     pub fn new(size: u32, good_percent: u8, told: u16, seed: u64, ports: Ports) -> Self {
         Self {
             size: size.max(1),
+            swarm: 0,
             good_percent: u32::from(good_percent),
             told: u32::from(told),
             seed,
@@ -172,9 +174,23 @@ impl Truth {
         }
     }
 
-    /// How many addresses there are.
+    /// With so many honest nodes of one owner besides, all in one netgroup; nobody tells of them.
+    #[must_use]
+    pub fn with_swarm(self, swarm: u32) -> Self {
+        Self {
+            swarm: swarm.min(SWARM_HOSTS * SWARM_HOSTS),
+            ..self
+        }
+    }
+
+    /// How many addresses there are, the swarm's among them: their numbers come last.
     pub const fn size(&self) -> u32 {
-        self.size
+        self.size + self.swarm
+    }
+
+    /// Whether an address is one of the swarm's.
+    pub fn is_of_swarm(&self, addr: SocketAddr) -> bool {
+        self.number(addr).is_some_and(|number| number >= self.size)
     }
 
     /// Its ports.
@@ -184,6 +200,9 @@ impl Truth {
 
     /// What number `number` is.
     pub fn kind(&self, number: u32) -> Kind {
+        if number >= self.size {
+            return Kind::Honest;
+        }
         let roll = self.hash(number, 0);
         let good = (roll % 100) < u64::from(self.good_percent);
         let mut rest = (roll >> 32) % 1_000;
@@ -209,7 +228,11 @@ impl Truth {
             Kind::Refusing => self.ports.refusing,
             _ => self.ports.answers,
         };
-        SocketAddr::from((ip(number), port))
+        let ip = match number.checked_sub(self.size) {
+            None => ip(number),
+            Some(nth) => swarm_ip(nth),
+        };
+        SocketAddr::from((ip, port))
     }
 
     /// Who is at an address, if anybody is.
@@ -217,7 +240,11 @@ impl Truth {
         let IpAddr::V4(ip) = addr.ip() else {
             return None;
         };
-        let number = number_of(ip).filter(|number| *number < self.size)?;
+        let number = match swarm_number(ip) {
+            Some(nth) if nth < self.swarm => self.size + nth,
+            Some(_) => return None,
+            None => number_of(ip).filter(|number| *number < self.size)?,
+        };
         (self.address(number).port() == addr.port()).then_some(number)
     }
 
@@ -249,7 +276,7 @@ impl Truth {
     /// How many there are of each kind.
     pub fn census(&self) -> BTreeMap<Kind, u32> {
         let mut census = BTreeMap::new();
-        for number in 0..self.size {
+        for number in 0..self.size() {
             *census.entry(self.kind(number)).or_default() += 1;
         }
         census
@@ -287,6 +314,24 @@ fn ip(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(first + (group << 16) + (subnet << 8) + host)
 }
 
+/// Subnets of a swarm, and hosts of each.
+const SWARM_HOSTS: u32 = 250;
+
+/// In 127.0.0.0/16, of which no other address is.
+fn swarm_ip(nth: u32) -> Ipv4Addr {
+    let first = u32::from(Ipv4Addr::new(127, 0, 1, 1));
+    Ipv4Addr::from(first + ((nth / SWARM_HOSTS) << 8) + nth % SWARM_HOSTS)
+}
+
+fn swarm_number(ip: Ipv4Addr) -> Option<u32> {
+    let [127, 0, subnet, host] = ip.octets() else {
+        return None;
+    };
+    let (subnet, host) = (subnet.checked_sub(1)?, host.checked_sub(1)?);
+    let is_one = u32::from(host) < SWARM_HOSTS && u32::from(subnet) < SWARM_HOSTS;
+    is_one.then(|| u32::from(subnet) * SWARM_HOSTS + u32::from(host))
+}
+
 fn number_of(ip: Ipv4Addr) -> Option<u32> {
     let [127, a, b, c] = ip.octets() else {
         return None;
@@ -321,6 +366,33 @@ mod tests {
             assert_eq!(truth.number(SocketAddr::new(addr.ip(), 9)), None);
         }
         assert_eq!(number_of(ip(3_999_999)), Some(3_999_999));
+    }
+
+    #[test]
+    fn a_swarm_is_one_netgroup_of_honest_nodes() {
+        use quantumcoin::reachability::Netgroup;
+        let truth = Truth::new(1_000, 60, 1_000, 7, PORTS).with_swarm(10_000);
+        assert_eq!(truth.size(), 11_000);
+        let all: HashSet<_> = (0..11_000).map(|number| truth.address(number)).collect();
+        assert_eq!(all.len(), 11_000);
+        let swarm: Vec<_> = all
+            .iter()
+            .filter(|addr| truth.is_of_swarm(**addr))
+            .collect();
+        assert_eq!(swarm.len(), 10_000);
+        let groups: HashSet<_> = swarm.iter().map(|addr| Netgroup::of(addr.ip())).collect();
+        assert_eq!(groups.len(), 1);
+        let last = truth.address(10_999);
+        assert_eq!(
+            (truth.number(last), truth.kind(10_999)),
+            (Some(10_999), Kind::Honest)
+        );
+        let told: Vec<_> = truth
+            .tells(10_999)
+            .into_iter()
+            .chain(truth.tells(1))
+            .collect();
+        assert!(!told.iter().any(|addr| truth.is_of_swarm(*addr)));
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Crawl {
             addresses: PEERS,
             good: 100,
             told: 100,
+            swarm: 0,
             seed: 1,
         });
         let internet = internet.await?;

@@ -13,6 +13,7 @@
 //! | `node` | one node: what it does with what it hears |
 //! | `chain` | blocks, of which only height and parent matter |
 //! | `churn`, `partition`, `eclipse`, `sybil` | the stories |
+//! | `verdicts` | another one, of the crawler: whom two rules hold for good peers |
 
 mod chain;
 mod churn;
@@ -21,6 +22,7 @@ mod node;
 mod partition;
 mod queue;
 mod sybil;
+mod verdicts;
 mod world;
 
 use anyhow::ensure;
@@ -40,6 +42,8 @@ pub enum Story {
     Eclipse,
     /// An attacker with 600 addresses in 200 subnets wants all inbound places of a node.
     Sybil,
+    /// Two thousand peers come and go for thirty days: whom sipa's rule for good peers serves, and whom ours.
+    Verdicts,
 }
 
 /// What every story takes.
@@ -81,6 +85,9 @@ pub fn run(story: Story, options: StoryOptions) -> anyhow::Result<Report> {
             eclipse::report(options.quick, tell(seeds, eclipse::tell, options.quick)?)
         }
         Story::Sybil => sybil::report(options.quick, tell(seeds, sybil::tell, options.quick)?),
+        Story::Verdicts => {
+            verdicts::report(options.quick, tell(seeds, verdicts::tell, options.quick)?)
+        }
     }
 }
 

@@ -18,7 +18,6 @@ const NOW: i64 = 1_800_000_000;
 
 fn peer(addr: &str, services: u64) -> GoodPeer {
     GoodPeer {
-        addr: addr.parse().unwrap(),
         services,
         protocol_version: 70_015,
         user_agent: "/x:1/".to_owned(),
@@ -27,6 +26,7 @@ fn peer(addr: &str, services: u64) -> GoodPeer {
         node_id: Some([7; 32]),
         quality: 0.9,
         last_ok_at: NOW,
+        ..GoodPeer::unknown(addr.parse().unwrap())
     }
 }
 

@@ -21,7 +21,7 @@ fn peer(addr: SocketAddr, services: u64) -> GoodPeer {
         services,
         quality: 0.9,
         height: 7,
-        ..unknown_peer(addr)
+        ..GoodPeer::unknown(addr)
     }
 }
 
@@ -76,7 +76,7 @@ fn an_answer_has_one_peer_a_netgroup_but_at_least_eight() {
     let snapshot = build(peers, &policy(true), None, 1000);
     for pick in 0..64 {
         let chosen = snapshot.select(0, Family::V4, pick, ADDRESSES);
-        let groups: HashSet<_> = chosen.iter().map(|p| Netgroup::of(p.addr.ip())).collect();
+        let groups: HashSet<_> = chosen.iter().map(|p| p.netgroup()).collect();
         assert_eq!(groups.len(), chosen.len());
     }
 }
@@ -92,7 +92,7 @@ fn odd_filters_are_answered_by_the_same_rules_as_usual_ones() {
         let chosen = snapshot.select(0x1000, Family::V4, pick, ADDRESSES);
         assert!(chosen.iter().all(|p| p.services & 0x1000 != 0));
         assert_eq!(chosen.len(), LEAST);
-        let groups: HashSet<_> = chosen.iter().map(|p| Netgroup::of(p.addr.ip())).collect();
+        let groups: HashSet<_> = chosen.iter().map(|p| p.netgroup()).collect();
         assert_eq!(
             groups.len(),
             5,

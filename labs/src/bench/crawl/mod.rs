@@ -37,6 +37,14 @@ const WALL_GOAL: f64 = 120.0;
 const CPU_GOAL: f64 = 0.6;
 const RSS_GOAL: f64 = 300.0;
 
+/// What it promises of a swarm in one netgroup, and of a crawler that knows one peer, which was visited.
+const SWARM_GOAL: f64 = 0.1;
+const IDLE_GOAL: f64 = 1.0;
+
+/// So long a crawler with nothing to do is watched, seconds.
+const IDLE_SECS: u32 = 30;
+const QUICK_IDLE_SECS: u32 = 5;
+
 /// Which network, and how it is crawled.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct CrawlArgs {
@@ -58,6 +66,7 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
     let mut args = *args;
     if quick {
         args.internet.addresses = args.internet.addresses.min(QUICK_ADDRESSES);
+        args.internet.swarm = args.internet.swarm.min(QUICK_ADDRESSES);
     }
     std::fs::create_dir_all(super::cache_dir())?;
     let directory = tempfile::tempdir_in(super::cache_dir())?;
@@ -73,6 +82,9 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
     }
     eprintln!("crawling");
     let crawled = crawl(directory.path(), &seeds, args.in_flight)?;
+    eprintln!("doing nothing");
+    let idle_secs = if quick { QUICK_IDLE_SECS } else { IDLE_SECS };
+    let idle = idle(&first_honest(&truth), idle_secs)?;
     internet.wait()?;
     eprintln!("judging {} addresses", truth.size());
     let check = runtime.block_on(Check::of(directory.path(), &truth))?;
@@ -80,13 +92,14 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
         eprintln!("  {fault}");
     }
     let bytes = std::fs::metadata(directory.path().join("crawl.sqlite"))?.len();
-    report(quick, &truth, &crawled, &check, bytes)
+    report(quick, &truth, &crawled, &idle, &check, bytes)
 }
 
 fn report(
     quick: bool,
     truth: &Truth,
     crawled: &Value,
+    idle: &Value,
     check: &Check,
     bytes: u64,
 ) -> anyhow::Result<Report> {
@@ -130,6 +143,26 @@ fn report(
         )
         .with_goal(Goal::AtMost(RSS_GOAL)),
         m(
+            "served",
+            "good peers that are told to others",
+            0,
+            check.served as f64,
+        ),
+        m(
+            "swarm_share",
+            "of them, those of one owner's swarm",
+            3,
+            check.served_of_swarm as f64 / check.served.max(1) as f64,
+        )
+        .with_goal(Goal::AtMost(SWARM_GOAL)),
+        m(
+            "idle_cpu_percent",
+            "processor time with nothing due, percent of a core",
+            2,
+            100.0 * number(idle, "cpu_s")? / number(idle, "wall_s")?,
+        )
+        .with_goal(Goal::AtMost(IDLE_GOAL)),
+        m(
             "bytes_per_peer",
             "of the file, for each address, bytes",
             0,
@@ -146,6 +179,7 @@ fn start(args: InternetArgs) -> anyhow::Result<(Running, Truth)> {
         format!("--good={}", args.good),
         format!("--told={}", args.told),
         format!("--seed={}", args.seed),
+        format!("--swarm={}", args.swarm),
     ];
     let mut all = vec!["crawl", "internet"];
     all.extend(arguments.iter().map(String::as_str));
@@ -160,8 +194,7 @@ fn start(args: InternetArgs) -> anyhow::Result<(Running, Truth)> {
         dead: port("dead")?,
         refusing: port("refusing")?,
     };
-    let truth = Truth::new(args.addresses, args.good, args.told, args.seed, ports);
-    Ok((internet, truth))
+    Ok((internet, args.truth(ports)))
 }
 
 /// Writes every address of the network into a new store, as somebody who knows them all by hand.
@@ -182,6 +215,13 @@ async fn fill(dir: &Path, truth: &Truth) -> anyhow::Result<()> {
     store.close().await?;
     ensure!(config.store_path().exists(), "the store is there");
     Ok(())
+}
+
+/// A crawler that knows one peer, in a process of its own.
+fn idle(peer: &SocketAddr, secs: u32) -> anyhow::Result<Value> {
+    let directory = tempfile::tempdir_in(super::cache_dir())?;
+    let (peer, secs) = (format!("--seed={peer}"), format!("--secs={secs}"));
+    worker::run(&["crawl", "idle", &peer, &secs, path(directory.path())?])
 }
 
 /// One crawl, in a process of its own.

@@ -23,6 +23,9 @@ pub(super) struct Check {
     /// Addresses whose last visit did not end as it must, or that are judged good and are not, or the other way round, or
     /// that were not visited.
     pub(super) errors: u64,
+    /// Peers that a seeder would serve, and those of them that are of the swarm.
+    pub(super) served: u64,
+    pub(super) served_of_swarm: u64,
     /// Addresses that are none of the network's.
     pub(super) invented: u64,
     wrong: BTreeMap<(Kind, String), (u64, String)>,
@@ -68,6 +71,10 @@ impl Check {
             let addr = truth.address(number).to_string();
             check.wrong(truth.kind(number), "not visited".to_owned(), addr);
         }
+        let served = reader.good_peers(standard.as_of).await?.peers;
+        let of_swarm = served.iter().filter(|peer| truth.is_of_swarm(peer.addr));
+        check.served_of_swarm = of_swarm.count() as u64;
+        check.served = served.len() as u64;
         reader.close().await;
         Ok(check)
     }

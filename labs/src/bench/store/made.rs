@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use quantumcoin::reachability::{Outcome, Stage, Transports};
+use quantumcoin::reachability::{Outcome, Place, Stage, Transports};
 use quantumcoin::store::{Heard, Observation, ProbeRecord, Sighting, Write};
 
 /// When the first probe was, Unix seconds.
@@ -57,6 +57,10 @@ pub(super) fn probe(number: u32, at: i64) -> Write {
     }))
 }
 
+/// Where the peers are, in turn.
+const COUNTRIES: [&str; 5] = ["US", "DE", "FR", "FI", "CH"];
+const SYSTEMS: u32 = 2_000;
+
 fn observed(number: u32) -> Observation {
     let mut node_id = [7; 32];
     let (start, _) = node_id.split_at_mut(4);
@@ -75,6 +79,12 @@ fn observed(number: u32) -> Observation {
         secure_ms: Some(60),
         ping_ms: Some(30),
         told_addresses: Some(0),
+        place: Some(Place {
+            country: COUNTRIES
+                .get(number as usize % COUNTRIES.len())
+                .and_then(|code| code.parse().ok()),
+            system: Some(1 + number % SYSTEMS),
+        }),
     }
 }
 

@@ -22,15 +22,13 @@ fn peers() -> Vec<GoodPeer> {
     let addrs = (1..=60).flat_map(|n| [format!("10.{n}.0.1:8333"), format!("[2400:{n}::1]:8333")]);
     addrs
         .map(|addr| GoodPeer {
-            addr: addr.parse().unwrap(),
             services: 9,
             protocol_version: 70_015,
-            user_agent: String::new(),
             height: 123_456,
             transports: quantumcoin::reachability::Transports::NOISE,
             node_id: Some([9; 32]),
             quality: 0.5,
-            last_ok_at: 0,
+            ..GoodPeer::unknown(addr.parse().unwrap())
         })
         .collect()
 }

@@ -1,0 +1,192 @@
+//! Sums by hour and by day, and what of them is given up after a time.
+
+use std::collections::BTreeMap;
+
+use sqlx::SqliteConnection;
+
+use super::StoreError;
+use super::model::{Census, NetworkSample, ProbeRecord};
+use super::peer_row::signed;
+use crate::reachability::Outcome;
+
+/// Hours are kept so long, seconds: a quarter of a year for the charts; the days stay.
+pub(super) const HOURS_KEPT_SECS: i64 = 92 * 86_400;
+
+/// Days are kept so long, seconds: three years, some 6 MB.
+pub(super) const DAYS_KEPT_SECS: i64 = 1_096 * 86_400;
+
+/// Lines of what runs, bans and requests there were are kept so long after they were over, seconds.
+const PAST_KEPT_SECS: i64 = 366 * 86_400;
+
+/// Rows that one statement removes at most, so that the writer is never held up.
+pub(super) const PRUNED_AT_ONCE: i64 = 500;
+
+/// Start of the hour that holds a time.
+pub(super) fn hour_of(at: i64) -> i64 {
+    at - at.rem_euclid(3_600)
+}
+
+/// Start of the day (UTC) that holds a time.
+pub(super) fn day_of(at: i64) -> i64 {
+    at - at.rem_euclid(86_400)
+}
+
+/// Adds probes to the sums of their hours and days.
+pub(super) async fn add_outcomes(
+    tx: &mut SqliteConnection,
+    probes: &[ProbeRecord],
+) -> Result<(), StoreError> {
+    let add = |start_of: fn(i64) -> i64| {
+        let mut sums: BTreeMap<(i64, Outcome), (i64, i64)> = BTreeMap::new();
+        for probe in probes {
+            let sum = sums.entry((start_of(probe.at), probe.outcome)).or_default();
+            *sum = (sum.0 + 1, sum.1 + i64::from(probe.duration_ms));
+        }
+        sums
+    };
+    let hourly = "INSERT INTO hourly_outcomes AS o (hour, outcome, probes, duration_ms) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (hour, outcome) DO UPDATE SET probes = o.probes + excluded.probes, \
+        duration_ms = o.duration_ms + excluded.duration_ms";
+    let daily = "INSERT INTO daily_outcomes AS o (day, outcome, probes, duration_ms) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (day, outcome) DO UPDATE SET probes = o.probes + excluded.probes, \
+        duration_ms = o.duration_ms + excluded.duration_ms";
+    for (sql, sums) in [(hourly, add(hour_of)), (daily, add(day_of))] {
+        for ((start, outcome), (probes, duration_ms)) in sums {
+            sqlx::query(sql)
+                .bind(start)
+                .bind(outcome.as_str())
+                .bind(probes)
+                .bind(duration_ms)
+                .execute(&mut *tx)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a sample of the network's size in the place of earlier ones of its hour and day.
+pub(super) async fn put_size(
+    tx: &mut SqliteConnection,
+    sample: &NetworkSample,
+) -> Result<(), StoreError> {
+    let hourly = "INSERT INTO hourly_network (hour, known, reachable, good, height) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (hour) DO UPDATE SET known = excluded.known, reachable = excluded.reachable, \
+        good = excluded.good, height = excluded.height";
+    let daily = "INSERT INTO daily_network (day, known, reachable, good, height) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (day) DO UPDATE SET known = excluded.known, reachable = excluded.reachable, \
+        good = excluded.good, height = excluded.height";
+    for (sql, start) in [(hourly, hour_of(sample.at)), (daily, day_of(sample.at))] {
+        sqlx::query(sql)
+            .bind(start)
+            .bind(signed(sample.known))
+            .bind(signed(sample.reachable))
+            .bind(signed(sample.good))
+            .bind(sample.height)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Puts a census in the place of an earlier one of its day.
+pub(super) async fn put_census(
+    tx: &mut SqliteConnection,
+    census: &Census,
+) -> Result<(), StoreError> {
+    let day = day_of(census.at);
+    for sql in [
+        "DELETE FROM daily_shares WHERE day = $1",
+        "DELETE FROM daily_latency WHERE day = $1",
+    ] {
+        sqlx::query(sql).bind(day).execute(&mut *tx).await?;
+    }
+    for (kind, shares) in &census.shares {
+        for (value, peers) in shares {
+            sqlx::query(
+                "INSERT INTO daily_shares (day, kind, value, peers) VALUES ($1, $2, $3, $4)",
+            )
+            .bind(day)
+            .bind(kind.as_str())
+            .bind(value)
+            .bind(signed(*peers))
+            .execute(&mut *tx)
+            .await?;
+        }
+    }
+    for (kind, quantiles) in census.latencies.named() {
+        let Some(q) = quantiles else { continue };
+        sqlx::query(
+            "INSERT INTO daily_latency (day, kind, p50_ms, p90_ms, p99_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(day)
+        .bind(kind)
+        .bind(q.p50)
+        .bind(q.p90)
+        .bind(q.p99)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Removes some of what is older than it is kept; returns whether there may be more of it.
+pub(super) async fn prune(connection: &mut SqliteConnection, now: i64) -> Result<bool, StoreError> {
+    let some_rows = [
+        (
+            "DELETE FROM hourly_outcomes WHERE (hour, outcome) IN \
+             (SELECT hour, outcome FROM hourly_outcomes WHERE hour < $1 ORDER BY hour LIMIT $2)",
+            HOURS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM hourly_network WHERE hour IN \
+             (SELECT hour FROM hourly_network WHERE hour < $1 ORDER BY hour LIMIT $2)",
+            HOURS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM daily_outcomes WHERE (day, outcome) IN \
+             (SELECT day, outcome FROM daily_outcomes WHERE day < $1 ORDER BY day LIMIT $2)",
+            DAYS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM daily_network WHERE day IN \
+             (SELECT day FROM daily_network WHERE day < $1 ORDER BY day LIMIT $2)",
+            DAYS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM daily_shares WHERE (day, kind, value) IN \
+             (SELECT day, kind, value FROM daily_shares WHERE day < $1 ORDER BY day LIMIT $2)",
+            DAYS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM daily_latency WHERE (day, kind) IN \
+             (SELECT day, kind FROM daily_latency WHERE day < $1 ORDER BY day LIMIT $2)",
+            DAYS_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM crawls WHERE started_at IN \
+             (SELECT started_at FROM crawls WHERE started_at < $1 ORDER BY started_at LIMIT $2)",
+            PAST_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM bans WHERE (net, address, bits) IN \
+             (SELECT net, address, bits FROM bans WHERE until < $1 LIMIT $2)",
+            PAST_KEPT_SECS,
+        ),
+        (
+            "DELETE FROM visit_requests WHERE (net, address, port) IN \
+             (SELECT net, address, port FROM visit_requests WHERE at < $1 LIMIT $2)",
+            PAST_KEPT_SECS,
+        ),
+    ];
+    let mut is_more = false;
+    for (sql, kept) in some_rows {
+        let removed = sqlx::query(sql)
+            .bind(now.saturating_sub(kept))
+            .bind(PRUNED_AT_ONCE)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        is_more |= i64::try_from(removed).is_ok_and(|n| n >= PRUNED_AT_ONCE);
+    }
+    Ok(is_more)
+}

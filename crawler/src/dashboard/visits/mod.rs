@@ -1,0 +1,214 @@
+//! "Visit my node": anybody may ask for a visit, within an allowance.
+//!
+//! `POST /visits` takes a form and answers with a page, `POST /api/v1/visits` takes and gives JSON. A browser that is sent
+//! here by somebody else's page is refused. What is asked for goes through the store, as `quantumcoin-crawler add` does.
+
+mod allowance;
+mod client;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{ConnectInfo, Form, Json, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use ipnet::IpNet;
+use quantumcoin::reachability::netgroup::{canonical_socket, is_dialable};
+use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
+use serde::Deserialize;
+use serde_json::json;
+
+use self::allowance::Allowance;
+use super::Site;
+use super::pages;
+use super::view::peer_path;
+use crate::probe::unix_now;
+
+/// So soon after a visit there is no other, seconds: the page already tells how the last one ended.
+const AGAIN_SECS: i64 = 60;
+
+/// What asking for visits needs.
+#[derive(Clone)]
+pub(crate) struct Visits {
+    store: Arc<Store>,
+    allow_private: bool,
+    trusted_proxies: Arc<[IpNet]>,
+    allowance: Arc<Mutex<Allowance>>,
+}
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    addr: String,
+}
+
+/// Why there is no visit.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0:?} is no address with port, such as 192.0.2.1:8333 or [2001:db8::1]:8333")]
+    NoAddress(String),
+    #[error("{0} is in a reserved or private range, which only devnets dial")]
+    Reserved(SocketAddr),
+    #[error("the request comes from another site's page")]
+    CrossSite,
+    #[error("that is one visit too many in this hour; more in {0} s")]
+    TooMany(i64),
+    #[error("the store could not be read or written")]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::NoAddress(_) | Self::Reserved(_) => StatusCode::BAD_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The answer's status and, where asking again helps, when.
+    fn answer(&self, mut response: Response) -> Response {
+        if let Self::Store(error) = self {
+            tracing::warn!(%error, "a visit that was asked for could not be noted");
+        }
+        *response.status_mut() = self.status();
+        if let Self::TooMany(seconds) = self {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, (*seconds).into());
+        }
+        response
+    }
+}
+
+impl Visits {
+    /// Nothing asked for yet.
+    pub(crate) fn new(store: Arc<Store>, allow_private: bool, trusted_proxies: Vec<IpNet>) -> Self {
+        Self {
+            store,
+            allow_private,
+            trusted_proxies: trusted_proxies.into(),
+            allowance: Arc::default(),
+        }
+    }
+
+    async fn ask(
+        &self,
+        reader: &StoreReader,
+        text: &str,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<SocketAddr, Refusal> {
+        if is_cross_site(headers) {
+            return Err(Refusal::CrossSite);
+        }
+        let text = text.trim();
+        // A node's address is at most 47 characters long.
+        let shown = || text.chars().take(60).collect();
+        let addr: SocketAddr = text.parse().map_err(|_| Refusal::NoAddress(shown()))?;
+        let addr = canonical_socket(addr);
+        if !is_dialable(addr, self.allow_private) {
+            return Err(Refusal::Reserved(addr));
+        }
+        let now = unix_now();
+        let known = reader.peer(addr, now).await?;
+        let visited = known.and_then(|detail| detail.history.first().map(|probe| probe.at));
+        if visited.is_some_and(|at| now.saturating_sub(at) < AGAIN_SECS) {
+            return Ok(addr);
+        }
+        let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+        let client = client::client(peer.ip(), forwarded, &self.trusted_proxies);
+        self.allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(client, addr.ip(), now)
+            .map_err(Refusal::TooMany)?;
+        let sighting = Sighting {
+            addr,
+            at: now,
+            source: "web".to_owned(),
+            times: 1,
+            told_by: 0,
+            next_due: now,
+        };
+        self.store.write(Write::Sighting(sighting)).await?;
+        self.store.write(Write::RequestVisit(addr, now)).await?;
+        self.store.flush().await?;
+        Ok(addr)
+    }
+}
+
+/// Whether a browser says that another site's page makes it ask (Fetch Metadata, or the older `Origin`).
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = text("origin") else {
+        return false;
+    };
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_none() || host != text("host")
+}
+
+/// The form: then the peer's page.
+pub(super) async fn form(
+    State(site): State<Site>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Form(asked): Form<Asked>,
+) -> Response {
+    let visits = &site.visits;
+    match visits.ask(&site.reader, &asked.addr, peer, &headers).await {
+        Ok(addr) => Redirect::to(&peer_path(addr)).into_response(),
+        Err(refusal) => {
+            let text = refusal.to_string();
+            let page = pages::failed(&site, refusal.status(), "No visit", &text);
+            refusal.answer(page)
+        }
+    }
+}
+
+/// JSON.
+pub(super) async fn api(
+    State(site): State<Site>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Json(asked): Json<Asked>,
+) -> Response {
+    let visits = &site.visits;
+    match visits.ask(&site.reader, &asked.addr, peer, &headers).await {
+        Ok(addr) => {
+            let peer = format!("/api/v1{}", peer_path(addr));
+            let body = Json(json!({ "addr": addr.to_string(), "peer": peer }));
+            (StatusCode::ACCEPTED, body).into_response()
+        }
+        Err(refusal) => {
+            let body = Json(json!({ "error": refusal.to_string() }));
+            refusal.answer(body.into_response())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_sites_pages_are_known_by_what_browsers_say() {
+        let asked = |pairs: &[(&'static str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                let name = axum::http::HeaderName::from_static(name);
+                (name, value.parse().unwrap())
+            });
+            is_cross_site(&pairs.collect())
+        };
+        assert!(!asked(&[]), "no browser");
+        assert!(!asked(&[("sec-fetch-site", "same-origin")]));
+        assert!(!asked(&[("host", "a:1"), ("origin", "http://a:1")]));
+        assert!(asked(&[("sec-fetch-site", "cross-site")]));
+        assert!(asked(&[("sec-fetch-site", "same-site")]));
+        assert!(asked(&[("host", "a:1"), ("origin", "http://b")]));
+        assert!(asked(&[("host", "a:1"), ("origin", "null")]));
+    }
+}
