@@ -13,11 +13,13 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::Provider;
 use quantumcoin::reachability::GoodPolicy;
 use quantumcoin::reachability::exclusions::{Exclusions, ExclusionsError};
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::reachability::schedule::SchedulePolicy;
 use quantumcoin::store::StoreOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::geo::{Geo, GeoFiles};
+use crate::probe::dial::Proxies;
 
 /// The settings file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub pace: Pace,
     /// How many new addresses are believed.
     pub intake: IntakeLimits,
+    /// SOCKS5 proxies to peers that have a name instead of an address; those of networks without one are not visited.
+    pub proxies: Proxies,
     /// Databases that say where addresses are.
     pub geo: GeoFiles,
     /// File with addresses and networks that are not visited, one on each line.
@@ -59,6 +63,8 @@ pub struct ProbeLimits {
     pub chain_ms: u64,
     /// A block of some megabytes.
     pub block_ms: u64,
+    /// A proxy's way to a peer: it may have to build a circuit first.
+    pub proxy_ms: u64,
 }
 
 impl Default for ProbeLimits {
@@ -70,6 +76,7 @@ impl Default for ProbeLimits {
             addresses_ms: 3_000,
             chain_ms: 120_000,
             block_ms: 30_000,
+            proxy_ms: 30_000,
         }
     }
 }
@@ -136,7 +143,7 @@ pub struct CrawlerConfig {
     /// Where the dashboard, API and metrics listen; `None` for none.
     pub http: Option<SocketAddr>,
     /// Addresses to start from, besides what the store knows.
-    pub seed_addrs: Vec<SocketAddr>,
+    pub seed_addrs: Vec<PeerAddress>,
     /// Whether to start from the chain spec's bootstrap nodes.
     pub use_bootstrap: bool,
     /// Networks that are not visited: what the settings' file with them holds.

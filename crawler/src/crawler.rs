@@ -90,11 +90,7 @@ impl Crawler {
                 let shell = http::shell(metrics.registry.clone(), health.clone());
                 // Connections of its own, so that a crowd of visitors never makes the crawl wait.
                 let visitors = StoreReader::open(&config.store_path()).await?;
-                let visits = Visits::new(
-                    Arc::clone(&store),
-                    config.spec.network_protocol.allow_private_addresses,
-                    config.settings.trusted_proxies.clone(),
-                );
+                let visits = Visits::new(Arc::clone(&store), &config);
                 let pages = dashboard::router(&config.spec, visitors, shown, visits);
                 Some(HttpServer::bind(addr, shell.merge(pages)).await?)
             }
@@ -254,7 +250,8 @@ async fn starting_points(
         (
             "bootstrap",
             if config.use_bootstrap {
-                config.spec.discovery.bootstrap_nodes.clone()
+                let nodes = config.spec.discovery.bootstrap_nodes.iter();
+                nodes.map(|addr| (*addr).into()).collect()
             } else {
                 Vec::new()
             },
@@ -279,7 +276,8 @@ async fn starting_points(
             () = stop.cancelled() => return,
             found = discovery.run(&config.spec.discovery.dns_seeds, None) => found,
         };
-        let addrs = found.candidates.into_iter().map(|c| c.addr).collect();
+        let addrs = found.candidates.into_iter();
+        let addrs = addrs.map(|c| c.addr.into()).collect();
         if tips
             .send(Tip {
                 source: "dns".to_owned(),

@@ -7,6 +7,7 @@
 //! | [`frontier`] | the due queue, and which new addresses are believed (pure) |
 //! | [`probe`] | one visit to one peer |
 //! | [`geo`] | country and autonomous system of an address |
+//! | [`names`] | names of known peers of overlay networks (pure) |
 //! | [`politeness`] | how fast we dial (pure) |
 //! | [`weather`] | is it them or is it us (pure) |
 //! | [`observer`] | one picture of the network for everybody who asks |
@@ -25,6 +26,7 @@ mod engine;
 pub mod frontier;
 pub mod geo;
 pub mod metrics;
+pub mod names;
 pub mod observer;
 pub mod politeness;
 pub mod probe;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::CrawlMetrics;
 use crate::probe::unix_now;
+use crate::weather::Road;
 
 /// Rows of each breakdown; the rest is added up, so that peers can't make a page long.
 const TOP: usize = 10;
@@ -52,8 +53,8 @@ pub struct Snapshot {
     pub counts: Counts,
     /// Good peers.
     pub good: u64,
-    /// Good peers on IPv4 and IPv6.
-    pub families: (u64, u64),
+    /// Good peers on IPv4, on IPv6, and of overlay networks.
+    pub families: (u64, u64, u64),
     /// How the last probes ended.
     pub outcomes: Vec<(Outcome, u64)>,
     /// What the good peers are like.
@@ -78,7 +79,12 @@ impl Snapshot {
     pub async fn take(reader: &StoreReader, now: i64) -> Result<Self, StoreError> {
         let good = reader.good_peers(now).await?;
         let standard = reader.standard(now).await?;
-        let v4 = good.peers.iter().filter(|p| p.addr.is_ipv4()).count() as u64;
+        let by = |road| {
+            good.peers
+                .iter()
+                .filter(|p| Road::to(p.addr.ip()) == road)
+                .count() as u64
+        };
         let all = good.peers.len() as u64;
         let shares = Trait::ALL.map(|by| (by, census::shares(&good.peers, by, KEPT)));
         let census = Census {
@@ -92,7 +98,7 @@ impl Snapshot {
             counts: reader.counts(&standard).await?,
             standard,
             good: all,
-            families: (v4, all - v4),
+            families: (by(Road::V4), by(Road::V6), by(Road::Proxy)),
             outcomes: reader.outcomes().await?,
             systems: named_systems(reader, &census).await?,
             census,

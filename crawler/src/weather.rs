@@ -6,12 +6,13 @@
 //! down: the failures held back, and all that follow, become `local_network_down`, which touches no
 //! statistics, until anything connects again.
 //!
-//! IPv4 and IPv6 have a weather each ([`Weathers`]): one of them can be down alone.
+//! IPv4, IPv6 and what is reached by a proxy have a weather each ([`Weathers`]): one of them can be down alone.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::overlay::is_stand_in;
 
 /// Failures of good peers in a row, without one connection, that mean that we are down. If each of the good
 /// peers fails one visit in ten on its own, eight in a row happen once in 10^8 visits.
@@ -19,6 +20,28 @@ pub const SUSPECTS: usize = 8;
 
 /// Longest time that a failure is held back, in seconds: the minute within which a collapse is looked for.
 pub const HOLD_SECS: i64 = 60;
+
+/// The ways to peers: what goes by one says nothing of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Road {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// A proxy.
+    Proxy,
+}
+
+impl Road {
+    /// The way to an address, or to the name that it stands for.
+    pub fn to(ip: IpAddr) -> Self {
+        match ip {
+            _ if is_stand_in(ip) => Self::Proxy,
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
 
 /// What to do with finished probes.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,11 +142,12 @@ impl<T> Weather<T> {
     }
 }
 
-/// The weather of both families of addresses.
+/// The weather of both families of addresses, and of those that are reached by a proxy.
 #[derive(Debug)]
 pub struct Weathers<T> {
     v4: Weather<T>,
     v6: Weather<T>,
+    overlay: Weather<T>,
     was_down: bool,
 }
 
@@ -132,6 +156,7 @@ impl<T> Default for Weathers<T> {
         Self {
             v4: Weather::default(),
             v6: Weather::default(),
+            overlay: Weather::default(),
             was_down: false,
         }
     }
@@ -154,39 +179,41 @@ impl<T> Weathers<T> {
         ruling
     }
 
-    /// Whether our own network is down for one of them.
+    /// Whether our own network is down for one of the families: a proxy that is down leaves the rest as it is.
     pub fn is_down(&self) -> bool {
         self.v4.is_down() || self.v6.is_down()
     }
 
     /// Whether it is down for peers like this one.
     pub fn is_down_for(&self, ip: IpAddr) -> bool {
-        if ip.is_ipv4() {
-            self.v4.is_down()
-        } else {
-            self.v6.is_down()
+        match Road::to(ip) {
+            Road::V4 => self.v4.is_down(),
+            Road::V6 => self.v6.is_down(),
+            Road::Proxy => self.overlay.is_down(),
         }
     }
 
-    /// As [`Weather::release`], of both.
+    /// As [`Weather::release`], of all.
     pub fn release(&mut self, now: i64) -> Vec<T> {
         let mut released = self.v4.release(now);
         released.extend(self.v6.release(now));
+        released.extend(self.overlay.release(now));
         released
     }
 
-    /// As [`Weather::drain`], of both.
+    /// As [`Weather::drain`], of all.
     pub fn drain(&mut self) -> Vec<T> {
         let mut held = self.v4.drain();
         held.extend(self.v6.drain());
+        held.extend(self.overlay.drain());
         held
     }
 
     fn family(&mut self, ip: IpAddr) -> &mut Weather<T> {
-        if ip.is_ipv4() {
-            &mut self.v4
-        } else {
-            &mut self.v6
+        match Road::to(ip) {
+            Road::V4 => &mut self.v4,
+            Road::V6 => &mut self.v6,
+            Road::Proxy => &mut self.overlay,
         }
     }
 }

@@ -395,7 +395,7 @@ async fn bind_crawler(
     std::fs::create_dir_all(&data_dir)?;
     let mut config = CrawlerConfig::new(Arc::new(spec.clone()), &data_dir);
     config.http = Some(options.http_addr);
-    config.seed_addrs = vec![seed];
+    config.seed_addrs = vec![seed.into()];
     config.use_bootstrap = false;
     config.resolvers = Vec::new();
     // A network of minutes, not of months: look again every few seconds.

@@ -12,6 +12,7 @@ use std::{
 use quantumcoin::{
     reachability::{
         GoodPeer,
+        overlay::is_stand_in,
         selection::{Draw, draw},
     },
     store::GoodSet,
@@ -163,6 +164,8 @@ impl Snapshot {
         rng: &mut impl Rng,
     ) -> Self {
         let mut peers = set.peers;
+        // Those that have a name instead of an address can't be told in A, AAAA and SRV.
+        peers.retain(|peer| !is_stand_in(peer.addr.ip()));
         // Never shown by DNS, and costly to copy in the draws below.
         for peer in &mut peers {
             peer.user_agent = String::new();

@@ -9,6 +9,7 @@
 //! | [`asmap`] | which autonomous system announces an address, by a file of such; its reading is the one exception to "no I/O" |
 //! | [`netgroup`] | which addresses belong together, and which may be dialled at all |
 //! | [`exclusions`] | networks that are not visited, or not told of |
+//! | [`overlay`] | peers that have a name instead of an address |
 //! | [`place`] | country and autonomous system of an address |
 //! | [`peer`] | [`GoodPeer`]: what the rest of the system is told about a good peer |
 //! | [`census`] | what good peers are like, counted |
@@ -25,6 +26,7 @@ pub mod crowding;
 pub mod exclusions;
 pub mod netgroup;
 pub mod outcome;
+pub mod overlay;
 pub mod peer;
 pub mod place;
 pub mod reliability;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::asmap::AsMap;
+use super::overlay::is_stand_in;
 
 /// Addresses that probably have one owner: an IPv4 /16 or an IPv6 /32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,7 +129,8 @@ fn routable_v4(ip: Ipv4Addr, allow_private: bool) -> bool {
 fn routable_v6(ip: Ipv6Addr, allow_private: bool) -> bool {
     let [a, b, c, ..] = ip.segments();
     if ip.is_loopback() || (a & 0xfe00) == 0xfc00 {
-        return allow_private;
+        // Nobody is where a name's stand-in points.
+        return allow_private && !is_stand_in(ip.into());
     }
     // Only 2000::/3 is allocated for global unicast (RFC 4291); this also excludes the translation
     // prefixes, link-local, site-local and multicast.

@@ -77,6 +77,8 @@ closed_list! {
         TooOld = "too_old",
         /// We reached ourselves.
         SelfConnection = "self",
+        /// The proxy to an overlay network can't be used, so the result says nothing about the peer.
+        ProxyDown = "proxy_down",
         /// Our own network was down, so the result says nothing about the peer.
         LocalNetworkDown = "local_network_down",
     }
@@ -90,14 +92,21 @@ impl Outcome {
 
     /// Whether the outcome says anything about the peer. One that does not leaves the statistics alone.
     pub const fn counts(self) -> bool {
-        !matches!(self, Self::LocalNetworkDown | Self::SelfConnection)
+        !matches!(
+            self,
+            Self::LocalNetworkDown | Self::ProxyDown | Self::SelfConnection
+        )
     }
 
     /// Whether the peer answered at TCP level, however it went on.
     pub const fn was_connected(self) -> bool {
         !matches!(
             self,
-            Self::Refused | Self::Unreachable | Self::TimeoutConnect | Self::LocalNetworkDown
+            Self::Refused
+                | Self::Unreachable
+                | Self::TimeoutConnect
+                | Self::ProxyDown
+                | Self::LocalNetworkDown
         )
     }
 
@@ -164,7 +173,8 @@ mod tests {
     fn only_ok_is_success_and_local_faults_never_count() {
         let successes: Vec<_> = Outcome::ALL.iter().filter(|o| o.is_success()).collect();
         assert_eq!(successes, [&Outcome::Ok]);
-        assert!(!Outcome::LocalNetworkDown.counts());
+        assert!(!Outcome::LocalNetworkDown.counts() && !Outcome::ProxyDown.counts());
+        assert!(!Outcome::ProxyDown.was_connected());
         assert!(!Outcome::SelfConnection.counts());
         assert!(Outcome::Refused.counts());
     }

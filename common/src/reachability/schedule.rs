@@ -76,7 +76,7 @@ pub fn next(policy: &SchedulePolicy, history: &History, now: i64, jitter: Jitter
         // Ourselves: never worth another visit.
         Outcome::SelfConnection => Next::Forget,
         // Says nothing about the peer: come back at the first interval and count nothing.
-        Outcome::LocalNetworkDown => {
+        Outcome::LocalNetworkDown | Outcome::ProxyDown => {
             Next::At(now.saturating_add(i64::from(policy.backoff_first_secs.clamp(1, 60))))
         }
         _ if is_hopeless(policy, history, now) => Next::Forget,

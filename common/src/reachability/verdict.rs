@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::netgroup::is_dialable;
+use super::overlay::is_stand_in;
 use super::{Outcome, Reliability};
 
 /// One row of the reliability rule: enough reliability over enough probes.
@@ -192,7 +193,9 @@ fn holds(rule: Rule, policy: &GoodPolicy, peer: &PeerFacts, median: Option<u32>,
         Rule::Height => peer.proved_height.is_some_and(|height| {
             median.is_none_or(|median| height.saturating_add(policy.max_lag_blocks) >= median)
         }),
-        Rule::Routable => is_dialable(peer.addr, policy.allow_private_addresses),
+        Rule::Routable => {
+            is_dialable(peer.addr, policy.allow_private_addresses) || is_stand_in(peer.addr.ip())
+        }
         Rule::Record => is_promising(policy, &peer.reliability) || has_record(policy, peer),
         Rule::Allowed => !peer.banned,
     }

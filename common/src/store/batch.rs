@@ -2,7 +2,7 @@
 //!
 //! Applying never changes the batch, so it can be tried again after a failure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
@@ -15,12 +15,14 @@ use super::codec::{from_columns, to_columns};
 use super::model::{
     Census, CrawlRun, Event, NetworkSample, ProbeRecord, Sighting, USER_AGENT_CHARS, Write,
 };
+use super::names;
 use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
 use super::roll_up::{add_outcomes, day_of, hour_of, put_census, put_size};
 use super::schema::{set_meta, set_policy};
 use crate::reachability::GoodPolicy;
 use crate::reachability::exclusions::unmapped;
 use crate::reachability::netgroup::canonical_socket;
+use crate::reachability::overlay::OverlayName;
 
 /// Probes after which a batch is committed at once; with one commit a second otherwise, this is what a kill
 /// can lose at most.
@@ -53,6 +55,7 @@ pub(super) struct Batch {
     /// By the day.
     censuses: BTreeMap<i64, Census>,
     systems: BTreeMap<u32, String>,
+    names: BTreeSet<OverlayName>,
     events: Vec<Event>,
     frozen: Option<Option<i64>>,
     policy: Option<GoodPolicy>,
@@ -70,6 +73,7 @@ impl Batch {
             + self.network.len()
             + self.censuses.len()
             + self.systems.len()
+            + self.names.len()
             + self.events.len()
             + self.crawls.len()
             + usize::from(self.frozen.is_some())
@@ -126,6 +130,9 @@ impl Batch {
             Write::Census(census) => {
                 self.censuses.insert(day_of(census.at), *census);
             }
+            Write::Name(name) => {
+                self.names.insert(name);
+            }
             Write::System(number, name) => {
                 self.systems.insert(number, name);
             }
@@ -167,6 +174,9 @@ impl Batch {
         let generation = next_generation(&mut tx).await?;
         self.apply_probes(&mut tx, &ids, generation).await?;
         self.apply_requests(&mut tx).await?;
+        for name in &self.names {
+            names::put(&mut tx, name).await?;
+        }
         for (net, ban) in &self.bans {
             bans::apply(&mut tx, *net, ban.as_ref()).await?;
         }

@@ -33,6 +33,6 @@ impl StoreReader {
         let last = last.transpose()?.unwrap_or(after);
         let lines = rows.iter().map(|row| peer_line(row, banned));
         let lines: Result<Vec<PeerLine>, StoreError> = lines.collect();
-        Ok((lines?, last))
+        Ok((self.with_names(lines?).await?, last))
     }
 }

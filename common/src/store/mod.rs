@@ -13,6 +13,7 @@
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
 //! | `roll_up` | sums by hour and by day, and what is given up after a time |
 //! | `days` | the network day by day |
+//! | `names` | names of peers of overlay networks |
 //! | `due` | addresses for the due queue |
 //! | `candidates` | peers that may be good, kept up to date in memory |
 //! | `export` | all peers, batch by batch |
@@ -32,6 +33,7 @@ mod due;
 mod error;
 mod export;
 pub mod model;
+mod names;
 mod peer_row;
 pub mod queries;
 mod reader;

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::Ban;
 use crate::reachability::census::{Latencies, Share, Trait};
+use crate::reachability::overlay::OverlayName;
 use crate::reachability::{GoodPolicy, Netgroup, Outcome, Place, Stage, Transports};
 
 /// Most characters of a user agent that are kept; a longer one is cut.
@@ -184,6 +185,8 @@ pub enum Write {
     Network(NetworkSample),
     /// What the good peers are like.
     Census(Box<Census>),
+    /// The name of a peer in an overlay network; its other writes know it by its stand-in.
+    Name(OverlayName),
     /// The name of an autonomous system.
     System(u32, String),
     /// An event.

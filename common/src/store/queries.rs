@@ -10,6 +10,7 @@ use super::codec::{from_columns, to_columns};
 use super::peer_row::read_reliability;
 use super::reader::{Moment, StoreReader, place, small, transports};
 use crate::reachability::exclusions::Exclusions;
+use crate::reachability::overlay::{OverlayName, PeerAddress};
 use crate::reachability::{
     GoodPolicy, Outcome, PeerFacts, Place, Reliability, Stage, Transports, Verdict, verdict,
 };
@@ -60,6 +61,8 @@ pub struct Hour {
 pub struct PeerLine {
     /// What the verdict needs.
     pub facts: PeerFacts,
+    /// Where it is, as people write it.
+    pub address: PeerAddress,
     /// User agent, chosen by the peer.
     pub user_agent: Option<String>,
     /// Service bits.
@@ -88,6 +91,8 @@ pub struct PastProbe {
 pub struct PeerDetail {
     /// What the verdict needs.
     pub facts: PeerFacts,
+    /// Where it is, as people write it.
+    pub address: PeerAddress,
     /// Who told us first.
     pub source: String,
     /// How many times it was told.
@@ -297,7 +302,7 @@ impl StoreReader {
         let banned = self.banned(now).await?;
         let lines = rows.iter().map(|row| peer_line(row, &banned));
         let lines: Result<Vec<PeerLine>, StoreError> = lines.collect();
-        Ok((lines?, unsigned(total)))
+        Ok((self.with_names(lines?).await?, unsigned(total)))
     }
 
     /// All that is known about one address at `now` (Unix seconds); `None` when it is not known.
@@ -321,8 +326,23 @@ impl StoreReader {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let mut detail = peer_detail(&row, &self.banned(now).await?)?;
+        detail.address = self.address(detail.facts.addr).await?;
         detail.history = self.history(row.try_get("id")?).await?;
         Ok(Some(detail))
+    }
+
+    /// The same lines with the names of those that have some.
+    pub(super) async fn with_names(
+        &self,
+        mut lines: Vec<PeerLine>,
+    ) -> Result<Vec<PeerLine>, StoreError> {
+        let named = self.named(lines.iter().map(|line| line.facts.addr)).await?;
+        for line in &mut lines {
+            if let Some(address) = named.get(&line.facts.addr) {
+                line.address = *address;
+            }
+        }
+        Ok(lines)
     }
 
     async fn history(&self, address_id: i64) -> Result<Vec<PastProbe>, StoreError> {
@@ -394,10 +414,12 @@ fn push_filter(sql: &mut QueryBuilder<Sqlite>, filter: &PeerFilter) {
             .push_bind(outcome.as_str());
     }
     let search = filter.search.trim();
-    if let Ok(addr) = search.parse::<SocketAddr>() {
+    if let Ok(addr) = search.parse::<PeerAddress>().map(|peer| peer.key()) {
         push_ip(sql, addr)
             .push(" AND a.port = ")
             .push_bind(i64::from(addr.port()));
+    } else if let Ok(name) = search.parse::<OverlayName>() {
+        push_ip(sql, PeerAddress::Named(name, 1).key());
     } else if let Ok(ip) = search.trim_matches(['[', ']']).parse() {
         push_ip(sql, SocketAddr::new(ip, 1));
     } else if !search.is_empty() {
@@ -432,6 +454,7 @@ pub(super) fn peer_line(row: &SqliteRow, banned: &Exclusions) -> Result<PeerLine
             proved_height: small(row.try_get("proved_height")?),
             reliability: read_reliability(row)?,
         },
+        address: addr.into(),
         user_agent: row.try_get("user_agent")?,
         services: row
             .try_get::<Option<i64>, _>("services")?
@@ -464,6 +487,7 @@ fn peer_detail(row: &SqliteRow, banned: &Exclusions) -> Result<PeerDetail, Store
             proved_height: small(row.try_get("proved_height")?),
             reliability,
         },
+        address: addr.into(),
         source: row.try_get("source")?,
         sources: unsigned(row.try_get("sources")?),
         first_seen: row.try_get("first_seen")?,

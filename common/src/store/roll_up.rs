@@ -178,7 +178,14 @@ pub(super) async fn prune(connection: &mut SqliteConnection, now: i64) -> Result
             PAST_KEPT_SECS,
         ),
     ];
-    let mut is_more = false;
+    // Names of peers that were forgotten.
+    let unused = "DELETE FROM overlay_names WHERE address IN (SELECT n.address FROM overlay_names n WHERE NOT EXISTS \
+         (SELECT 1 FROM addresses a WHERE a.net = 6 AND a.address = n.address) LIMIT $1)";
+    let removed = sqlx::query(unused)
+        .bind(PRUNED_AT_ONCE)
+        .execute(&mut *connection)
+        .await?;
+    let mut is_more = i64::try_from(removed.rows_affected()).is_ok_and(|n| n >= PRUNED_AT_ONCE);
     for (sql, kept) in some_rows {
         let removed = sqlx::query(sql)
             .bind(now.saturating_sub(kept))

@@ -1,7 +1,6 @@
 //! Carries the commands out. Results go to standard output, everything else to standard error.
 
 use std::io::{IsTerminal, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,9 +10,10 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::netgroup::is_dialable;
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::service::shutdown;
 use quantumcoin::store::queries::{PeerDetail, Standard};
-use quantumcoin::store::{Sighting, Store, StoreReader, Write};
+use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
 use tokio::sync::mpsc;
 
 use super::Loader;
@@ -142,14 +142,17 @@ fn status_text(network: &str, s: &Snapshot) -> String {
     table.to_string()
 }
 
-pub(super) async fn add(config: &CrawlerConfig, addr: SocketAddr) -> anyhow::Result<ExitCode> {
-    if !is_dialable(addr, config.spec.network_protocol.allow_private_addresses) {
+pub(super) async fn add(config: &CrawlerConfig, addr: PeerAddress) -> anyhow::Result<ExitCode> {
+    let private = config.spec.network_protocol.allow_private_addresses;
+    if let PeerAddress::Socket(addr) = addr
+        && !is_dialable(addr, private)
+    {
         anyhow::bail!("{addr} is in a reserved or private range, which only devnets dial");
     }
     let store = open_store(config).await?;
     let at = unix_now();
-    store.write(by_hand(addr, at)).await?;
-    store.write(Write::RequestVisit(addr, at)).await?;
+    tell(&store, addr, at).await?;
+    store.write(Write::RequestVisit(addr.key(), at)).await?;
     store.close().await?;
     print(&format!(
         "{addr} is queued; a running crawler visits it within seconds, else the next start does"
@@ -168,12 +171,16 @@ pub(super) async fn import(config: &CrawlerConfig, file: &Path) -> anyhow::Resul
         })
     });
     // All or none.
-    let addrs: Vec<SocketAddr> = addrs.collect::<Result<_, _>>()?;
+    let addrs: Vec<PeerAddress> = addrs.collect::<Result<_, _>>()?;
     let private = config.spec.network_protocol.allow_private_addresses;
     let store = open_store(config).await?;
     let (at, mut taken) = (unix_now(), 0);
-    for addr in addrs.iter().filter(|addr| is_dialable(**addr, private)) {
-        store.write(by_hand(*addr, at)).await?;
+    let may_be_dialled = |addr: &&PeerAddress| match addr {
+        PeerAddress::Socket(addr) => is_dialable(*addr, private),
+        PeerAddress::Named(..) => true,
+    };
+    for addr in addrs.iter().filter(may_be_dialled) {
+        tell(&store, *addr, at).await?;
         taken += 1;
     }
     store.close().await?;
@@ -185,25 +192,29 @@ pub(super) async fn import(config: &CrawlerConfig, file: &Path) -> anyhow::Resul
 }
 
 /// The operator tells of an address.
-fn by_hand(addr: SocketAddr, at: i64) -> Write {
-    Write::Sighting(Sighting {
-        addr,
+async fn tell(store: &Store, address: PeerAddress, at: i64) -> Result<(), StoreError> {
+    if let Some(name) = address.name() {
+        store.write(Write::Name(name)).await?;
+    }
+    let sighting = Sighting {
+        addr: address.key(),
         at,
         source: "manual".to_owned(),
         times: 1,
         told_by: 0,
         next_due: at,
-    })
+    };
+    store.write(Write::Sighting(sighting)).await
 }
 
 pub(super) async fn explain(
     config: &CrawlerConfig,
-    addr: SocketAddr,
+    addr: PeerAddress,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let reader = open_reader(config).await?;
     let standard = reader.standard(unix_now()).await?;
-    let Some(detail) = reader.peer(addr, unix_now()).await? else {
+    let Some(detail) = reader.peer(addr.key(), unix_now()).await? else {
         anyhow::bail!("{addr} is not known; queue it with: quantumcoin-crawler add {addr}");
     };
     let text = if json {
@@ -227,7 +238,7 @@ fn explain_text(d: &PeerDetail, standard: &Standard, now: i64) -> String {
     } else {
         "not good"
     };
-    let mut lines = vec![format!("{}: {word}", d.facts.addr)];
+    let mut lines = vec![format!("{}: {word}", d.address)];
     for r in &verdict.rules {
         let mark = if r.passed { "pass" } else { "FAIL" };
         lines.push(format!("  {mark}  {:<10}  {}", r.rule.as_str(), r.detail));

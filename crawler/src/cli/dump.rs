@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::ValueEnum;
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::service::files;
 use quantumcoin::store::StoreReader;
 use quantumcoin::store::queries::PeerLine;
@@ -111,7 +112,7 @@ fn seeds(text: &mut String, line: &PeerLine, good: bool) -> std::fmt::Result {
     write!(
         text,
         "{:<47}  {:>4}  {:>11}",
-        facts.addr.to_string(),
+        line.address.to_string(),
         u8::from(good),
         facts.last_ok_at.unwrap_or(0)
     )?;
@@ -134,7 +135,7 @@ fn csv(text: &mut String, line: &PeerLine, good: bool) -> std::fmt::Result {
     write!(
         text,
         "{},{},{},{},{},{},{}",
-        facts.addr,
+        line.address,
         u8::from(good),
         facts.last_outcome.map_or("", Outcome::as_str),
         number(facts.last_ok_at),
@@ -160,7 +161,7 @@ fn object(line: &PeerLine, good: bool) -> serde_json::Value {
     let facts = &line.facts;
     let windows = facts.reliability.windows.map(|window| window.reliability);
     json!({
-        "address": facts.addr.to_string(),
+        "address": line.address.to_string(),
         "good": good,
         "last_outcome": facts.last_outcome.map(Outcome::as_str),
         "last_ok_at": facts.last_ok_at,
@@ -186,7 +187,7 @@ fn agent(line: &PeerLine) -> String {
 }
 
 /// Addresses that a file has, one on each line: its first word, so that a seeder's dump can be read as it is.
-pub(super) fn addresses(text: &str) -> impl Iterator<Item = Result<SocketAddr, (usize, &str)>> {
+pub(super) fn addresses(text: &str) -> impl Iterator<Item = Result<PeerAddress, (usize, &str)>> {
     text.lines().enumerate().filter_map(|(index, line)| {
         let word = line.split([' ', '\t', ',']).next().unwrap_or_default();
         if word.is_empty() || word.starts_with('#') || word == "address" {
@@ -205,9 +206,11 @@ mod tests {
     fn line(agent: &str) -> PeerLine {
         let mut reliability = Reliability::default();
         reliability.update(None, true);
+        let addr: SocketAddr = "192.0.2.7:8333".parse().unwrap();
         PeerLine {
+            address: addr.into(),
             facts: PeerFacts {
-                addr: "192.0.2.7:8333".parse().unwrap(),
+                addr,
                 last_outcome: Some(Outcome::Ok),
                 last_ok_at: Some(1_800_000_000),
                 protocol_version: Some(70_015),

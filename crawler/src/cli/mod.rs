@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use quantumcoin::network::discovery::Provider;
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::service::logging::{self, LogFormat, LogOptions};
 use quantumcoin::service::{dirs, spec};
 
@@ -96,8 +97,8 @@ enum Command {
     },
     /// Ask the crawler to visit an address at once
     Add {
-        /// IP address with port
-        addr: SocketAddr,
+        /// IP address with port, or NAME.onion:PORT
+        addr: PeerAddress,
     },
     /// Take in the addresses of a file: one on each line, or a seeder's dump
     Import {
@@ -138,8 +139,8 @@ enum Command {
     Bans,
     /// Say for each rule why an address is a good peer or not
     Explain {
-        /// IP address with port
-        addr: SocketAddr,
+        /// IP address with port, or NAME.onion:PORT
+        addr: PeerAddress,
         /// Show as JSON
         #[arg(long)]
         json: bool,
@@ -151,7 +152,7 @@ enum Command {
 struct Start {
     /// Address to start from; may be given several times
     #[arg(long, value_name = "ADDR")]
-    seed_addr: Vec<SocketAddr>,
+    seed_addr: Vec<PeerAddress>,
     /// Resolver for the DNS seeds instead of the system's; may be given several times
     #[arg(long, value_name = "ADDR")]
     resolver: Vec<SocketAddr>,

@@ -1,7 +1,6 @@
 //! The same figures as JSON, under `/api/v1/`. Times are Unix seconds, durations milliseconds.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -9,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::census::{Latencies, Trait};
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::reachability::verdict::is_good;
 use quantumcoin::store::queries::{PeerDetail, Standard};
 use quantumcoin::store::{Day, StoreError};
@@ -47,6 +47,7 @@ pub(crate) fn summary_json(network: &str, s: &Snapshot) -> Value {
         "good": s.good,
         "good_ipv4": s.families.0,
         "good_ipv6": s.families.1,
+        "good_overlay": s.families.2,
         "reachable": s.counts.reachable,
         "known": s.counts.known,
         "probed": s.counts.probed,
@@ -80,7 +81,7 @@ pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQue
                 .map(|line| {
                     let f = &line.facts;
                     json!({
-                        "addr": f.addr.to_string(),
+                        "addr": line.address.to_string(),
                         "good": is_good(&standard.policy, f, standard.median, standard.as_of),
                         "last_outcome": f.last_outcome.map(Outcome::as_str),
                         "last_probe_at": line.last_probe_at,
@@ -100,14 +101,14 @@ pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQue
 
 /// One peer.
 pub(super) async fn peer(State(site): State<Site>, Path(addr): Path<String>) -> Response {
-    let Ok(addr) = addr.parse::<SocketAddr>() else {
+    let Ok(addr) = addr.parse::<PeerAddress>() else {
         return (
             StatusCode::BAD_REQUEST,
             Json(json!({ "error": "not an address with port" })),
         )
             .into_response();
     };
-    match site.reader.peer(addr, unix_now()).await {
+    match site.reader.peer(addr.key(), unix_now()).await {
         Ok(Some(detail)) => Json(peer_json(&detail, &site.snapshot().standard)).into_response(),
         Ok(None) => (
             StatusCode::NOT_FOUND,
@@ -134,7 +135,7 @@ pub(crate) fn peer_json(d: &PeerDetail, standard: &Standard) -> Value {
         })
         .collect();
     json!({
-        "addr": d.facts.addr.to_string(),
+        "addr": d.address.to_string(),
         "good": verdict.is_good(),
         "rules": rules,
         "last_outcome": d.facts.last_outcome.map(Outcome::as_str),

@@ -1,12 +1,11 @@
 //! The HTML pages.
 
-use std::net::SocketAddr;
-
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use quantumcoin::reachability::census::{Latencies, Trait};
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::reachability::verdict::is_good;
 use quantumcoin::reachability::{Outcome, RuleResult};
 use quantumcoin::store::StoreError;
@@ -41,6 +40,7 @@ struct Live {
     probed: String,
     v4: String,
     v6: String,
+    overlay: Option<String>,
     height: String,
     rate: String,
     newest: String,
@@ -216,7 +216,7 @@ pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQue
 
 /// One peer.
 pub(super) async fn peer(State(site): State<Site>, Path(addr): Path<String>) -> Response {
-    let Ok(addr) = addr.parse::<SocketAddr>() else {
+    let Ok(addr) = addr.parse::<PeerAddress>() else {
         return failed(
             &site,
             StatusCode::BAD_REQUEST,
@@ -224,7 +224,7 @@ pub(super) async fn peer(State(site): State<Site>, Path(addr): Path<String>) -> 
             "Write it as 192.0.2.1:8333 or [2001:db8::1]:8333.",
         );
     };
-    match site.reader.peer(addr, unix_now()).await {
+    match site.reader.peer(addr.key(), unix_now()).await {
         Ok(Some(detail)) => {
             let standard = &site.snapshot().standard;
             page(&site, &PeerPage::of(&site, &detail, standard, unix_now()))
@@ -251,7 +251,7 @@ pub(super) async fn not_found(State(site): State<Site>) -> Response {
 
 impl Live {
     fn of(s: &Snapshot) -> Self {
-        let (v4, v6) = s.families;
+        let (v4, v6, overlay) = s.families;
         Self {
             good: count(s.good),
             reachable: count(s.counts.reachable),
@@ -259,6 +259,7 @@ impl Live {
             probed: count(s.counts.probed),
             v4: count(v4),
             v6: count(v6),
+            overlay: (overlay > 0).then(|| count(overlay)),
             height: s
                 .standard
                 .median
@@ -300,8 +301,8 @@ impl PeerRow {
         let or_dash = |n: Option<u32>| n.map_or_else(|| "–".to_owned(), |n| count(n.into()));
         let facts = &line.facts;
         Self {
-            path: peer_path(facts.addr),
-            addr: facts.addr.to_string(),
+            path: peer_path(&line.address),
+            addr: line.address.to_string(),
             good: is_good(&standard.policy, facts, standard.median, standard.as_of),
             outcome: facts.last_outcome.map_or("never probed", Outcome::as_str),
             class: facts.last_outcome.map_or("known", outcome_class),
@@ -343,7 +344,7 @@ impl<'a> PeerPage<'a> {
         });
         Self {
             network: &site.network,
-            addr: detail.facts.addr.to_string(),
+            addr: detail.address.to_string(),
             good: verdict.is_good(),
             rules: verdict.rules,
             facts: facts(detail, now),

@@ -1,8 +1,7 @@
 //! Figures as people read them.
 
-use std::net::SocketAddr;
-
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::overlay::PeerAddress;
 
 /// A labelled count with its share of the largest, for a bar.
 pub(super) struct Bar {
@@ -132,7 +131,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// Path of a peer's page; brackets are escaped for use in a URL.
-pub(super) fn peer_path(addr: SocketAddr) -> String {
+pub(super) fn peer_path(addr: &PeerAddress) -> String {
     format!(
         "/peers/{}",
         addr.to_string().replace('[', "%5B").replace(']', "%5D")

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use quantumcoin::reachability::netgroup::{canonical_socket, is_dialable};
+use quantumcoin::reachability::netgroup::is_dialable;
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::store::model::teller_bit;
 use quantumcoin::store::{Sighting, StoreError, Write};
 
@@ -15,21 +16,22 @@ impl Engine {
     pub(super) async fn learn(
         &mut self,
         peer: SocketAddr,
-        told: &[SocketAddr],
+        told: &[PeerAddress],
         now: i64,
     ) -> Result<(), StoreError> {
         let teller = teller_bit(self.intake.netgroup(peer.ip()));
         let mut refused = 0;
-        for &addr in told {
+        for &address in told {
+            let addr = address.key();
             if self.frontier.hear(addr, now, teller) {
                 continue;
             }
-            let believed = self.may_dial(addr)
+            let believed = self.may_dial(&address)
                 && !self.is_excluded(addr.ip())
                 && self.intake.admit(peer, self.frontier.len(), now);
             if believed && self.make_room().await? {
                 let source = format!("peer:{peer}");
-                self.sight(addr, source, teller, now).await?;
+                self.sight(address, source, teller, now).await?;
             } else {
                 refused += 1;
             }
@@ -41,14 +43,14 @@ impl Engine {
     /// Takes in what the operator, DNS or the chain spec told.
     pub(super) async fn take_tip(&mut self, tip: Tip) -> Result<(), StoreError> {
         let now = unix_now();
-        for addr in tip.addrs.into_iter().map(canonical_socket) {
-            let known = self.frontier.get(addr).is_some();
-            if self.may_dial(addr) && (known || self.make_room().await?) {
-                self.sight(addr, tip.source.clone(), 0, now).await?;
+        for address in tip.addrs {
+            let known = self.frontier.get(address.key()).is_some();
+            if self.may_dial(&address) && (known || self.make_room().await?) {
+                self.sight(address, tip.source.clone(), 0, now).await?;
             } else {
                 self.metrics.refused_addresses.inc();
-                tracing::warn!(%addr, source = tip.source,
-                    "address left out: reserved or private ranges are dialled on devnets only");
+                tracing::warn!(%address, source = tip.source,
+                    "address left out: reserved and private ranges are dialled on devnets only, names by a proxy only");
             }
         }
         Ok(())
@@ -57,12 +59,17 @@ impl Engine {
     /// Notes that somebody told of an address now.
     pub(super) async fn sight(
         &mut self,
-        addr: SocketAddr,
+        address: PeerAddress,
         source: String,
         told_by: u32,
         now: i64,
     ) -> Result<(), StoreError> {
-        self.frontier.add(addr, Entry::new(now));
+        let addr = address.key();
+        let is_new = self.frontier.add(addr, Entry::new(now));
+        if let Some(name) = address.name().filter(|_| is_new) {
+            self.names.hold(name);
+            self.store.write(Write::Name(name)).await?;
+        }
         let sighting = Sighting {
             addr,
             at: now,
@@ -91,22 +98,30 @@ impl Engine {
     }
 
     /// Whether one more address fits; gives the worst one up if need be.
-    async fn make_room(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn make_room(&mut self) -> Result<bool, StoreError> {
         if self.frontier.len() < self.config.settings.intake.max_addresses {
             return Ok(true);
         }
         let Some(worst) = self.frontier.worst() else {
             return Ok(false);
         };
-        self.frontier.forget(worst);
+        self.forget(worst);
         self.store.write(Write::Forget(worst)).await?;
         Ok(true)
     }
 
-    pub(super) fn may_dial(&self, addr: SocketAddr) -> bool {
-        is_dialable(
-            addr,
-            self.config.spec.network_protocol.allow_private_addresses,
-        )
+    /// Gives an address up.
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.frontier.forget(addr);
+        self.names.release(addr.ip());
+    }
+
+    pub(super) fn may_dial(&self, address: &PeerAddress) -> bool {
+        let settings = &self.config.settings;
+        let private = self.config.spec.network_protocol.allow_private_addresses;
+        match address {
+            PeerAddress::Socket(addr) => is_dialable(*addr, private),
+            PeerAddress::Named(name, port) => *port != 0 && settings.proxies.of(name).is_some(),
+        }
     }
 }

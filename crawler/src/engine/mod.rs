@@ -15,13 +15,14 @@ mod learning;
 mod reorganisation;
 mod results;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::exclusions::Exclusions;
+use quantumcoin::reachability::overlay::{OverlayName, PeerAddress, is_stand_in};
 use quantumcoin::service::health::Check;
 use quantumcoin::store::{CrawlRun, Store, StoreError, StoreReader, StoredAddress, Write};
 use tokio::sync::mpsc;
@@ -35,9 +36,10 @@ use crate::frontier::intake::Intake;
 use crate::frontier::load::load;
 use crate::frontier::{Entry, Frontier};
 use crate::metrics::CrawlMetrics;
+use crate::names::Names;
 use crate::politeness::{DialRate, SubnetPace};
 use crate::probe::{Probe, Prober, Wants, unix_now};
-use crate::weather::Weathers;
+use crate::weather::{Road, Weathers};
 
 /// Time between two `getaddr` to the same peer, seconds.
 const ASK_AGAIN_SECS: i64 = 24 * 3600;
@@ -71,7 +73,7 @@ const NEVER: i64 = i64::MAX;
 #[derive(Debug)]
 pub(crate) struct Tip {
     pub(crate) source: String,
-    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) addrs: Vec<PeerAddress>,
 }
 
 /// How long to crawl.
@@ -125,8 +127,10 @@ pub(crate) struct Engine {
     weather: Weathers<Finished>,
     rate: DialRate,
     subnets: SubnetPace,
-    /// By IPv4 and by IPv6.
-    last_dials: [Instant; 2],
+    /// By IPv4, by IPv6 and by proxies.
+    last_dials: [Instant; 3],
+    /// Of known peers that have a name instead of an address.
+    names: Names,
     visits: JoinSet<Finished>,
     /// Networks that the operator has banned, as the store has them.
     banned: Exclusions,
@@ -172,7 +176,8 @@ impl Engine {
             proofs: Proofs::new(parts.prober.best()),
             weather: Weathers::default(),
             banned: Exclusions::default(),
-            last_dials: [Instant::now(); 2],
+            last_dials: [Instant::now(); 3],
+            names: Names::default(),
             visits: JoinSet::new(),
             key: rand::random(),
             taken: HashSet::new(),
@@ -255,8 +260,18 @@ impl Engine {
     async fn load(&mut self) -> Result<(), StoreError> {
         // Before anybody is dialled.
         self.banned = self.reader.banned(unix_now()).await?;
-        let frontier = load(&self.reader, |stored| self.entry_of(stored)).await?;
-        self.frontier = frontier;
+        let names = self.reader.overlay_names().await?.into_iter();
+        let names: HashMap<IpAddr, OverlayName> =
+            names.map(|name| (name.stand_in().into(), name)).collect();
+        let mut held = Names::default();
+        let frontier = load(&self.reader, |stored| {
+            if let Some(name) = names.get(&stored.addr.ip()) {
+                held.hold(*name);
+            }
+            self.entry_of(stored)
+        });
+        self.frontier = frontier.await?;
+        self.names = held;
         tracing::info!(addresses = self.frontier.len(), "addresses loaded");
         Ok(())
     }
@@ -319,7 +334,7 @@ impl Engine {
     /// When a due address is looked at again that must not be dialled now.
     fn puts_off(&mut self, addr: SocketAddr, now: i64) -> Option<i64> {
         let ip = addr.ip();
-        if self.is_excluded(ip) {
+        if self.is_excluded(ip) || !self.has_way_to(addr) {
             let never = self.mode == Mode::Once;
             return Some(if never { NEVER } else { now + LOOK_AGAIN_SECS });
         }
@@ -327,13 +342,30 @@ impl Engine {
         if self.weather.is_down_for(ip) && self.last_dial(ip).elapsed() < CANARY_PAUSE {
             return Some(now + CANARY_SECS);
         }
+        // A proxy's relays see no subnets, and each name is a host of its own.
+        if is_stand_in(ip) {
+            return None;
+        }
         self.subnets.take(ip, now).err()
     }
 
-    /// When somebody in the same family of addresses was dialled last: what goes by one says nothing of the other.
+    /// Whether it has an address, or a name and a proxy to its network.
+    fn has_way_to(&self, addr: SocketAddr) -> bool {
+        let proxies = &self.config.settings.proxies;
+        match self.names.address(addr) {
+            Some(PeerAddress::Named(name, _)) => proxies.of(&name).is_some(),
+            address => address.is_some(),
+        }
+    }
+
+    /// When somebody was dialled last by the same way.
     fn last_dial(&mut self, ip: IpAddr) -> &mut Instant {
-        let [v4, v6] = &mut self.last_dials;
-        if ip.is_ipv4() { v4 } else { v6 }
+        let [v4, v6, proxy] = &mut self.last_dials;
+        match Road::to(ip) {
+            Road::V4 => v4,
+            Road::V6 => v6,
+            Road::Proxy => proxy,
+        }
     }
 
     /// Whether somebody does not want it to be visited: its owner, or the operator.
@@ -352,9 +384,11 @@ impl Engine {
             block: every > 0 && rand::random_ratio(1, every),
         };
         let prober = Arc::clone(&self.prober);
+        // Without a name it is not dialled ([`Self::puts_off`]).
+        let peer = self.names.address(addr).unwrap_or(addr.into());
         *self.last_dial(addr.ip()) = Instant::now();
         self.visits.spawn(async move {
-            let probe = prober.probe(addr, wants).await;
+            let probe = prober.probe(peer, wants).await;
             Finished {
                 addr,
                 entry,
@@ -394,8 +428,13 @@ impl Engine {
         for addr in requests {
             self.taken.insert(addr);
             self.store.write(Write::VisitTaken(addr)).await?;
-            if self.may_dial(addr) && !before.contains(&addr) {
-                self.sight(addr, "manual".to_owned(), 0, unix_now()).await?;
+            let peer = self.reader.address(addr).await?;
+            if before.contains(&addr) || !self.may_dial(&peer) {
+                continue;
+            }
+            let known = self.frontier.get(addr).is_some();
+            if known || self.make_room().await? {
+                self.sight(peer, "manual".to_owned(), 0, unix_now()).await?;
                 self.frontier.visit_now(addr, unix_now());
             }
         }

@@ -107,7 +107,7 @@ impl Engine {
             self.store.write(Write::Forget(addr)).await?;
         }
         if next == Next::Forget && self.mode == Mode::Run {
-            self.frontier.forget(addr);
+            self.forget(addr);
         } else {
             self.frontier.finish(addr, entry);
         }

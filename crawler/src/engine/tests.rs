@@ -124,7 +124,7 @@ async fn what_is_dialled_by_ipv4_does_not_keep_ipv6_from_coming_back() {
     }
     assert!(engine.weather.is_down_for(v6.ip()));
     let now = unix_now();
-    let [by_v4, by_v6] = &mut engine.last_dials;
+    let [by_v4, by_v6, _] = &mut engine.last_dials;
     (*by_v4, *by_v6) = (Instant::now(), Instant::now() - 2 * CANARY_PAUSE);
     assert_eq!(engine.puts_off(v6, now), None, "a canary is due");
     *engine.last_dial(v6.ip()) = Instant::now();

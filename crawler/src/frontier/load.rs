@@ -10,7 +10,7 @@ use super::{Builder, Entry, Frontier};
 /// The file can't be read.
 pub async fn load(
     reader: &StoreReader,
-    entry_of: impl Fn(&StoredAddress) -> Entry,
+    mut entry_of: impl FnMut(&StoredAddress) -> Entry,
 ) -> Result<Frontier, StoreError> {
     let mut builder = Builder::new(reader.known().await?);
     let take = |stored: StoredAddress| builder.add(stored.addr, entry_of(&stored));

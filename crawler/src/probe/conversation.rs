@@ -1,11 +1,11 @@
 //! Messages with deadlines over a secured connection.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitcoin::p2p::message::NetworkMessage;
 use quantumcoin::network::channel::{MessageReader, MessageWriter};
 use quantumcoin::network::protocol::addresses::{MAX_ADDRESSES, endpoints};
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::transport::{ReadHalf, Secured, Stream, WriteHalf};
 use quantumcoin::wire::Envelope;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -39,8 +39,8 @@ impl Ping {
 /// Addresses that the peer has told, whenever they came.
 #[derive(Debug)]
 struct Told {
-    peer: SocketAddr,
-    entries: Vec<SocketAddr>,
+    peer: PeerAddress,
+    entries: Vec<PeerAddress>,
     /// Whether that was the answer to `getaddr`.
     answered: bool,
 }
@@ -61,7 +61,7 @@ impl Told {
 }
 
 impl<S: Stream> Conversation<S> {
-    pub(super) fn new(peer: SocketAddr, secured: Secured<S>, envelope: Envelope) -> Self {
+    pub(super) fn new(peer: PeerAddress, secured: Secured<S>, envelope: Envelope) -> Self {
         Self {
             told: Told {
                 peer,
@@ -154,7 +154,7 @@ impl<S: Stream> Conversation<S> {
 
     /// What was told in answer to a `getaddr` that was sent before; waits for it until the deadline. No answer is no
     /// failure.
-    pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    pub(super) async fn addresses(&mut self, limit: Duration) -> Result<Vec<PeerAddress>, Failure> {
         let deadline = Instant::now() + limit;
         while !self.told.answered {
             match timeout_at(deadline, self.read_on()).await {

@@ -4,6 +4,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | this file | the stages in order; exactly one [`Outcome`] for each visit |
+//! | [`dial`] | the way to a peer: straight, or by a proxy |
 //! | `conversation` | messages with deadlines over the secured connection |
 //! | `block` | proof that it has the blocks, by one of them |
 //! | `chain` | proof that the peer holds our chain, by headers |
@@ -15,6 +16,7 @@
 mod block;
 mod chain;
 mod conversation;
+pub mod dial;
 mod failure;
 mod heights;
 
@@ -29,6 +31,7 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionHandshake,
 };
+use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::reachability::{Outcome, Stage, Transports};
 use quantumcoin::store::Observation;
 use quantumcoin::transport::{DialBy, Endpoint, Identity, TransportKind};
@@ -39,6 +42,7 @@ use tokio::time::timeout;
 
 use self::chain::PROOF_DEPTH;
 use self::conversation::Conversation;
+use self::dial::Dialer;
 use self::failure::Failure;
 use self::heights::Heights;
 use crate::config::CrawlerConfig;
@@ -53,6 +57,7 @@ pub struct Prober {
     /// Held by the one visit that downloads many headers, so that not all visits download them.
     syncing: Arc<Mutex<()>>,
     heights: Arc<Heights>,
+    dialer: Dialer,
     limits: Limits,
     user_agent: String,
     /// How we would meet ourselves.
@@ -63,7 +68,6 @@ pub struct Prober {
 /// Time limits of the stages.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    connect: Duration,
     secure: Duration,
     answer: Duration,
     addresses: Duration,
@@ -75,7 +79,6 @@ impl Limits {
     fn of(config: &CrawlerConfig) -> Self {
         let limits = config.settings.limits;
         Self {
-            connect: config.connect_timeout(),
             secure: config.secure_timeout(),
             answer: Duration::from_millis(limits.answer_ms),
             addresses: Duration::from_millis(limits.addresses_ms),
@@ -108,7 +111,7 @@ pub struct Probe {
     /// The last header of our chain that it has shown.
     pub tip: Option<BlockHash>,
     /// Addresses that it told.
-    pub told: Vec<SocketAddr>,
+    pub told: Vec<PeerAddress>,
     /// Why it failed, in words; for logs, empty on success.
     pub detail: String,
 }
@@ -122,6 +125,7 @@ impl Prober {
             chain: Arc::new(Blockchain::in_memory(Arc::clone(&config.spec))),
             syncing: Arc::default(),
             heights: Arc::default(),
+            dialer: dialer(config),
             limits: Limits::of(config),
             user_agent: config.user_agent(),
             nonce,
@@ -137,6 +141,7 @@ impl Prober {
             chain: Arc::clone(&self.chain),
             syncing: Arc::clone(&self.syncing),
             heights: Arc::clone(&self.heights),
+            dialer: dialer(config),
             limits: Limits::of(config),
             user_agent: config.user_agent(),
             nonce: self.nonce,
@@ -165,10 +170,10 @@ impl Prober {
     }
 
     /// Visits one peer. Always ends: each stage has its own time limit.
-    pub async fn probe(&self, addr: SocketAddr, wants: Wants) -> Probe {
+    pub async fn probe(&self, peer: PeerAddress, wants: Wants) -> Probe {
         let start = Instant::now();
         let mut visit = Visit::default();
-        let (outcome, detail) = match self.visit(addr, wants, &mut visit).await {
+        let (outcome, detail) = match self.visit(peer, wants, &mut visit).await {
             Ok(()) => (Outcome::Ok, String::new()),
             Err(failure) => (failure.outcome, failure.detail),
         };
@@ -185,12 +190,12 @@ impl Prober {
 
     async fn visit(
         &self,
-        addr: SocketAddr,
+        who: PeerAddress,
         wants: Wants,
         visit: &mut Visit,
     ) -> Result<(), Failure> {
-        let mut talk = self.connect(addr, visit).await?;
-        let greeting = self.greet(addr, &mut talk, wants.addresses, visit);
+        let mut talk = self.connect(who, visit).await?;
+        let greeting = self.greet(who.key(), &mut talk, wants.addresses, visit);
         let (peer, locator) = greeting.await?;
         visit.stage = Stage::Chain;
         let proof = self.prove(&mut talk, peer.start_height, &locator);
@@ -203,7 +208,7 @@ impl Prober {
         } = proof?;
         visit.tip = Some(hash);
         visit.observed.proved_height = Some(proved);
-        self.check_lag(addr, visit)?;
+        self.check_lag(who.key(), visit)?;
         visit.stage = Stage::Ping;
         visit.observed.ping_ms = Some(millis(talk.pong(self.limits.answer).await?));
         if wants.block {
@@ -221,18 +226,18 @@ impl Prober {
     /// Dials by Noise; a peer that hangs up on it may be one that speaks TLS alone, and is dialled once more.
     async fn connect(
         &self,
-        addr: SocketAddr,
+        peer: PeerAddress,
         visit: &mut Visit,
     ) -> Result<Conversation<TcpStream>, Failure> {
-        let stream = self.dial(addr, visit).await?;
-        let noise = match self.secure(addr, stream, DialBy::Noise, visit).await {
+        let stream = self.dial(&peer, visit).await?;
+        let noise = match self.secure(peer, stream, DialBy::Noise, visit).await {
             Err(failure) if failure.outcome == Outcome::Disconnected => failure,
             done => return done,
         };
-        let Ok(stream) = self.dial(addr, visit).await else {
+        let Ok(stream) = self.dial(&peer, visit).await else {
             return Err(noise);
         };
-        let tls = self.secure(addr, stream, DialBy::Tls, visit).await;
+        let tls = self.secure(peer, stream, DialBy::Tls, visit).await;
         // Who speaks neither hangs up on both.
         tls.map_err(|tls| match tls.outcome {
             Outcome::TlsFailed => tls,
@@ -240,12 +245,9 @@ impl Prober {
         })
     }
 
-    async fn dial(&self, addr: SocketAddr, visit: &mut Visit) -> Result<TcpStream, Failure> {
+    async fn dial(&self, peer: &PeerAddress, visit: &mut Visit) -> Result<TcpStream, Failure> {
         let start = Instant::now();
-        let stream = timeout(self.limits.connect, TcpStream::connect(addr))
-            .await
-            .map_err(|_| Failure::new(Outcome::TimeoutConnect, "no answer to the dial"))?
-            .map_err(|e| Failure::dial(&e))?;
+        let stream = self.dialer.dial(peer).await?;
         visit.observed.connect_ms = Some(millis(start.elapsed()));
         // Latency of small messages matters here, throughput does not; a refusal changes nothing else.
         let _ = stream.set_nodelay(true);
@@ -254,7 +256,7 @@ impl Prober {
 
     async fn secure(
         &self,
-        addr: SocketAddr,
+        peer: PeerAddress,
         stream: TcpStream,
         by: DialBy,
         visit: &mut Visit,
@@ -277,7 +279,7 @@ impl Prober {
             TransportKind::Noise => Transports::NOISE,
         });
         let envelope = Envelope::new(self.spec.magic());
-        Ok(Conversation::new(addr, secured, envelope))
+        Ok(Conversation::new(peer, secured, envelope))
     }
 
     /// The version handshake; with its last word go the questions that need no answer before them, which saves a round
@@ -361,7 +363,7 @@ struct Visit {
     stage: Stage,
     observed: Observation,
     tip: Option<BlockHash>,
-    told: Vec<SocketAddr>,
+    told: Vec<PeerAddress>,
 }
 
 impl Default for Visit {
@@ -386,6 +388,14 @@ impl NoteClaims for Observation {
             self.protocol_version = Some(version.version);
             self.services = Some(version.services.to_u64());
         }
+    }
+}
+
+fn dialer(config: &CrawlerConfig) -> Dialer {
+    Dialer {
+        proxies: config.settings.proxies,
+        connect: config.connect_timeout(),
+        proxy: Duration::from_millis(config.settings.limits.proxy_ms),
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::consensus::encode::deserialize;
+use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, ScriptBuf};
@@ -13,6 +15,7 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::channel::{MessageReader, MessageWriter};
 use quantumcoin::network::protocol::addresses::{self, Gossip};
 use quantumcoin::network::protocol::version::{Direction, LocalVersion, Step, VersionHandshake};
+use quantumcoin::reachability::overlay::{OverlayName, PeerAddress};
 use quantumcoin::store::StoreReader;
 use quantumcoin::transport::{Endpoint, Identity, TransportKind};
 use quantumcoin::wire::Envelope;
@@ -48,6 +51,11 @@ pub(crate) enum Behaviour {
     Honest {
         chain: Arc<Blockchain>,
         tells: Vec<SocketAddr>,
+    },
+    /// An honest node of an overlay network: it tells names, and never where it listens.
+    TellsNames {
+        chain: Arc<Blockchain>,
+        names: Vec<PeerAddress>,
     },
     /// An honest node with this user agent.
     Named {
@@ -145,7 +153,7 @@ pub(crate) fn config(
     let mut config = CrawlerConfig::new(Arc::clone(spec), dir);
     config.use_bootstrap = false;
     config.resolvers = Vec::new();
-    config.seed_addrs = seeds.to_vec();
+    config.seed_addrs = seeds.iter().map(|addr| (*addr).into()).collect();
     config.settings.limits.connect_ms = Some(2_000);
     config.settings.limits.secure_ms = Some(1_000);
     config.settings.limits.answer_ms = 1_500;
@@ -228,6 +236,7 @@ where
     W: tokio::io::AsyncWrite + Unpin,
 {
     let (mut pause, mut then) = (Duration::ZERO, Duration::ZERO);
+    let mut named = None;
     let mut asked: Option<fn(Block) -> NetworkMessage> = None;
     let (chain, tells, height, agent, version) = match behaviour {
         Behaviour::Mirror => {
@@ -243,6 +252,10 @@ where
             writer.write(&NetworkMessage::Ping(1)).await?;
             reader.read().await?;
             return Ok(());
+        }
+        Behaviour::TellsNames { chain, names } => {
+            named = Some(names);
+            (chain, Some(Vec::new()), None, None, None)
         }
         Behaviour::Honest { chain, tells } => (chain, Some(tells), None, None, None),
         Behaviour::Named { chain, agent } => (chain, Some(Vec::new()), None, Some(agent), None),
@@ -296,9 +309,10 @@ where
         services: 9,
         time: NOW,
     };
-    writer
-        .write(&addresses::write(&[gossip(&me)], true))
-        .await?;
+    if named.is_none() {
+        let own = addresses::write(&[gossip(&me)], true);
+        writer.write(&own).await?;
+    }
     writer.write(&NetworkMessage::Ping(7)).await?;
     loop {
         match reader.read().await? {
@@ -315,6 +329,10 @@ where
                 }
                 None => writer.write(&NetworkMessage::NotFound(items)).await?,
             },
+            NetworkMessage::GetAddr if named.is_some() => {
+                let entries = named.iter().flatten().map(named_entry).collect();
+                writer.write(&NetworkMessage::AddrV2(entries)).await?
+            }
             NetworkMessage::GetAddr => match &tells {
                 Some(tells) => {
                     let entries: Vec<Gossip> = tells.iter().map(gossip).collect();
@@ -324,6 +342,22 @@ where
             },
             _ => 0,
         };
+    }
+}
+
+fn named_entry(peer: &PeerAddress) -> AddrV2Message {
+    let PeerAddress::Named(name, port) = *peer else {
+        panic!("{peer} is no name")
+    };
+    let addr = match name {
+        OverlayName::Onion(key) => AddrV2::TorV3(key),
+        OverlayName::I2p(hash) => AddrV2::I2p(hash),
+    };
+    AddrV2Message {
+        time: NOW,
+        services: ServiceFlags::from(9),
+        addr,
+        port,
     }
 }
 

@@ -117,7 +117,7 @@ impl Crawl {
         let mut config = CrawlerConfig::new(Arc::new(ChainSpec::devnet()), &self.dir);
         config.use_bootstrap = false;
         config.resolvers = Vec::new();
-        config.seed_addrs = vec![first_honest(internet.truth())];
+        config.seed_addrs = vec![first_honest(internet.truth()).into()];
         let crawler = Crawler::bind(config).await?;
         let reader = StoreReader::open(&crawler.store_path()).await?;
         let stop = CancellationToken::new();

@@ -8,6 +8,7 @@ use bitcoin::p2p::address::{AddrV2, AddrV2Message};
 use bitcoin::p2p::message::NetworkMessage;
 
 use crate::reachability::netgroup::canonical_socket;
+use crate::reachability::overlay::{OverlayName, PeerAddress};
 
 /// Most addresses in one message (BIP155).
 pub const MAX_ADDRESSES: usize = 1_000;
@@ -79,18 +80,23 @@ pub fn read(message: &NetworkMessage, now: u32) -> Vec<Gossip> {
     }
 }
 
-/// The addresses alone of `addr` or `addrv2`, for whoever believes nothing else of them; entries of networks that we can't
-/// dial are left out.
-pub fn endpoints(message: &NetworkMessage) -> impl Iterator<Item = SocketAddr> {
+/// The addresses alone of `addr` or `addrv2`, for whoever believes nothing else of them; names of overlay networks as such;
+/// entries of networks that nobody here can dial are left out.
+pub fn endpoints(message: &NetworkMessage) -> impl Iterator<Item = PeerAddress> {
     let (addr, addrv2) = match message {
         NetworkMessage::Addr(entries) => (entries.as_slice(), [].as_slice()),
         NetworkMessage::AddrV2(entries) => ([].as_slice(), entries.as_slice()),
         _ => ([].as_slice(), [].as_slice()),
     };
-    let addr = addr.iter().map(|(_, address)| address.socket_addr());
-    let addrv2 = addrv2.iter().map(AddrV2Message::socket_addr);
-    let all = addr.chain(addrv2).take(MAX_ADDRESSES);
-    all.filter_map(|addr| addr.ok().map(canonical_socket))
+    let socket = |addr| PeerAddress::Socket(canonical_socket(addr));
+    let addr = addr.iter();
+    let addr = addr.map(move |(_, address)| address.socket_addr().ok().map(socket));
+    let addrv2 = addrv2.iter().map(move |entry| match entry.addr {
+        AddrV2::TorV3(key) => Some(PeerAddress::Named(OverlayName::Onion(key), entry.port)),
+        AddrV2::I2p(hash) => Some(PeerAddress::Named(OverlayName::I2p(hash), entry.port)),
+        _ => entry.socket_addr().ok().map(socket),
+    });
+    addr.chain(addrv2).take(MAX_ADDRESSES).flatten()
 }
 
 /// Writes `addrv2`, or `addr` for a peer that does not take it. At most [`MAX_ADDRESSES`] are sent.

@@ -13,7 +13,8 @@ use axum::extract::{ConnectInfo, Form, Json, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use ipnet::IpNet;
-use quantumcoin::reachability::netgroup::{canonical_socket, is_dialable};
+use quantumcoin::reachability::netgroup::is_dialable;
+use quantumcoin::reachability::overlay::{NoPeerAddress, PeerAddress};
 use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
 use serde::Deserialize;
 use serde_json::json;
@@ -22,6 +23,8 @@ use self::allowance::Allowance;
 use super::Site;
 use super::pages;
 use super::view::peer_path;
+use crate::config::CrawlerConfig;
+use crate::probe::dial::Proxies;
 use crate::probe::unix_now;
 
 /// So soon after a visit there is no other, seconds: the page already tells how the last one ended.
@@ -32,6 +35,7 @@ const AGAIN_SECS: i64 = 60;
 pub(crate) struct Visits {
     store: Arc<Store>,
     allow_private: bool,
+    proxies: Proxies,
     trusted_proxies: Arc<[IpNet]>,
     allowance: Arc<Mutex<Allowance>>,
 }
@@ -45,8 +49,10 @@ pub(super) struct Asked {
 /// Why there is no visit.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("{0:?} is no address with port, such as 192.0.2.1:8333 or [2001:db8::1]:8333")]
-    NoAddress(String),
+    #[error(transparent)]
+    NoAddress(#[from] NoPeerAddress),
+    #[error("{0} is in a network that this crawler has no proxy to")]
+    NoProxy(PeerAddress),
     #[error("{0} is in a reserved or private range, which only devnets dial")]
     Reserved(SocketAddr),
     #[error("the request comes from another site's page")]
@@ -60,7 +66,7 @@ enum Refusal {
 impl Refusal {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::NoAddress(_) | Self::Reserved(_) => StatusCode::BAD_REQUEST,
+            Self::NoAddress(_) | Self::Reserved(_) | Self::NoProxy(_) => StatusCode::BAD_REQUEST,
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -83,11 +89,12 @@ impl Refusal {
 
 impl Visits {
     /// Nothing asked for yet.
-    pub(crate) fn new(store: Arc<Store>, allow_private: bool, trusted_proxies: Vec<IpNet>) -> Self {
+    pub(crate) fn new(store: Arc<Store>, config: &CrawlerConfig) -> Self {
         Self {
             store,
-            allow_private,
-            trusted_proxies: trusted_proxies.into(),
+            allow_private: config.spec.network_protocol.allow_private_addresses,
+            proxies: config.settings.proxies,
+            trusted_proxies: config.settings.trusted_proxies.clone().into(),
             allowance: Arc::default(),
         }
     }
@@ -98,23 +105,26 @@ impl Visits {
         text: &str,
         peer: SocketAddr,
         headers: &HeaderMap,
-    ) -> Result<SocketAddr, Refusal> {
+    ) -> Result<PeerAddress, Refusal> {
         if is_cross_site(headers) {
             return Err(Refusal::CrossSite);
         }
-        let text = text.trim();
-        // A node's address is at most 47 characters long.
-        let shown = || text.chars().take(60).collect();
-        let addr: SocketAddr = text.parse().map_err(|_| Refusal::NoAddress(shown()))?;
-        let addr = canonical_socket(addr);
-        if !is_dialable(addr, self.allow_private) {
-            return Err(Refusal::Reserved(addr));
+        let peer_address: PeerAddress = text.trim().parse()?;
+        let addr = peer_address.key();
+        match peer_address {
+            PeerAddress::Socket(_) if !is_dialable(addr, self.allow_private) => {
+                return Err(Refusal::Reserved(addr));
+            }
+            PeerAddress::Named(name, _) if self.proxies.of(&name).is_none() => {
+                return Err(Refusal::NoProxy(peer_address));
+            }
+            _ => {}
         }
         let now = unix_now();
         let known = reader.peer(addr, now).await?;
         let visited = known.and_then(|detail| detail.history.first().map(|probe| probe.at));
         if visited.is_some_and(|at| now.saturating_sub(at) < AGAIN_SECS) {
-            return Ok(addr);
+            return Ok(peer_address);
         }
         let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
         let client = client::client(peer.ip(), forwarded, &self.trusted_proxies);
@@ -123,6 +133,9 @@ impl Visits {
             .unwrap_or_else(PoisonError::into_inner)
             .take(client, addr.ip(), now)
             .map_err(Refusal::TooMany)?;
+        if let Some(name) = peer_address.name() {
+            self.store.write(Write::Name(name)).await?;
+        }
         let sighting = Sighting {
             addr,
             at: now,
@@ -134,7 +147,7 @@ impl Visits {
         self.store.write(Write::Sighting(sighting)).await?;
         self.store.write(Write::RequestVisit(addr, now)).await?;
         self.store.flush().await?;
-        Ok(addr)
+        Ok(peer_address)
     }
 }
 
@@ -160,7 +173,7 @@ pub(super) async fn form(
 ) -> Response {
     let visits = &site.visits;
     match visits.ask(&site.reader, &asked.addr, peer, &headers).await {
-        Ok(addr) => Redirect::to(&peer_path(addr)).into_response(),
+        Ok(addr) => Redirect::to(&peer_path(&addr)).into_response(),
         Err(refusal) => {
             let text = refusal.to_string();
             let page = pages::failed(&site, refusal.status(), "No visit", &text);
@@ -179,7 +192,7 @@ pub(super) async fn api(
     let visits = &site.visits;
     match visits.ask(&site.reader, &asked.addr, peer, &headers).await {
         Ok(addr) => {
-            let peer = format!("/api/v1{}", peer_path(addr));
+            let peer = format!("/api/v1{}", peer_path(&addr));
             let body = Json(json!({ "addr": addr.to_string(), "peer": peer }));
             (StatusCode::ACCEPTED, body).into_response()
         }

@@ -66,7 +66,7 @@ impl Part {
             }
             Self::Idle { seed, secs, dir } => {
                 let mut config = config(&dir);
-                config.seed_addrs = vec![seed];
+                config.seed_addrs = vec![seed.into()];
                 config.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
                 // As everywhere but on devnets.
                 config.settings.schedule = SchedulePolicy::default();
@@ -79,7 +79,7 @@ impl Part {
             } => {
                 raise_limit();
                 let mut config = config(&dir);
-                config.seed_addrs = seeds;
+                config.seed_addrs = seeds.into_iter().map(Into::into).collect();
                 // As everywhere but on devnets.
                 config.settings.good = Some(GoodPolicy {
                     max_netgroup_percent: GoodPolicy::default().max_netgroup_percent,

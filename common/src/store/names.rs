@@ -1,0 +1,78 @@
+//! Names of peers of overlay networks, by their stand-ins.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use sqlx::SqliteConnection;
+
+use super::StoreError;
+use super::reader::StoreReader;
+use crate::reachability::overlay::{OverlayName, PeerAddress, is_stand_in};
+
+/// Writes a name down.
+pub(super) async fn put(tx: &mut SqliteConnection, name: &OverlayName) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO overlay_names (address, name) VALUES ($1, $2) ON CONFLICT (address) DO NOTHING",
+    )
+    .bind(name.stand_in().octets().to_vec())
+    .bind(name.to_string())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Names that somebody else wrote may be none.
+fn name(text: &str) -> Result<OverlayName, StoreError> {
+    text.parse().map_err(|error| StoreError::Value {
+        column: "overlay_names",
+        reason: format!("{text:?}: {error}"),
+    })
+}
+
+impl StoreReader {
+    /// All names.
+    ///
+    /// # Errors
+    /// The file can't be read (as for each query here).
+    pub async fn overlay_names(&self) -> Result<Vec<OverlayName>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar("SELECT name FROM overlay_names")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|text| name(text)).collect()
+    }
+
+    /// Where a peer is, as people write it. A stand-in of which the name is not known stays as it is.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub async fn address(&self, addr: SocketAddr) -> Result<PeerAddress, StoreError> {
+        let IpAddr::V6(ip) = addr.ip() else {
+            return Ok(addr.into());
+        };
+        if !is_stand_in(addr.ip()) {
+            return Ok(addr.into());
+        }
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT name FROM overlay_names WHERE address = $1")
+                .bind(ip.octets().to_vec())
+                .fetch_optional(&self.pool)
+                .await?;
+        let named = |text: String| Ok(PeerAddress::Named(name(&text)?, addr.port()));
+        found.map_or(Ok(addr.into()), named)
+    }
+
+    /// The same of many, by the addresses that the rest of the program knows them by; only of those that have names.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub async fn named(
+        &self,
+        addrs: impl Iterator<Item = SocketAddr>,
+    ) -> Result<HashMap<SocketAddr, PeerAddress>, StoreError> {
+        let mut named = HashMap::new();
+        for addr in addrs.filter(|addr| is_stand_in(addr.ip())) {
+            named.insert(addr, self.address(addr).await?);
+        }
+        Ok(named)
+    }
+}
