@@ -42,7 +42,7 @@ name=2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion
 proxy=19050 port=18777
 
 say "a node, and a proxy that knows it by its name"
-"$bin/quantumcoin-node" run --network devnet --data-dir "$dir/node" --listen "127.0.77.1:$port" --no-dns --log warn \
+"$bin/quantumcoin-node" run --network devnet --data-dir "$dir/node" --listen "127.0.77.1:$port" --http 127.0.0.1:0 --resolver 127.0.0.1:9 --log warn \
   >"$dir/node.log" 2>&1 &
 pids+=($!)
 printf '127.0.77.1 %s\n127.0.0.1 localhost\n' "$name" >"$dir/hosts"

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CrawlerConfig;
-use crate::dashboard::{self, Visits};
+use crate::dashboard::{self, Rules, Visits};
 use crate::engine::{Engine, Mode, Parts, Tip, Totals};
 use crate::metrics::CrawlMetrics;
 use crate::observer::{Observer, Snapshot, sample};
@@ -62,6 +62,7 @@ pub struct Crawler {
     snapshot: watch::Sender<Arc<Snapshot>>,
     http: Option<HttpServer>,
     reloads: Option<mpsc::Receiver<CrawlerConfig>>,
+    rules: watch::Sender<Arc<Rules>>,
 }
 
 impl Crawler {
@@ -84,13 +85,14 @@ impl Crawler {
         let (metrics, health) = (CrawlMetrics::new()?, Health::new());
         let first = Snapshot::take(&reader, unix_now()).await?;
         let (snapshot, shown) = watch::channel(Arc::new(first));
+        let (rules, _) = watch::channel(Rules::of(&config));
         let http = match config.http {
             None => None,
             Some(addr) => {
                 let shell = http::shell(metrics.registry.clone(), health.clone());
                 // Connections of its own, so that a crowd of visitors never makes the crawl wait.
                 let visitors = StoreReader::open(&config.store_path()).await?;
-                let visits = Visits::new(Arc::clone(&store), &config);
+                let visits = Visits::new(Arc::clone(&store), rules.subscribe());
                 let pages = dashboard::router(&config.spec, visitors, shown, visits);
                 Some(HttpServer::bind(addr, shell.merge(pages)).await?)
             }
@@ -107,6 +109,7 @@ impl Crawler {
             snapshot,
             http,
             reloads: None,
+            rules,
         })
     }
 
@@ -161,6 +164,7 @@ impl Crawler {
             snapshot,
             http,
             reloads,
+            rules,
         } = self;
         let side = CancellationToken::new();
         let mut tasks = Vec::new();
@@ -194,6 +198,7 @@ impl Crawler {
             metrics,
             check,
             reloads,
+            rules,
         };
         let result = Engine::new(parts, mode).run(inbox, stop).await;
         side.cancel();

@@ -110,16 +110,13 @@ impl Geo {
         })
     }
 
-    /// Where an address is; `None` without any database.
-    pub fn place(&self, ip: IpAddr) -> Option<Place> {
-        if self.countries.is_none() && self.systems.is_none() {
-            return None;
-        }
+    /// Where an address is, as far as the databases know.
+    pub fn place(&self, ip: IpAddr) -> Place {
         let country = self.countries.as_ref().and_then(|d| d.country(ip));
-        Some(Place {
+        Place {
             country: country.and_then(|code| code.parse().ok()),
             system: self.systems.as_ref().and_then(|d| d.system_of(ip)),
-        })
+        }
     }
 
     /// Name of the autonomous system of an address.
@@ -219,24 +216,21 @@ mod tests {
             systems: file("systems.mmdb"),
         })
         .unwrap();
-        let place = geo.place(ip("127.7.0.1")).unwrap();
+        let place = geo.place(ip("127.7.0.1"));
         assert_eq!(place.country.unwrap().to_string(), "CH");
         assert_eq!(place.system, Some(64_507));
         assert_eq!(geo.system_name(ip("127.7.0.1")).unwrap(), "EXAMPLE-7");
-        let six = geo.place(ip("2a01:4f8::1")).unwrap();
+        let six = geo.place(ip("2a01:4f8::1"));
         assert_eq!(six.system, Some(64_520));
         // Only those who hold it are known.
         assert_eq!(
-            geo.place(ip("127.9.0.1"))
-                .unwrap()
-                .country
-                .unwrap()
-                .to_string(),
+            geo.place(ip("127.9.0.1")).country.unwrap().to_string(),
             "AT"
         );
-        assert_eq!(geo.place(ip("8.8.8.8")), Some(Place::default()));
+        assert_eq!(geo.place(ip("8.8.8.8")), Place::default());
         assert_eq!(geo.netgroups().of(ip("2a01:4f8::1")).to_string(), "AS64520");
-        assert_eq!(Geo::default().place(ip("127.7.0.1")), None);
+        let none = Geo::default();
+        assert_eq!(none.place(ip("127.7.0.1")), Place::default());
     }
 
     #[test]

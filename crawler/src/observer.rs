@@ -98,7 +98,7 @@ impl Snapshot {
             counts: reader.counts(&standard).await?,
             standard,
             good: all,
-            families: (by(Road::V4), by(Road::V6), by(Road::Proxy)),
+            families: (by(Road::V4), by(Road::V6), by(Road::Onion) + by(Road::I2p)),
             outcomes: reader.outcomes().await?,
             systems: named_systems(reader, &census).await?,
             census,

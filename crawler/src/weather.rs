@@ -6,13 +6,18 @@
 //! down: the failures held back, and all that follow, become `local_network_down`, which touches no
 //! statistics, until anything connects again.
 //!
-//! IPv4, IPv6 and what is reached by a proxy have a weather each ([`Weathers`]): one of them can be down alone.
+//! On a small network eight good peers do not fail within a minute by themselves. So when a failure has been held back for
+//! some seconds, other good peers are asked to be visited at once ([`Weathers::wants_canaries`]): one that connects says that the
+//! network is up, and when all good peers there are have failed it is down.
+//!
+//! Each [`Road`] has a weather of its own ([`Weathers`]), for one of them can be down alone. One that is, while others connect,
+//! is doubted after [`ALONE_SECS`]: perhaps its few peers are gone. Only when nothing connects by any is the crawl frozen.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use quantumcoin::reachability::Outcome;
-use quantumcoin::reachability::overlay::is_stand_in;
+use quantumcoin::reachability::overlay::{OverlayKind, kind_of};
 
 /// Failures of good peers in a row, without one connection, that mean that we are down. If each of the good
 /// peers fails one visit in ten on its own, eight in a row happen once in 10^8 visits.
@@ -21,6 +26,13 @@ pub const SUSPECTS: usize = 8;
 /// Longest time that a failure is held back, in seconds: the minute within which a collapse is looked for.
 pub const HOLD_SECS: i64 = 60;
 
+/// So long a failure is held back before canaries are visited, in seconds: where many peers are visited somebody has connected by
+/// then.
+pub const CANARIES_AFTER_SECS: i64 = 5;
+
+/// So long one road may be down while others connect, in seconds: the usual time between two visits of a good peer.
+pub const ALONE_SECS: i64 = 1_800;
+
 /// The ways to peers: what goes by one says nothing of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Road {
@@ -28,18 +40,39 @@ pub enum Road {
     V4,
     /// IPv6.
     V6,
-    /// A proxy.
-    Proxy,
+    /// The proxy to onion services.
+    Onion,
+    /// The proxy to I2P.
+    I2p,
 }
 
 impl Road {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::V4, Self::V6, Self::Onion, Self::I2p];
+
     /// The way to an address, or to the name that it stands for.
     pub fn to(ip: IpAddr) -> Self {
-        match ip {
-            _ if is_stand_in(ip) => Self::Proxy,
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
+        match (kind_of(ip), ip) {
+            (Some(OverlayKind::Onion), _) => Self::Onion,
+            (Some(OverlayKind::I2p), _) => Self::I2p,
+            (None, IpAddr::V4(_)) => Self::V4,
+            (None, IpAddr::V6(_)) => Self::V6,
         }
+    }
+
+    /// Its name for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+            Self::Onion => "onion services",
+            Self::I2p => "I2P",
+        }
+    }
+
+    /// Whether a proxy leads there.
+    pub const fn is_proxy(self) -> bool {
+        matches!(self, Self::Onion | Self::I2p)
     }
 }
 
@@ -50,81 +83,116 @@ pub struct Ruling<T> {
     pub count: Vec<T>,
     /// These are `local_network_down`.
     pub void: Vec<T>,
-    /// Whether our network just went down (`Some(true)`) or came back (`Some(false)`).
+    /// Whether the road just went down (`Some(true)`) or came back (`Some(false)`).
     pub change: Option<bool>,
 }
 
-/// Watches finished probes; `T` is a probe.
+impl<T> Ruling<T> {
+    fn counts(count: Vec<T>) -> Self {
+        Self {
+            count,
+            void: Vec::new(),
+            change: None,
+        }
+    }
+}
+
+/// Watches finished probes of one road; `T` is a probe.
 #[derive(Debug)]
-pub struct Weather<T> {
+struct Weather<T> {
     held: VecDeque<(i64, T)>,
-    down: bool,
+    /// So many failures that are held back mean that we are down.
+    enough: usize,
+    canaries_sent: bool,
+    down_since: Option<i64>,
+    connected_at: Option<i64>,
+    /// It was down for long while others were not: failures count until something connects.
+    distrusted: bool,
 }
 
 impl<T> Default for Weather<T> {
     fn default() -> Self {
         Self {
             held: VecDeque::new(),
-            down: false,
+            enough: SUSPECTS,
+            canaries_sent: false,
+            down_since: None,
+            connected_at: None,
+            distrusted: false,
         }
     }
 }
 
 impl<T> Weather<T> {
-    /// Whether our own network is taken to be down.
-    pub fn is_down(&self) -> bool {
-        self.down
+    fn is_down(&self) -> bool {
+        self.down_since.is_some()
     }
 
-    /// A probe finished at `now` (Unix seconds). `was_good` says whether its peer's probe before passed.
-    pub fn observe(&mut self, probe: T, outcome: Outcome, was_good: bool, now: i64) -> Ruling<T> {
+    fn observe(&mut self, probe: T, outcome: Outcome, was_good: bool, now: i64) -> Ruling<T> {
         if outcome.was_connected() || outcome == Outcome::Refused {
-            return self.connected(probe);
+            return self.connected(probe, now);
         }
-        if self.down {
+        // It counts for nothing as it is, and says the same of all others.
+        if outcome == Outcome::ProxyDown {
+            let mut ruling = self.collapse(now);
+            ruling.count.push(probe);
+            return ruling;
+        }
+        if self.is_down() {
             return Ruling {
-                count: Vec::new(),
                 void: vec![probe],
-                change: None,
+                ..Ruling::counts(Vec::new())
             };
         }
         let mut count = self.release(now);
-        if was_good && outcome.may_be_local() {
-            self.held.push_back((now, probe));
-        } else {
+        if self.distrusted || !was_good || !outcome.may_be_local() {
             count.push(probe);
+            return Ruling::counts(count);
         }
-        if self.held.len() < SUSPECTS {
-            return Ruling {
-                count,
-                void: Vec::new(),
-                change: None,
-            };
+        self.held.push_back((now, probe));
+        if self.held.len() < self.enough {
+            return Ruling::counts(count);
         }
-        self.down = true;
-        let void = self.held.drain(..).map(|(_, probe)| probe).collect();
         Ruling {
             count,
-            void,
-            change: Some(true),
+            ..self.collapse(now)
         }
     }
 
-    /// Something answered: the network is up, and what was held back counts.
-    fn connected(&mut self, probe: T) -> Ruling<T> {
-        let mut count: Vec<T> = self.held.drain(..).map(|(_, probe)| probe).collect();
-        count.push(probe);
-        let change = self.down.then_some(false);
-        self.down = false;
+    /// All that is held back is void.
+    fn collapse(&mut self, now: i64) -> Ruling<T> {
+        let change = (!self.is_down()).then_some(true);
+        self.down_since.get_or_insert(now);
+        self.calm();
         Ruling {
-            count,
-            void: Vec::new(),
+            count: Vec::new(),
+            void: self.drain(),
             change,
         }
     }
 
-    /// Takes out what was held back for too long without a collapse.
-    pub fn release(&mut self, now: i64) -> Vec<T> {
+    /// Something answered: the network is up, and what was held back counts.
+    fn connected(&mut self, probe: T, now: i64) -> Ruling<T> {
+        let mut count = self.drain();
+        count.push(probe);
+        let change = self.is_down().then_some(false);
+        self.down_since = None;
+        self.connected_at = Some(now);
+        self.distrusted = false;
+        self.calm();
+        Ruling {
+            change,
+            ..Ruling::counts(count)
+        }
+    }
+
+    /// It has been down for so long alone that it may be its peers after all.
+    fn distrust(&mut self) {
+        self.down_since = None;
+        self.distrusted = true;
+    }
+
+    fn release(&mut self, now: i64) -> Vec<T> {
         let mut released = Vec::new();
         while self
             .held
@@ -133,22 +201,44 @@ impl<T> Weather<T> {
         {
             released.extend(self.held.pop_front().map(|(_, probe)| probe));
         }
+        if self.held.is_empty() {
+            self.calm();
+        }
         released
     }
 
-    /// Takes out all that is held back, at the end of a run.
-    pub fn drain(&mut self) -> Vec<T> {
+    fn wants_canaries(&self, now: i64) -> bool {
+        let oldest = self.held.front().map(|(at, _)| now.saturating_sub(*at));
+        !self.canaries_sent && oldest.is_some_and(|age| age >= CANARIES_AFTER_SECS)
+    }
+
+    fn canaries_sent(&mut self, outstanding: usize, now: i64) -> Option<Ruling<T>> {
+        self.canaries_sent = true;
+        let all = self.held.len() + outstanding;
+        // One peer alone may well be gone.
+        if all < 2 {
+            return None;
+        }
+        self.enough = SUSPECTS.min(all);
+        (self.held.len() >= self.enough).then(|| self.collapse(now))
+    }
+
+    fn calm(&mut self) {
+        (self.enough, self.canaries_sent) = (SUSPECTS, false);
+    }
+
+    fn drain(&mut self) -> Vec<T> {
         self.held.drain(..).map(|(_, probe)| probe).collect()
     }
 }
 
-/// The weather of both families of addresses, and of those that are reached by a proxy.
+/// The weather of all roads.
 #[derive(Debug)]
 pub struct Weathers<T> {
     v4: Weather<T>,
     v6: Weather<T>,
-    overlay: Weather<T>,
-    was_down: bool,
+    onion: Weather<T>,
+    i2p: Weather<T>,
 }
 
 impl<T> Default for Weathers<T> {
@@ -156,146 +246,111 @@ impl<T> Default for Weathers<T> {
         Self {
             v4: Weather::default(),
             v6: Weather::default(),
-            overlay: Weather::default(),
-            was_down: false,
+            onion: Weather::default(),
+            i2p: Weather::default(),
         }
     }
 }
 
 impl<T> Weathers<T> {
-    /// As [`Weather::observe`], in the family of the peer; the change that it tells is one of [`Self::is_down`].
+    /// A probe by this road finished at `now` (Unix seconds). `was_good` says whether its peer's probe before passed.
     pub fn observe(
         &mut self,
-        ip: IpAddr,
+        road: Road,
         probe: T,
         outcome: Outcome,
         was_good: bool,
         now: i64,
     ) -> Ruling<T> {
-        let mut ruling = self.family(ip).observe(probe, outcome, was_good, now);
-        let down = self.is_down();
-        ruling.change = (down != self.was_down).then_some(down);
-        self.was_down = down;
+        let was_down = self.of(road).is_down();
+        if let Some(since) = self.of(road).down_since
+            && now.saturating_sub(since) > ALONE_SECS
+            && self.others(road).any(|w| w.connected_at > Some(since))
+        {
+            self.of_mut(road).distrust();
+        }
+        let mut ruling = self.of_mut(road).observe(probe, outcome, was_good, now);
+        let is_down = self.of(road).is_down();
+        ruling.change = (was_down != is_down).then_some(is_down);
         ruling
     }
 
-    /// Whether our own network is down for one of the families: a proxy that is down leaves the rest as it is.
-    pub fn is_down(&self) -> bool {
-        self.v4.is_down() || self.v6.is_down()
+    /// Whether nothing goes by any road: one is down, and by no other has anything connected within the last minute before
+    /// that, or since.
+    pub fn is_frozen(&self, now: i64) -> bool {
+        let Some(since) = self.all().filter_map(|w| w.down_since).max() else {
+            return false;
+        };
+        // For a minute others are given the benefit of what they did before.
+        let fresh = now.saturating_sub(since) <= HOLD_SECS;
+        let from = if fresh { since - HOLD_SECS } else { since };
+        let mut up = self.all().filter(|w| !w.is_down());
+        !up.any(|w| w.connected_at.is_some_and(|at| at >= from))
     }
 
-    /// Whether it is down for peers like this one.
-    pub fn is_down_for(&self, ip: IpAddr) -> bool {
-        match Road::to(ip) {
-            Road::V4 => self.v4.is_down(),
-            Road::V6 => self.v6.is_down(),
-            Road::Proxy => self.overlay.is_down(),
+    /// Whether a road is down.
+    pub fn is_down(&self, road: Road) -> bool {
+        self.of(road).is_down()
+    }
+
+    /// The roads by which failures have been held back for so long that canaries should say whose they are.
+    pub fn wants_canaries(&self, now: i64) -> Vec<Road> {
+        let all = Road::ALL.into_iter();
+        all.filter(|road| self.of(*road).wants_canaries(now))
+            .collect()
+    }
+
+    /// Besides those whose failures are held back, so many good peers of this road are being visited, canaries among them. When
+    /// all of them fail as well, or there are none, we are down.
+    pub fn canaries_sent(&mut self, road: Road, outstanding: usize, now: i64) -> Option<Ruling<T>> {
+        self.of_mut(road).canaries_sent(outstanding, now)
+    }
+
+    /// How many failures of a road are held back.
+    pub fn held(&self, road: Road) -> usize {
+        self.of(road).held.len()
+    }
+
+    /// Takes out what was held back for too long without a collapse.
+    pub fn release(&mut self, now: i64) -> Vec<T> {
+        let all = Road::ALL.into_iter();
+        all.flat_map(|road| self.of_mut(road).release(now))
+            .collect()
+    }
+
+    /// Takes out all that is held back, at the end of a run.
+    pub fn drain(&mut self) -> Vec<T> {
+        let all = Road::ALL.into_iter();
+        all.flat_map(|road| self.of_mut(road).drain()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Weather<T>> {
+        Road::ALL.into_iter().map(|road| self.of(road))
+    }
+
+    fn others(&self, road: Road) -> impl Iterator<Item = &Weather<T>> {
+        let others = Road::ALL.into_iter().filter(move |other| *other != road);
+        others.map(|other| self.of(other))
+    }
+
+    fn of(&self, road: Road) -> &Weather<T> {
+        match road {
+            Road::V4 => &self.v4,
+            Road::V6 => &self.v6,
+            Road::Onion => &self.onion,
+            Road::I2p => &self.i2p,
         }
     }
 
-    /// As [`Weather::release`], of all.
-    pub fn release(&mut self, now: i64) -> Vec<T> {
-        let mut released = self.v4.release(now);
-        released.extend(self.v6.release(now));
-        released.extend(self.overlay.release(now));
-        released
-    }
-
-    /// As [`Weather::drain`], of all.
-    pub fn drain(&mut self) -> Vec<T> {
-        let mut held = self.v4.drain();
-        held.extend(self.v6.drain());
-        held.extend(self.overlay.drain());
-        held
-    }
-
-    fn family(&mut self, ip: IpAddr) -> &mut Weather<T> {
-        match Road::to(ip) {
+    fn of_mut(&mut self, road: Road) -> &mut Weather<T> {
+        match road {
             Road::V4 => &mut self.v4,
             Road::V6 => &mut self.v6,
-            Road::Proxy => &mut self.overlay,
+            Road::Onion => &mut self.onion,
+            Road::I2p => &mut self.i2p,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ipv6_can_be_down_alone() {
-        let (v4, v6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
-        let mut w = Weathers::default();
-        for i in 1..SUSPECTS {
-            assert_eq!(w.observe(v6, i, Outcome::Unreachable, true, 0).change, None);
-            assert_eq!(w.observe(v4, i, Outcome::Ok, true, 0).count, [i]);
-        }
-        let ruling = w.observe(v6, SUSPECTS, Outcome::Unreachable, true, 1);
-        assert_eq!((ruling.void.len(), ruling.change), (SUSPECTS, Some(true)));
-        assert!(w.is_down() && w.is_down_for(v6) && !w.is_down_for(v4));
-        // A failure by IPv4 counts, and what connects by it says nothing of IPv6.
-        assert_eq!(w.observe(v4, 98, Outcome::Refused, true, 2).count, [98]);
-        assert_eq!(w.observe(v6, 99, Outcome::Unreachable, true, 2).void, [99]);
-        let ruling = w.observe(v6, 100, Outcome::Ok, true, 3);
-        assert_eq!((ruling.count, ruling.change), (vec![100], Some(false)));
-    }
-
-    #[test]
-    fn a_single_dead_peer_counts_as_soon_as_anything_connects() {
-        let mut w = Weather::default();
-        assert_eq!(
-            w.observe(1, Outcome::TimeoutConnect, true, 0).count.len(),
-            0
-        );
-        let ruling = w.observe(2, Outcome::Ok, true, 1);
-        assert_eq!((ruling.count, ruling.change), (vec![1, 2], None));
-    }
-
-    #[test]
-    fn a_collapse_freezes_and_a_connection_thaws() {
-        let mut w = Weather::default();
-        for i in 1..SUSPECTS {
-            assert_eq!(w.observe(i, Outcome::TimeoutConnect, true, 0).void.len(), 0);
-        }
-        let ruling = w.observe(SUSPECTS, Outcome::Unreachable, true, 1);
-        assert_eq!((ruling.void.len(), ruling.change), (SUSPECTS, Some(true)));
-        assert!(w.is_down());
-        assert_eq!(w.observe(99, Outcome::TimeoutConnect, false, 2).void, [99]);
-        // A refusal comes from the other side as well.
-        let ruling = w.observe(100, Outcome::Refused, false, 3);
-        assert_eq!((ruling.count, ruling.change), (vec![100], Some(false)));
-        assert!(!w.is_down());
-    }
-
-    #[test]
-    fn dead_strangers_are_no_sign() {
-        let mut w = Weather::default();
-        for i in 0..1_000 {
-            assert_eq!(w.observe(i, Outcome::TimeoutConnect, false, 0).count, [i]);
-        }
-        assert!(!w.is_down());
-    }
-
-    #[test]
-    fn slow_deaths_are_no_collapse() {
-        let mut w = Weather::default();
-        let mut counted = 0;
-        for i in 0..100i64 {
-            counted += w
-                .observe(i, Outcome::TimeoutConnect, true, i * 20)
-                .count
-                .len();
-        }
-        assert!(!w.is_down());
-        assert_eq!(counted + w.drain().len(), 100);
-    }
-
-    #[test]
-    fn killed_peers_on_a_living_host_refuse_and_count() {
-        let mut w = Weather::default();
-        for i in 0..50 {
-            assert_eq!(w.observe(i, Outcome::Refused, true, 0).count, [i]);
-        }
-        assert!(!w.is_down());
-    }
-}
+mod tests;

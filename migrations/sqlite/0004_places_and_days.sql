@@ -48,7 +48,7 @@ CREATE TABLE daily_latency (
     PRIMARY KEY (day, kind)
 ) WITHOUT ROWID;
 
--- What the hours tell of days that are over.
+-- What the hours tell of days so far, today's among them.
 INSERT INTO daily_outcomes
     SELECT hour - hour % 86400, outcome, SUM(probes), SUM(duration_ms) FROM hourly_outcomes GROUP BY 1, 2;
 INSERT INTO daily_network

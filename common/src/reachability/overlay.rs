@@ -3,7 +3,7 @@
 //! Everything else in this program knows peers by socket address. So each name has a stand-in: an IPv6 address in
 //! fd6b:88c0:8724::/48, made of the name's hash, as Bitcoin Core's `CNetAddr` has it for names of its own. Nobody can be
 //! dialled there, nobody may tell it on the wire, and no answer holds it; only the dial and whoever shows peers to people look
-//! the name up. Two names with one stand-in are 2^40 tries of work for an owner of both, and harm only him.
+//! the name up. Two names with one stand-in are some 2^40 tries of work for an owner of both, and harm only him.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,6 +15,9 @@ use data_encoding::BASE32_NOPAD;
 /// The first six bytes of stand-ins: "fd" and the first five of SHA-256("bitcoin").
 const PREFIX: [u8; 6] = [0xfd, 0x6b, 0x88, 0xc0, 0x87, 0x24];
 
+/// The first bit after it says of which network the name is.
+const I2P_BIT: u8 = 0x80;
+
 /// Version byte of an onion service's name (Tor's rend-spec-v3, section 6).
 const ONION_VERSION: u8 = 3;
 
@@ -25,6 +28,15 @@ pub enum OverlayName {
     Onion([u8; 32]),
     /// A destination of I2P: its SHA-256.
     I2p([u8; 32]),
+}
+
+/// The overlay networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayKind {
+    /// Tor's.
+    Onion,
+    /// I2P.
+    I2p,
 }
 
 /// The text is no name of an overlay network.
@@ -47,16 +59,41 @@ impl OverlayName {
         for (byte, value) in bytes.iter_mut().zip(all) {
             *byte = *value;
         }
+        if let Some(first) = bytes.get_mut(PREFIX.len()) {
+            *first = match self.kind() {
+                OverlayKind::Onion => *first & !I2P_BIT,
+                OverlayKind::I2p => *first | I2P_BIT,
+            };
+        }
         Ipv6Addr::from(bytes)
     }
+
+    /// Its network.
+    pub const fn kind(&self) -> OverlayKind {
+        match self {
+            Self::Onion(_) => OverlayKind::Onion,
+            Self::I2p(_) => OverlayKind::I2p,
+        }
+    }
+}
+
+/// Whether an address is the stand-in of some name, and of which network.
+pub fn kind_of(ip: IpAddr) -> Option<OverlayKind> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let bytes = ip.octets();
+    let (prefix, rest) = bytes.split_first_chunk()?;
+    let is_i2p = rest.first()? & I2P_BIT != 0;
+    let kind = if is_i2p {
+        OverlayKind::I2p
+    } else {
+        OverlayKind::Onion
+    };
+    (*prefix == PREFIX).then_some(kind)
 }
 
 /// Whether an address is the stand-in of some name.
 pub fn is_stand_in(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => ip.octets().starts_with(&PREFIX),
-    }
+    kind_of(ip).is_some()
 }
 
 fn onion_checksum(key: &[u8; 32]) -> [u8; 2] {
@@ -176,6 +213,7 @@ impl FromStr for PeerAddress {
         let (name, port) = text.rsplit_once(':').ok_or_else(|| wrong(String::new()))?;
         let port = port.parse().map_err(|_| wrong(String::new()))?;
         match name.parse() {
+            Ok(_) if port == 0 => Err(wrong(": nobody listens at port 0".to_owned())),
             Ok(name) => Ok(Self::Named(name, port)),
             Err(NoOverlayName::Form) => Err(wrong(String::new())),
             Err(error @ NoOverlayName::Checksum) => Err(wrong(format!(": {error}"))),
@@ -247,6 +285,8 @@ mod tests {
         assert_ne!(other.stand_in(), name.stand_in());
         let i2p = OverlayName::I2p([7; 32]);
         assert_ne!(i2p.stand_in(), OverlayName::Onion([7; 32]).stand_in());
+        assert_eq!(kind_of(i2p.stand_in().into()), Some(OverlayKind::I2p));
+        assert_eq!(kind_of(ip), Some(OverlayKind::Onion));
     }
 
     #[test]
@@ -259,7 +299,8 @@ mod tests {
         assert!(is_stand_in(peer.key().ip()));
         let socket = read("[::ffff:1.2.3.4]:5").unwrap();
         assert_eq!(socket.key().to_string(), "1.2.3.4:5");
-        for wrong in ["1.2.3.4", "example.com:1", ONIONS[0], "x:y", ":1"] {
+        let no_port = format!("{}:0", ONIONS[0]);
+        for wrong in ["1.2.3.4", "example.com:1", ONIONS[0], &no_port, "x:y", ":1"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let mistyped = read(&onion.replacen('2', "3", 1)).unwrap_err().to_string();
@@ -268,8 +309,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_comes_back(key in any::<[u8; 32]>(), port in any::<u16>()) {
+        fn every_name_comes_back(key in any::<[u8; 32]>(), port in 1..=u16::MAX) {
             for name in [OverlayName::Onion(key), OverlayName::I2p(key)] {
+                prop_assert_eq!(kind_of(name.stand_in().into()), Some(name.kind()));
                 let peer = PeerAddress::Named(name, port);
                 prop_assert_eq!(peer.to_string().parse(), Ok(peer));
             }

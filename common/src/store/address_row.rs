@@ -39,7 +39,7 @@ pub(super) struct AddressRow {
 impl AddressRow {
     pub(super) fn told(told: &Told) -> Self {
         Self {
-            columns: to_columns(told.first.addr),
+            columns: to_columns(told.first.address.key()),
             first_seen: told.first.at,
             last_seen: told.last_at,
             source: told.first.source.clone(),

@@ -130,9 +130,6 @@ impl Batch {
             Write::Census(census) => {
                 self.censuses.insert(day_of(census.at), *census);
             }
-            Write::Name(name) => {
-                self.names.insert(name);
-            }
             Write::System(number, name) => {
                 self.systems.insert(number, name);
             }
@@ -145,12 +142,13 @@ impl Batch {
         }
     }
 
-    fn add_sighting(&mut self, mut sighting: Sighting) {
-        sighting.addr = canonical_socket(sighting.addr);
-        if sighting.addr.port() == 0 {
+    fn add_sighting(&mut self, sighting: Sighting) {
+        let addr = sighting.address.key();
+        if addr.port() == 0 {
             return;
         }
-        if let Some(told) = self.sightings.get_mut(&sighting.addr) {
+        self.names.extend(sighting.address.name());
+        if let Some(told) = self.sightings.get_mut(&addr) {
             told.last_at = told.last_at.max(sighting.at);
             told.times += i64::from(sighting.times);
             told.told_by |= sighting.told_by;
@@ -161,7 +159,7 @@ impl Batch {
                 told_by: sighting.told_by,
                 first: sighting,
             };
-            self.sightings.insert(told.first.addr, told);
+            self.sightings.insert(addr, told);
         }
     }
 

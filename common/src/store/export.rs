@@ -1,7 +1,8 @@
 //! All peers, batch by batch: for exports, and for whoever compares a crawl with what it should have found.
 
 use super::StoreError;
-use super::queries::{PeerLine, peer_line};
+use super::peer_lines::peer_line;
+use super::queries::PeerLine;
 use super::reader::StoreReader;
 use crate::reachability::exclusions::Exclusions;
 

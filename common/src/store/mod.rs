@@ -9,6 +9,7 @@
 //! | `writer` | [`Store`]: the one writer task behind a bounded channel |
 //! | `reader` | [`StoreReader`]: read-only, the good set and its generation |
 //! | `address_row` | rows of addresses, and the ring of each one's probes |
+//! | `peer_lines` | rows of peers as pages and exports show them |
 //! | `peer_row` | how a probe changes what is known about a peer |
 //! | [`queries`] | what the dashboard, the status command and `explain` ask |
 //! | `roll_up` | sums by hour and by day, and what is given up after a time |
@@ -34,6 +35,7 @@ mod error;
 mod export;
 pub mod model;
 mod names;
+mod peer_lines;
 mod peer_row;
 pub mod queries;
 mod reader;

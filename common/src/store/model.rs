@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::Ban;
 use crate::reachability::census::{Latencies, Share, Trait};
-use crate::reachability::overlay::OverlayName;
+use crate::reachability::overlay::PeerAddress;
 use crate::reachability::{GoodPolicy, Netgroup, Outcome, Place, Stage, Transports};
 
 /// Most characters of a user agent that are kept; a longer one is cut.
@@ -94,8 +94,8 @@ pub struct Observation {
 /// An address that somebody told us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
-    /// The address.
-    pub addr: SocketAddr,
+    /// The address. A name is written down with it.
+    pub address: PeerAddress,
     /// When we heard of it, Unix seconds.
     pub at: i64,
     /// Who told: `dns:NAME`, `bootstrap`, `manual` or `peer:ADDR`.
@@ -185,8 +185,6 @@ pub enum Write {
     Network(NetworkSample),
     /// What the good peers are like.
     Census(Box<Census>),
-    /// The name of a peer in an overlay network; its other writes know it by its stand-in.
-    Name(OverlayName),
     /// The name of an autonomous system.
     System(u32, String),
     /// An event.

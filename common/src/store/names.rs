@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::StoreError;
+use super::batch::ROWS;
+use super::codec::to_columns;
 use super::reader::StoreReader;
 use crate::reachability::overlay::{OverlayName, PeerAddress, is_stand_in};
 
@@ -69,10 +71,29 @@ impl StoreReader {
         &self,
         addrs: impl Iterator<Item = SocketAddr>,
     ) -> Result<HashMap<SocketAddr, PeerAddress>, StoreError> {
-        let mut named = HashMap::new();
-        for addr in addrs.filter(|addr| is_stand_in(addr.ip())) {
-            named.insert(addr, self.address(addr).await?);
+        let addrs: Vec<SocketAddr> = addrs.filter(|addr| is_stand_in(addr.ip())).collect();
+        let mut names = HashMap::new();
+        for chunk in addrs.chunks(ROWS) {
+            let mut sql =
+                QueryBuilder::<Sqlite>::new("SELECT name FROM overlay_names WHERE address IN (");
+            let mut list = sql.separated(", ");
+            for addr in chunk {
+                list.push_bind(to_columns(*addr).address);
+            }
+            sql.push(")");
+            for text in sql
+                .build_query_scalar::<String>()
+                .fetch_all(&self.pool)
+                .await?
+            {
+                let name = name(&text)?;
+                names.insert(IpAddr::V6(name.stand_in()), name);
+            }
         }
-        Ok(named)
+        let named = addrs.into_iter().filter_map(|addr| {
+            let name = names.get(&addr.ip())?;
+            Some((addr, PeerAddress::Named(*name, addr.port())))
+        });
+        Ok(named.collect())
     }
 }

@@ -15,7 +15,7 @@ pub(super) const HOURS_KEPT_SECS: i64 = 92 * 86_400;
 /// Days are kept so long, seconds: three years, some 6 MB.
 pub(super) const DAYS_KEPT_SECS: i64 = 1_096 * 86_400;
 
-/// Lines of what runs, bans and requests there were are kept so long after they were over, seconds.
+/// Runs, bans that have expired and requests that nobody took up are kept so long, seconds.
 const PAST_KEPT_SECS: i64 = 366 * 86_400;
 
 /// Rows that one statement removes at most, so that the writer is never held up.
@@ -129,71 +129,69 @@ pub(super) async fn put_census(
     Ok(())
 }
 
+/// Statements that remove rows of before a time, so many at once, and how long each keeps them, seconds.
+const PRUNING: [(&str, i64); 9] = [
+    (
+        "DELETE FROM hourly_outcomes WHERE (hour, outcome) IN \
+         (SELECT hour, outcome FROM hourly_outcomes WHERE hour < $1 ORDER BY hour LIMIT $2)",
+        HOURS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM hourly_network WHERE hour IN \
+         (SELECT hour FROM hourly_network WHERE hour < $1 ORDER BY hour LIMIT $2)",
+        HOURS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM daily_outcomes WHERE (day, outcome) IN \
+         (SELECT day, outcome FROM daily_outcomes WHERE day < $1 ORDER BY day LIMIT $2)",
+        DAYS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM daily_network WHERE day IN \
+         (SELECT day FROM daily_network WHERE day < $1 ORDER BY day LIMIT $2)",
+        DAYS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM daily_shares WHERE (day, kind, value) IN \
+         (SELECT day, kind, value FROM daily_shares WHERE day < $1 ORDER BY day LIMIT $2)",
+        DAYS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM daily_latency WHERE (day, kind) IN \
+         (SELECT day, kind FROM daily_latency WHERE day < $1 ORDER BY day LIMIT $2)",
+        DAYS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM crawls WHERE started_at IN \
+         (SELECT started_at FROM crawls WHERE started_at < $1 ORDER BY started_at LIMIT $2)",
+        PAST_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM bans WHERE (net, address, bits) IN \
+         (SELECT net, address, bits FROM bans WHERE until < $1 LIMIT $2)",
+        PAST_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM visit_requests WHERE (net, address, port) IN \
+         (SELECT net, address, port FROM visit_requests WHERE at < $1 LIMIT $2)",
+        PAST_KEPT_SECS,
+    ),
+];
+
+/// Names of peers that were forgotten.
+const UNUSED_NAMES: &str = "DELETE FROM overlay_names WHERE address IN (SELECT n.address FROM overlay_names n WHERE NOT EXISTS \
+    (SELECT 1 FROM addresses a WHERE a.net = 6 AND a.address = n.address) LIMIT $1)";
+
 /// Removes some of what is older than it is kept; returns whether there may be more of it.
 pub(super) async fn prune(connection: &mut SqliteConnection, now: i64) -> Result<bool, StoreError> {
-    let some_rows = [
-        (
-            "DELETE FROM hourly_outcomes WHERE (hour, outcome) IN \
-             (SELECT hour, outcome FROM hourly_outcomes WHERE hour < $1 ORDER BY hour LIMIT $2)",
-            HOURS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM hourly_network WHERE hour IN \
-             (SELECT hour FROM hourly_network WHERE hour < $1 ORDER BY hour LIMIT $2)",
-            HOURS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM daily_outcomes WHERE (day, outcome) IN \
-             (SELECT day, outcome FROM daily_outcomes WHERE day < $1 ORDER BY day LIMIT $2)",
-            DAYS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM daily_network WHERE day IN \
-             (SELECT day FROM daily_network WHERE day < $1 ORDER BY day LIMIT $2)",
-            DAYS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM daily_shares WHERE (day, kind, value) IN \
-             (SELECT day, kind, value FROM daily_shares WHERE day < $1 ORDER BY day LIMIT $2)",
-            DAYS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM daily_latency WHERE (day, kind) IN \
-             (SELECT day, kind FROM daily_latency WHERE day < $1 ORDER BY day LIMIT $2)",
-            DAYS_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM crawls WHERE started_at IN \
-             (SELECT started_at FROM crawls WHERE started_at < $1 ORDER BY started_at LIMIT $2)",
-            PAST_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM bans WHERE (net, address, bits) IN \
-             (SELECT net, address, bits FROM bans WHERE until < $1 LIMIT $2)",
-            PAST_KEPT_SECS,
-        ),
-        (
-            "DELETE FROM visit_requests WHERE (net, address, port) IN \
-             (SELECT net, address, port FROM visit_requests WHERE at < $1 LIMIT $2)",
-            PAST_KEPT_SECS,
-        ),
-    ];
-    // Names of peers that were forgotten.
-    let unused = "DELETE FROM overlay_names WHERE address IN (SELECT n.address FROM overlay_names n WHERE NOT EXISTS \
-         (SELECT 1 FROM addresses a WHERE a.net = 6 AND a.address = n.address) LIMIT $1)";
-    let removed = sqlx::query(unused)
-        .bind(PRUNED_AT_ONCE)
-        .execute(&mut *connection)
-        .await?;
-    let mut is_more = i64::try_from(removed.rows_affected()).is_ok_and(|n| n >= PRUNED_AT_ONCE);
-    for (sql, kept) in some_rows {
-        let removed = sqlx::query(sql)
+    let unused = sqlx::query(UNUSED_NAMES).bind(PRUNED_AT_ONCE);
+    let mut most = unused.execute(&mut *connection).await?.rows_affected();
+    for (sql, kept) in PRUNING {
+        let old = sqlx::query(sql)
             .bind(now.saturating_sub(kept))
-            .bind(PRUNED_AT_ONCE)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        is_more |= i64::try_from(removed).is_ok_and(|n| n >= PRUNED_AT_ONCE);
+            .bind(PRUNED_AT_ONCE);
+        let removed = old.execute(&mut *connection).await?.rows_affected();
+        most = most.max(removed);
     }
-    Ok(is_more)
+    Ok(i64::try_from(most).is_ok_and(|n| n >= PRUNED_AT_ONCE))
 }

@@ -207,7 +207,7 @@ async fn sightings_add_up_and_never_touch_a_schedule() {
     let told = |at, source: &str| {
         let source = source.to_owned();
         Write::Sighting(Sighting {
-            addr: addr(1),
+            address: addr(1).into(),
             at,
             source,
             times: 1,

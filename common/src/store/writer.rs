@@ -28,6 +28,9 @@ const QUEUE: usize = 8_192;
 /// First and longest pause after a failed commit.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// Seconds.
+const A_DAY: i64 = 86_400;
+
 /// How the writer is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WriterHealth {
@@ -79,7 +82,8 @@ impl Store {
                 report,
                 batch: Batch::default(),
                 closing: false,
-                pruned: None,
+                hour: None,
+                is_pruned: true,
             }
             .run(),
         );
@@ -144,8 +148,9 @@ struct Writer {
     report: watch::Sender<WriterHealth>,
     batch: Batch,
     closing: bool,
-    /// The hour up to which what is too old has been removed.
-    pruned: Option<i64>,
+    /// The last hour of the crawl that was seen, and whether what was too old then has been removed.
+    hour: Option<i64>,
+    is_pruned: bool,
 }
 
 impl Writer {
@@ -232,17 +237,22 @@ impl Writer {
         }
     }
 
-    /// Once in an hour of the crawl, and with each batch until nothing is left: removes some of what is too old.
+    /// At the turn of each hour of the crawl, and with each batch until nothing is left: removes some of what is too old. The
+    /// turn must be of one that went on: a clock that jumps for a while costs nothing.
     async fn prune(&mut self, latest: Option<i64>) {
-        let Some(hour) = latest
-            .map(hour_of)
-            .filter(|hour| self.pruned != Some(*hour))
-        else {
+        let Some(hour) = latest.map(hour_of) else {
             return;
         };
+        let last = self.hour.replace(hour);
+        if last != Some(hour) {
+            let went_on = last.is_some_and(|last| (last..=last + A_DAY).contains(&hour));
+            self.is_pruned = !went_on;
+        }
+        if self.is_pruned {
+            return;
+        }
         match roll_up::prune(&mut self.connection, hour).await {
-            Ok(true) => {}
-            Ok(false) => self.pruned = Some(hour),
+            Ok(is_more) => self.is_pruned = !is_more,
             // The next batch tells when nothing can be written.
             Err(error) => tracing::warn!(%error, "what is too old could not be removed"),
         }

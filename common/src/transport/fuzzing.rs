@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` need of the inside: built under `cfg(fuzzing)` only.
+//! What the fuzz targets in `fuzz/` need of the inside: built with the feature `fuzzing` only.
 //!
 //! Random bytes never get past an AEAD. So that a fuzzer sees what an authenticated but hostile peer can
 //! do, these functions seal its bytes with the right keys.

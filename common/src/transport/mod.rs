@@ -21,7 +21,7 @@ mod cipher;
 mod crypto;
 mod endpoint;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod identity;
 mod identity_file;

@@ -1,9 +1,11 @@
 //! `ban`, `unban` and `bans`: networks that are neither visited nor good.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
 use quantumcoin::reachability::exclusions::network;
+use quantumcoin::reachability::overlay::OverlayName;
 use quantumcoin::store::{Ban, Write};
 
 use super::commands::{open_reader, open_store, print};
@@ -12,8 +14,13 @@ use crate::probe::unix_now;
 
 /// Reads an address or a network.
 pub(super) fn parse(text: &str) -> Result<IpNet, String> {
-    network(text)
-        .ok_or_else(|| "neither an IP address nor a network such as 192.0.2.0/24".to_owned())
+    // A name is banned as the address that stands for it.
+    let name = text.parse::<OverlayName>().ok();
+    name.map(|name| IpAddr::from(name.stand_in()).into())
+        .or_else(|| network(text))
+        .ok_or_else(|| {
+            "neither an IP address, nor a network such as 192.0.2.0/24, nor NAME.onion".to_owned()
+        })
 }
 
 pub(super) async fn ban(

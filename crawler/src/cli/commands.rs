@@ -193,11 +193,8 @@ pub(super) async fn import(config: &CrawlerConfig, file: &Path) -> anyhow::Resul
 
 /// The operator tells of an address.
 async fn tell(store: &Store, address: PeerAddress, at: i64) -> Result<(), StoreError> {
-    if let Some(name) = address.name() {
-        store.write(Write::Name(name)).await?;
-    }
     let sighting = Sighting {
-        addr: address.key(),
+        address,
         at,
         source: "manual".to_owned(),
         times: 1,

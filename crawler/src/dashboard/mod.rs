@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 
 pub(crate) use self::api::{peer_json, summary_json};
-pub(crate) use self::visits::Visits;
+pub(crate) use self::visits::{Rules, Visits};
 use crate::observer::Snapshot;
 
 const STYLE: &str = include_str!("../../assets/style.css");

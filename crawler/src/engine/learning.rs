@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use quantumcoin::reachability::netgroup::is_dialable;
-use quantumcoin::reachability::overlay::PeerAddress;
+use quantumcoin::reachability::overlay::{PeerAddress, is_stand_in};
 use quantumcoin::store::model::teller_bit;
 use quantumcoin::store::{Sighting, StoreError, Write};
 
@@ -23,6 +23,11 @@ impl Engine {
         let mut refused = 0;
         for &address in told {
             let addr = address.key();
+            // A name that is told as the address that stands for it.
+            if address.name().is_none() && is_stand_in(addr.ip()) {
+                refused += 1;
+                continue;
+            }
             if self.frontier.hear(addr, now, teller) {
                 continue;
             }
@@ -30,6 +35,7 @@ impl Engine {
                 && !self.is_excluded(addr.ip())
                 && self.intake.admit(peer, self.frontier.len(), now);
             if believed && self.make_room().await? {
+                let peer = self.names.address(peer).unwrap_or(peer.into());
                 let source = format!("peer:{peer}");
                 self.sight(address, source, teller, now).await?;
             } else {
@@ -66,12 +72,13 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let addr = address.key();
         let is_new = self.frontier.add(addr, Entry::new(now));
-        if let Some(name) = address.name().filter(|_| is_new) {
+        if let Some(name) = address.name()
+            && (is_new || self.names.address(addr).is_none())
+        {
             self.names.hold(name);
-            self.store.write(Write::Name(name)).await?;
         }
         let sighting = Sighting {
-            addr,
+            address,
             at: now,
             source,
             times: 1,
@@ -85,7 +92,7 @@ impl Engine {
     pub(super) async fn write_heard(&mut self) -> Result<(), StoreError> {
         for (addr, heard) in self.frontier.take_all_heard() {
             let sighting = Sighting {
-                addr,
+                address: addr.into(),
                 at: heard.at,
                 source: String::new(),
                 times: heard.times,

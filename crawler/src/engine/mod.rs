@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this file | the loop: what is due, visits, ticks |
 //! | `results` | what comes of a visit |
+//! | `ticks` | what is done once a second |
 //! | `reorganisation` | whom to visit again since the best chain is another one |
 //! | `learning` | addresses that peers and operators tell |
 //!
@@ -14,6 +15,7 @@
 mod learning;
 mod reorganisation;
 mod results;
+mod ticks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -22,16 +24,17 @@ use std::time::{Duration, Instant};
 
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::exclusions::Exclusions;
-use quantumcoin::reachability::overlay::{OverlayName, PeerAddress, is_stand_in};
+use quantumcoin::reachability::overlay::{OverlayName, PeerAddress};
 use quantumcoin::service::health::Check;
 use quantumcoin::store::{CrawlRun, Store, StoreError, StoreReader, StoredAddress, Write};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::reorganisation::Proofs;
 use crate::config::CrawlerConfig;
 use crate::crawler::fit_descriptors;
+use crate::dashboard::Rules;
 use crate::frontier::intake::Intake;
 use crate::frontier::load::load;
 use crate::frontier::{Entry, Frontier};
@@ -121,14 +124,15 @@ pub(crate) struct Engine {
     metrics: CrawlMetrics,
     check: Check,
     reloads: Option<mpsc::Receiver<CrawlerConfig>>,
+    rules: watch::Sender<Arc<Rules>>,
     frontier: Frontier,
     intake: Intake,
     proofs: Proofs,
     weather: Weathers<Finished>,
     rate: DialRate,
     subnets: SubnetPace,
-    /// By IPv4, by IPv6 and by proxies.
-    last_dials: [Instant; 3],
+    /// By each road, in the order of [`Road::ALL`].
+    last_dials: [Instant; 4],
     /// Of known peers that have a name instead of an address.
     names: Names,
     visits: JoinSet<Finished>,
@@ -142,6 +146,8 @@ pub(crate) struct Engine {
     named: HashSet<u32>,
     /// Whether anything answered in this run: then what an earlier run said of our own network is over.
     connected: bool,
+    /// Whether the good set is marked as the last known one.
+    frozen: bool,
     mode: Mode,
     totals: Totals,
 }
@@ -163,6 +169,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: CrawlMetrics,
     pub(crate) check: Check,
     pub(crate) reloads: Option<mpsc::Receiver<CrawlerConfig>>,
+    /// Tells the dashboard what of the settings matters to it.
+    pub(crate) rules: watch::Sender<Arc<Rules>>,
 }
 
 impl Engine {
@@ -176,13 +184,14 @@ impl Engine {
             proofs: Proofs::new(parts.prober.best()),
             weather: Weathers::default(),
             banned: Exclusions::default(),
-            last_dials: [Instant::now(); 3],
+            last_dials: [Instant::now(); 4],
             names: Names::default(),
             visits: JoinSet::new(),
             key: rand::random(),
             taken: HashSet::new(),
             named: HashSet::new(),
             connected: false,
+            frozen: false,
             mode,
             totals: Totals {
                 started_at: unix_now(),
@@ -195,6 +204,7 @@ impl Engine {
             metrics: parts.metrics,
             check: parts.check,
             reloads: parts.reloads,
+            rules: parts.rules,
         }
     }
 
@@ -247,6 +257,7 @@ impl Engine {
         self.store
             .write(Write::Policy(config.good_policy()))
             .await?;
+        self.rules.send_replace(Rules::of(&config));
         self.config.settings = config.settings;
         self.config.excluded = config.excluded;
         self.config.geo = config.geo;
@@ -339,11 +350,11 @@ impl Engine {
             return Some(if never { NEVER } else { now + LOOK_AGAIN_SECS });
         }
         // While our own network is down, a dial once in a while shows when it is back.
-        if self.weather.is_down_for(ip) && self.last_dial(ip).elapsed() < CANARY_PAUSE {
+        if self.weather.is_down(Road::to(ip)) && self.last_dial(ip).elapsed() < CANARY_PAUSE {
             return Some(now + CANARY_SECS);
         }
         // A proxy's relays see no subnets, and each name is a host of its own.
-        if is_stand_in(ip) {
+        if Road::to(ip).is_proxy() {
             return None;
         }
         self.subnets.take(ip, now).err()
@@ -360,11 +371,12 @@ impl Engine {
 
     /// When somebody was dialled last by the same way.
     fn last_dial(&mut self, ip: IpAddr) -> &mut Instant {
-        let [v4, v6, proxy] = &mut self.last_dials;
+        let [v4, v6, onion, i2p] = &mut self.last_dials;
         match Road::to(ip) {
             Road::V4 => v4,
             Road::V6 => v6,
-            Road::Proxy => proxy,
+            Road::Onion => onion,
+            Road::I2p => i2p,
         }
     }
 
@@ -402,43 +414,6 @@ impl Engine {
     fn show_in_flight(&self) {
         let visits = i64::try_from(self.visits.len()).unwrap_or(i64::MAX);
         self.metrics.in_flight.set(visits);
-    }
-
-    /// Once a second: requests for visits, failures that were held back, totals.
-    async fn tick(&mut self) -> Result<(), StoreError> {
-        for finished in self.weather.release(unix_now()) {
-            self.settle(finished).await?;
-        }
-        let read = async {
-            let banned = self.reader.banned(unix_now()).await?;
-            Ok::<_, StoreError>((banned, self.reader.visit_requests(REQUESTS).await?))
-        };
-        let requests = match read.await {
-            Ok((banned, requests)) => {
-                self.banned = banned;
-                requests
-            }
-            // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
-            Err(error) => {
-                tracing::warn!(%error, "bans and requests for visits could not be read");
-                return Ok(());
-            }
-        };
-        let before = std::mem::take(&mut self.taken);
-        for addr in requests {
-            self.taken.insert(addr);
-            self.store.write(Write::VisitTaken(addr)).await?;
-            let peer = self.reader.address(addr).await?;
-            if before.contains(&addr) || !self.may_dial(&peer) {
-                continue;
-            }
-            let known = self.frontier.get(addr).is_some();
-            if known || self.make_room().await? {
-                self.sight(peer, "manual".to_owned(), 0, unix_now()).await?;
-                self.frontier.visit_now(addr, unix_now());
-            }
-        }
-        Ok(())
     }
 
     /// Nothing in flight and nothing left that was not visited.

@@ -10,21 +10,34 @@ use quantumcoin::store::{ProbeRecord, StoreError, Write};
 use super::{Engine, Finished, Mode, NEVER};
 use crate::frontier::{Class, Entry};
 use crate::probe::Probe;
+use crate::weather::{Road, Ruling};
 
 impl Engine {
     pub(super) async fn finished(&mut self, finished: Finished) -> Result<(), StoreError> {
         self.show_in_flight();
         let (outcome, at) = (finished.probe.outcome, finished.at);
         let was_good = finished.entry.class == Class::Good;
-        let ip = finished.addr.ip();
-        let ruling = self.weather.observe(ip, finished, outcome, was_good, at);
-        if let Some(down) = ruling.change {
-            self.weather_changed(down, at).await?;
-        }
+        let road = Road::to(finished.addr.ip());
+        let ruling = self.weather.observe(road, finished, outcome, was_good, at);
         if !self.connected && (outcome.was_connected() || outcome == Outcome::Refused) {
+            // What an earlier run said of our own network is over.
             self.connected = true;
             self.store.write(Write::Frozen(None)).await?;
         }
+        self.obey(road, ruling, at).await
+    }
+
+    /// Does what the weather says.
+    pub(super) async fn obey(
+        &mut self,
+        road: Road,
+        ruling: Ruling<Finished>,
+        at: i64,
+    ) -> Result<(), StoreError> {
+        if let Some(down) = ruling.change {
+            self.road_changed(road, down, at).await?;
+        }
+        self.freeze_or_thaw(at).await?;
         for finished in ruling.count {
             self.settle(finished).await?;
         }
@@ -35,29 +48,46 @@ impl Engine {
         Ok(())
     }
 
-    async fn weather_changed(&mut self, down: bool, at: i64) -> Result<(), StoreError> {
-        let kind = if down {
-            "local_network_down"
+    async fn road_changed(&mut self, road: Road, down: bool, at: i64) -> Result<(), StoreError> {
+        let name = road.as_str();
+        let (kind, detail) = if down {
+            let why = "good peers stopped answering all at once";
+            tracing::warn!("our own network seems to be down for {name}: {why}");
+            ("local_network_down", why)
         } else {
-            "local_network_up"
+            tracing::info!("our own network is back for {name}");
+            ("local_network_up", "")
         };
-        self.metrics.network_down.set(i64::from(down));
-        if down {
-            let why = "good peers stopped answering all at once; statistics are frozen";
-            tracing::warn!("our own network seems to be down: {why}");
-            self.check.degraded(why);
-        } else {
-            tracing::info!("our own network is back");
-            self.check.ok();
-        }
-        self.store.write(Write::Frozen(down.then_some(at))).await?;
         let event = Event {
             at,
             kind,
-            subject: String::new(),
-            detail: String::new(),
+            subject: name.to_owned(),
+            detail: detail.to_owned(),
         };
         self.store.write(Write::Event(event)).await
+    }
+
+    /// The good set is the last known one while nothing connects by any road.
+    pub(super) async fn freeze_or_thaw(&mut self, at: i64) -> Result<(), StoreError> {
+        let down: Vec<&str> = Road::ALL
+            .into_iter()
+            .filter(|road| self.weather.is_down(*road))
+            .map(Road::as_str)
+            .collect();
+        if down.is_empty() {
+            self.check.ok();
+        } else {
+            let down = down.join(", ");
+            self.check
+                .degraded(format!("our own network seems to be down for {down}"));
+        }
+        let frozen = self.weather.is_frozen(at);
+        if frozen == self.frozen {
+            return Ok(());
+        }
+        self.frozen = frozen;
+        self.metrics.network_down.set(i64::from(frozen));
+        self.store.write(Write::Frozen(frozen.then_some(at))).await
     }
 
     /// Writes a visit down, learns its addresses, and puts the address back into the frontier.
@@ -76,7 +106,7 @@ impl Engine {
         }
         let told = std::mem::take(&mut probe.told);
         probe.observed.told_addresses = u32::try_from(told.len()).ok();
-        probe.observed.place = self.locate(addr.ip()).await?;
+        probe.observed.place = Some(self.locate(addr.ip()).await?);
         let mut entry = after(&before, &probe, at);
         let history = History {
             outcome: probe.outcome,
@@ -115,9 +145,9 @@ impl Engine {
     }
 
     /// Where an address is; writes down what its system is called when that is met first.
-    async fn locate(&mut self, ip: IpAddr) -> Result<Option<Place>, StoreError> {
+    async fn locate(&mut self, ip: IpAddr) -> Result<Place, StoreError> {
         let place = self.config.geo.place(ip);
-        if let Some(number) = place.and_then(|place| place.system)
+        if let Some(number) = place.system
             && self.named.insert(number)
             && let Some(name) = self.config.geo.system_name(ip)
         {

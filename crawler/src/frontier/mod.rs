@@ -8,7 +8,7 @@
 pub mod intake;
 pub mod load;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use quantumcoin::store::Heard;
@@ -64,6 +64,7 @@ pub struct Frontier {
     rest: Queue,
     turn: usize,
     in_flight: usize,
+    good_in_flight: HashSet<SocketAddr>,
 }
 
 impl Frontier {
@@ -91,6 +92,9 @@ impl Frontier {
                 let entry = self.entries.get_mut(&addr)?;
                 entry.in_flight = true;
                 self.in_flight += 1;
+                if class == Class::Good {
+                    self.good_in_flight.insert(addr);
+                }
                 return Some((addr, *entry));
             }
         }
@@ -109,6 +113,7 @@ impl Frontier {
                 ..entry
             };
             self.in_flight -= 1;
+            self.good_in_flight.remove(&addr);
             self.queue(entry.class).insert((entry.due, addr));
         }
     }
@@ -145,18 +150,16 @@ impl Frontier {
         if let Some(entry) = self.entries.remove(&addr) {
             if entry.in_flight {
                 self.in_flight -= 1;
+                self.good_in_flight.remove(&addr);
             } else {
                 self.queue(entry.class).remove(&(entry.due, addr));
             }
         }
     }
 
-    /// Makes an address due at once, adding it if need be.
+    /// Makes a known address due at once.
     pub fn visit_now(&mut self, addr: SocketAddr, now: i64) {
         match self.entries.get(&addr).copied() {
-            None => {
-                self.add(addr, Entry::new(now));
-            }
             Some(entry) if !entry.in_flight => {
                 self.queue(entry.class).remove(&(entry.due, addr));
                 self.queue(entry.class).insert((now, addr));
@@ -164,7 +167,7 @@ impl Frontier {
                     entry.due = now;
                 }
             }
-            Some(_) => {}
+            _ => {}
         }
     }
 
@@ -176,6 +179,19 @@ impl Frontier {
             .last_ok_at
             .is_none()
             .then_some(addr)
+    }
+
+    /// Peers whose last probe passed, of the ways that `takes` says, those due first; at most `most`. Looks at all of them where
+    /// few are taken.
+    pub fn good(&self, takes: impl Fn(SocketAddr) -> bool, most: usize) -> Vec<SocketAddr> {
+        let all = self.good.iter().map(|(_, addr)| *addr);
+        all.filter(|addr| takes(*addr)).take(most).collect()
+    }
+
+    /// How many peers whose last settled probe passed are being visited, of those that `takes` says.
+    pub fn good_in_flight(&self, takes: impl Fn(SocketAddr) -> bool) -> usize {
+        let good = self.good_in_flight.iter();
+        good.filter(|addr| takes(**addr)).count()
     }
 
     /// When the next address is due, Unix seconds; none when all are in flight or there are none.
@@ -262,6 +278,7 @@ impl Builder {
             rest: self.rest.into_iter().collect(),
             turn: 0,
             in_flight: 0,
+            good_in_flight: HashSet::new(),
         }
     }
 }
@@ -370,6 +387,27 @@ mod tests {
         f.hear(addr(1), 8, 2);
         assert_eq!(f.take_all_heard().count(), 1);
         assert_eq!(f.take_all_heard().count(), 0);
+    }
+
+    #[test]
+    fn good_peers_come_in_the_order_of_their_visits() {
+        let mut f = Frontier::default();
+        for (n, due) in [(1, 30), (2, 10), (3, 20)] {
+            f.add(addr(n), entry(Class::Good, due));
+        }
+        f.add(addr(4), entry(Class::Rest, 1));
+        assert_eq!(f.good(|_| true, 2), [addr(2), addr(3)]);
+        assert_eq!(f.good(|a| a != addr(2), 9), [addr(3), addr(1)]);
+        assert_eq!(f.good_in_flight(|_| true), 0);
+        let (first, entry) = f.pop_due(10).unwrap();
+        assert_eq!((first, f.good_in_flight(|_| true)), (addr(2), 1));
+        let (second, _) = f.pop_due(10).unwrap();
+        assert_eq!((second, f.good_in_flight(|_| true)), (addr(4), 1));
+        f.finish(first, entry);
+        assert_eq!(f.good_in_flight(|_| true), 0);
+        f.pop_due(10).unwrap();
+        f.forget(first);
+        assert_eq!(f.good_in_flight(|_| true), 0);
     }
 
     #[test]

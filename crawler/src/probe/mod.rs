@@ -31,7 +31,7 @@ use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::protocol::version::{
     Direction, LocalVersion, PeerVersion, Step, VersionHandshake,
 };
-use quantumcoin::reachability::overlay::PeerAddress;
+use quantumcoin::reachability::overlay::{PeerAddress, is_stand_in};
 use quantumcoin::reachability::{Outcome, Stage, Transports};
 use quantumcoin::store::Observation;
 use quantumcoin::transport::{DialBy, Endpoint, Identity, TransportKind};
@@ -341,7 +341,11 @@ impl Prober {
             now: unix_now(),
             // A crawler takes no connections.
             our_addr: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            their_addr: addr,
+            their_addr: if is_stand_in(addr.ip()) {
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+            } else {
+                addr
+            },
         }
     }
 

@@ -6,7 +6,8 @@
 //! 127.a.b.c:refusing  a port where nobody listens
 //! 127.a.b.c:dead      a listener whose queue is full and stays so: what is dialled there gets no answer
 //! ```
-//! Who is what, and whom it knows, follows from its number by a keyed hash ([`truth`]): there is nothing to store, and
+//! Several processes play one internet with `--join`: the listener's port is theirs in common, and the system gives each its share
+//! of the connections. Who is what, and whom it knows, follows from its number by a keyed hash ([`truth`]): there is nothing to store, and
 //! whoever has the [`Truth`] can say what a crawl must find at any address.
 
 mod peer;
@@ -35,6 +36,10 @@ pub struct InternetArgs {
     /// Honest nodes of one owner in one netgroup besides, at most 62,500.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=62_500))]
     pub swarm: u32,
+    /// Ports of an internet that another process plays, to play it together: who answers, dead, refusing. Each process has
+    /// descriptors of its own.
+    #[arg(long, value_parser = Ports::parse, value_name = "A,D,R")]
+    pub join: Option<Ports>,
     /// Decides who is what.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

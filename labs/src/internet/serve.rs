@@ -32,7 +32,7 @@ const BREATH: Duration = Duration::from_millis(20);
 pub struct Internet {
     truth: Truth,
     accepting: JoinHandle<()>,
-    _silent: Silent,
+    _silent: Option<Silent>,
 }
 
 /// What keeps the ports of the dead and the refusing.
@@ -49,27 +49,20 @@ impl Internet {
     /// Where a port can't be had, or a chain can't be made.
     pub async fn start(args: InternetArgs) -> anyhow::Result<Self> {
         raise_limit();
-        let answers = bound()?;
+        let answers = bound(args.join.map_or(0, |ports| ports.answers))?;
         answers.listen(BACKLOG)?;
         answers.set_nonblocking(true)?;
-        let (dead, refusing) = (bound()?, bound()?);
-        dead.listen(0)?;
-        let ports = Ports {
-            answers: port(&answers)?,
-            dead: port(&dead)?,
-            refusing: port(&refusing)?,
+        let (ports, silent) = match args.join {
+            Some(ports) => (ports, None),
+            None => silent(port(&answers)?).await?,
         };
-        let filling = fill(ports.dead).await;
         let truth = args.truth(ports);
         let world = Arc::new(World::new(truth)?);
         let listener = TcpListener::from_std(answers.into())?;
         Ok(Self {
             truth,
             accepting: tokio::spawn(accept(listener, world)),
-            _silent: Silent {
-                _sockets: [dead, refusing],
-                _filling: filling,
-            },
+            _silent: silent,
         })
     }
 
@@ -85,10 +78,27 @@ impl Drop for Internet {
     }
 }
 
-/// A socket with a port of its own at all addresses.
-fn bound() -> anyhow::Result<Socket> {
+/// The ports of an internet of which this is the first process, and what keeps them.
+async fn silent(answers: u16) -> anyhow::Result<(Ports, Option<Silent>)> {
+    let (dead, refusing) = (bound(0)?, bound(0)?);
+    dead.listen(0)?;
+    let ports = Ports {
+        answers,
+        dead: port(&dead)?,
+        refusing: port(&refusing)?,
+    };
+    let silent = Silent {
+        _filling: fill(ports.dead).await,
+        _sockets: [dead, refusing],
+    };
+    Ok((ports, Some(silent)))
+}
+
+/// A socket with a port at all addresses, which other processes of this user may share.
+fn bound(port: u16) -> anyhow::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    socket.set_reuse_port(true)?;
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     socket.bind(&any.into())?;
     Ok(socket)
 }
@@ -138,6 +148,7 @@ mod tests {
             good: 60,
             told: 10,
             swarm: 0,
+            join: None,
             seed: 3,
         });
         let internet = internet.await.unwrap();

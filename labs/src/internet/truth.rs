@@ -150,6 +150,32 @@ pub struct Ports {
     pub refusing: u16,
 }
 
+impl Ports {
+    /// Three numbers, as [`std::fmt::Display`] writes them.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let ports: Result<Vec<u16>, _> = text.split(',').map(str::parse).collect();
+        match ports.as_deref() {
+            Ok(&[answers, dead, refusing]) => Ok(Self {
+                answers,
+                dead,
+                refusing,
+            }),
+            _ => Err(format!(
+                "{text:?} is not three ports, such as 1001,1002,1003"
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{},{},{}", self.answers, self.dead, self.refusing)
+    }
+}
+
 /// The whole truth of one internet.
 #[derive(Debug, Clone, Copy)]
 pub struct Truth {
@@ -366,6 +392,14 @@ mod tests {
             assert_eq!(truth.number(SocketAddr::new(addr.ip(), 9)), None);
         }
         assert_eq!(number_of(ip(3_999_999)), Some(3_999_999));
+    }
+
+    #[test]
+    fn ports_are_read_as_they_are_written() {
+        assert_eq!(Ports::parse(&PORTS.to_string()), Ok(PORTS));
+        for wrong in ["", "1,2", "1,2,3,4", "1,2,70000"] {
+            assert!(Ports::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

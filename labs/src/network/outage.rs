@@ -2,11 +2,12 @@
 //! for it.
 //!
 //! ```text
-//! internet    500 good peers, as `labs internet` plays them
-//! crawler     visits each every ten to fifteen seconds
+//! internet    500 good peers, as `labs internet` plays them; and beside it another one of four
+//! crawler     visits each every ten to fifteen seconds; of the four, every thirty to forty
 //!             what arrives anywhere but at our own questions is lost, and comes again
 //! ```
-//! All in one process with a network namespace of its own; the store is looked at all the while.
+//! Each network is one process with a network namespace of its own; the store is looked at all the while. The few are too few to
+//! fail all at once by their usual visits.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use clap::Args;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::store::StoreReader;
 use quantumcoin_crawler::{Crawler, CrawlerConfig};
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +31,12 @@ use crate::bench::worker::number;
 use crate::bench::{cache_dir, worker};
 use crate::internet::{Internet, InternetArgs, first_honest};
 
-/// Peers, all of them good.
-const PEERS: u32 = 500;
+/// Peers, all of them good, of a large and of a small network.
+const MANY: u32 = 500;
+const FEW: u32 = 4;
+
+/// Seconds between two visits of each of the few.
+const FEW_EVERY: (u32, u32) = (30, 40);
 
 /// Longest until all are good, before and after.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Keys of the figures, what they are, decimals.
-const FIGURES: [(&str, &str, usize); 6] = [
+type Keys = [(&'static str, &'static str, usize); 6];
+const FIGURES: Keys = [
     ("good_before", "good peers before", 0),
     ("outage_s", "nothing arrives for, s", 0),
     ("least_good", "fewest good peers from then on", 0),
@@ -48,55 +55,91 @@ const FIGURES: [(&str, &str, usize); 6] = [
     ("back_s", "until it is not stale any more, s", 1),
 ];
 
+/// The same of the small network.
+const FEW_FIGURES: Keys = [
+    ("few_good_before", "of few: good peers before", 0),
+    ("few_outage_s", "nothing arrives for, s", 0),
+    ("few_least_good", "fewest good peers from then on", 0),
+    ("few_noticed_s", "until the good set is marked stale, s", 1),
+    ("few_good_after", "good peers at the end", 0),
+    ("few_back_s", "until it is not stale any more, s", 1),
+];
+
 /// The crawl and its network.
 #[derive(Debug, Args)]
 pub struct Crawl {
     /// How long nothing arrives.
     #[arg(long)]
     seconds: u64,
+    /// How many peers there are.
+    #[arg(long)]
+    peers: u32,
     /// The crawler's data directory.
     dir: PathBuf,
 }
 
 pub(super) fn run(quick: bool) -> anyhow::Result<Outcome> {
-    let seconds = if quick { 40 } else { 300 };
+    let seconds = if quick { 60 } else { 300 };
+    let (mut faults, mut figures) = (Vec::new(), Vec::new());
     let told = if let Some(lacking) = namespace::lacking() {
         eprintln!("left out: {lacking}");
-        None
+        [None, None]
     } else {
-        std::fs::create_dir_all(cache_dir())?;
-        let directory = tempfile::tempdir_in(cache_dir())?;
-        let seconds = format!("--seconds={seconds}");
-        let arguments = ["network", "outage", &seconds, path(directory.path())?];
-        let mut crawl = namespace::start(&arguments)?;
-        let told = crawl.result()?;
-        crawl.wait()?;
-        Some(told)
+        both(seconds)?.map(Some)
     };
-    let mut faults = Vec::new();
-    if let Some(told) = &told {
-        let of = |key| number(told, key);
-        let before = of("good_before")?;
-        for (key, when) in [
-            ("least_good", "once it was down"),
-            ("good_after", "at the end"),
-        ] {
-            if of(key)? < before {
-                faults.push(format!("{} of {before} were good {when}", of(key)?));
-            }
+    for (told, keys) in told.iter().zip([FIGURES, FEW_FIGURES]) {
+        for ((key, what, decimals), (name, ..)) in keys.into_iter().zip(FIGURES) {
+            let value = told.as_ref().and_then(|told| number(told, name).ok());
+            let values = value.into_iter().collect();
+            figures.push(Figure::measured(key, what, decimals, values));
         }
-        if of("noticed_s").is_err() {
-            faults.push("the outage was not noticed".to_owned());
+        if let Some(told) = told {
+            faults.extend(faults_of(told)?);
         }
     }
-    let figures = FIGURES.map(|(key, what, decimals)| {
-        let value = told.as_ref().and_then(|told| number(told, key).ok());
-        Figure::measured(key, what, decimals, value.into_iter().collect())
-    });
     Ok(Outcome {
-        report: Report::new("network outage", quick, 1, figures.to_vec()),
+        report: Report::new("network outage", quick, 1, figures),
         faults,
     })
+}
+
+/// Both networks at the same time.
+fn both(seconds: u64) -> anyhow::Result<[Value; 2]> {
+    std::fs::create_dir_all(cache_dir())?;
+    let directories = [
+        tempfile::tempdir_in(cache_dir())?,
+        tempfile::tempdir_in(cache_dir())?,
+    ];
+    let seconds = format!("--seconds={seconds}");
+    let start = |peers: u32, directory: &TempDir| {
+        let (peers, dir) = (format!("--peers={peers}"), path(directory.path())?);
+        namespace::start(&["network", "outage", &seconds, &peers, dir])
+    };
+    let [first, second] = &directories;
+    let (mut many, mut few) = (start(MANY, first)?, start(FEW, second)?);
+    let told = [many.result()?, few.result()?];
+    many.wait()?;
+    few.wait()?;
+    Ok(told)
+}
+
+/// What of it must not be.
+fn faults_of(told: &Value) -> anyhow::Result<Vec<String>> {
+    let of = |key| number(told, key);
+    let before = of("good_before")?;
+    let mut faults = Vec::new();
+    for (key, when) in [
+        ("least_good", "once it was down"),
+        ("good_after", "at the end"),
+    ] {
+        if of(key)? < before {
+            faults.push(format!("{} of {before} were good {when}", of(key)?));
+        }
+    }
+    if of("noticed_s").is_err() {
+        faults.push(format!("of {before} peers: the outage was not noticed"));
+    }
+    Ok(faults)
 }
 
 impl Crawl {
@@ -107,10 +150,11 @@ impl Crawl {
 
     async fn crawl(self) -> anyhow::Result<()> {
         let internet = Internet::start(InternetArgs {
-            addresses: PEERS,
+            addresses: self.peers,
             good: 100,
             told: 100,
             swarm: 0,
+            join: None,
             seed: 1,
         });
         let internet = internet.await?;
@@ -118,12 +162,17 @@ impl Crawl {
         config.use_bootstrap = false;
         config.resolvers = Vec::new();
         config.seed_addrs = vec![first_honest(internet.truth()).into()];
+        if self.peers == FEW {
+            let schedule = &mut config.settings.schedule;
+            (schedule.good_min_secs, schedule.good_max_secs) = FEW_EVERY;
+        }
         let crawler = Crawler::bind(config).await?;
         let reader = StoreReader::open(&crawler.store_path()).await?;
         let stop = CancellationToken::new();
         let crawling = tokio::spawn(crawler.run(stop.clone()));
         let outage = Outage {
             reader,
+            peers: self.peers,
             lasts: Duration::from_secs(self.seconds),
         };
         let told = outage.watch().await?;
@@ -135,15 +184,16 @@ impl Crawl {
 
 struct Outage {
     reader: StoreReader,
+    peers: u32,
     lasts: Duration,
 }
 
 impl Outage {
-    async fn watch(&self) -> anyhow::Result<serde_json::Value> {
-        self.until(|good, _| good >= PEERS as usize).await?;
+    async fn watch(&self) -> anyhow::Result<Value> {
+        self.until(|good, _| good >= self.peers as usize).await?;
         let losing = namespace::Losing::what(&["tcp flags & (syn | ack) == syn"])?;
         let start = Instant::now();
-        let (mut least, mut noticed) = (PEERS as usize, None);
+        let (mut least, mut noticed) = (self.peers as usize, None);
         while start.elapsed() < self.lasts {
             let (good, stale) = self.look().await?;
             least = least.min(good);
@@ -162,10 +212,10 @@ impl Outage {
             sleep(LOOK).await;
         }
         // Each has been visited again by then.
-        sleep(PATIENCE / 2).await;
+        sleep(PATIENCE * 3 / 4).await;
         let (good, _) = self.look().await?;
         Ok(json!({
-            "good_before": PEERS,
+            "good_before": self.peers,
             "outage_s": self.lasts.as_secs(),
             "least_good": least.min(good),
             "noticed_s": noticed,

@@ -10,7 +10,7 @@ mod answers;
 mod draw;
 mod entry;
 pub mod file;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod invariants;
 mod tables;
 

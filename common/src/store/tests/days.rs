@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reachability::census::{Latencies, Quantiles, Trait};
+use crate::reachability::overlay::{OverlayName, PeerAddress};
 use crate::reachability::{CountryCode, Place};
 use crate::store::roll_up::{DAYS_KEPT_SECS, HOURS_KEPT_SECS, PRUNED_AT_ONCE};
 
@@ -119,7 +120,7 @@ async fn what_is_too_old_goes_bit_by_bit_and_the_rest_stays() {
     for hour in 1..=many {
         store.write(sample(old - hour * 3_600, 1)).await.unwrap();
     }
-    store.write(sample(old + 3_600, 1)).await.unwrap();
+    store.write(sample(old + 2 * 3_600, 1)).await.unwrap();
     for day in 1..=3 {
         store.write(sample(older - day * DAY, 1)).await.unwrap();
         store.write(census(older - day * DAY, "AT")).await.unwrap();
@@ -127,14 +128,38 @@ async fn what_is_too_old_goes_bit_by_bit_and_the_rest_stays() {
     store.flush().await.unwrap();
     let hours = "SELECT COUNT(*) FROM hourly_network";
     assert_eq!(count(&path, hours).await, many + 4);
-    // The crawl's own time, told by its probes, decides.
-    store.write(probe(1, T0, Outcome::Ok)).await.unwrap();
+    let forgotten = PeerAddress::Named(OverlayName::Onion([1; 32]), 8333);
+    let kept = PeerAddress::Named(OverlayName::Onion([2; 32]), 8333);
+    for address in [forgotten, kept] {
+        let write = Write::Sighting(Sighting {
+            address,
+            at: T0,
+            source: "manual".to_owned(),
+            times: 1,
+            told_by: 0,
+            next_due: T0,
+        });
+        store.write(write).await.unwrap();
+    }
     store.flush().await.unwrap();
-    store.write(probe(1, T0 + 1, Outcome::Ok)).await.unwrap();
-    store.flush().await.unwrap();
-    store.write(probe(1, T0 + 2, Outcome::Ok)).await.unwrap();
+    store.write(Write::Forget(forgotten.key())).await.unwrap();
+    // The crawl's own time, told by its probes, decides; and a clock that jumps ahead for a while costs nothing.
+    for at in [T0, T0 + 5 * 366 * DAY, T0 + 1, T0 + 2] {
+        store.write(probe(1, at, Outcome::Ok)).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    assert_eq!(count(&path, hours).await, many + 4);
+    for at in [T0 + 3_600, T0 + 3_601, T0 + 3_602] {
+        store.write(probe(1, at, Outcome::Ok)).await.unwrap();
+        store.flush().await.unwrap();
+    }
     store.close().await.unwrap();
     assert_eq!(count(&path, hours).await, 1);
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(
+        reader.overlay_names().await.unwrap(),
+        [kept.name().unwrap()]
+    );
     let shares = "SELECT COUNT(*) FROM daily_shares";
     assert_eq!(count(&path, shares).await, 0);
     let days = "SELECT COUNT(*) FROM daily_network WHERE day < 1700000000";

@@ -13,11 +13,13 @@ use axum::extract::{ConnectInfo, Form, Json, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use ipnet::IpNet;
+use quantumcoin::reachability::exclusions::Exclusions;
 use quantumcoin::reachability::netgroup::is_dialable;
 use quantumcoin::reachability::overlay::{NoPeerAddress, PeerAddress};
 use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::watch;
 
 use self::allowance::Allowance;
 use super::Site;
@@ -34,10 +36,28 @@ const AGAIN_SECS: i64 = 60;
 #[derive(Clone)]
 pub(crate) struct Visits {
     store: Arc<Store>,
+    rules: watch::Receiver<Arc<Rules>>,
+    allowance: Arc<Mutex<Allowance>>,
+}
+
+/// What of the settings matters here.
+#[derive(Debug)]
+pub(crate) struct Rules {
     allow_private: bool,
     proxies: Proxies,
-    trusted_proxies: Arc<[IpNet]>,
-    allowance: Arc<Mutex<Allowance>>,
+    trusted_proxies: Vec<IpNet>,
+    excluded: Exclusions,
+}
+
+impl Rules {
+    pub(crate) fn of(config: &CrawlerConfig) -> Arc<Self> {
+        Arc::new(Self {
+            allow_private: config.spec.network_protocol.allow_private_addresses,
+            proxies: config.settings.proxies,
+            trusted_proxies: config.settings.trusted_proxies.clone(),
+            excluded: config.excluded.clone(),
+        })
+    }
 }
 
 /// What is asked for.
@@ -53,6 +73,8 @@ enum Refusal {
     NoAddress(#[from] NoPeerAddress),
     #[error("{0} is in a network that this crawler has no proxy to")]
     NoProxy(PeerAddress),
+    #[error("{0} is not visited: its owner or the crawler's operator does not want it")]
+    Excluded(PeerAddress),
     #[error("{0} is in a reserved or private range, which only devnets dial")]
     Reserved(SocketAddr),
     #[error("the request comes from another site's page")]
@@ -67,7 +89,7 @@ impl Refusal {
     const fn status(&self) -> StatusCode {
         match self {
             Self::NoAddress(_) | Self::Reserved(_) | Self::NoProxy(_) => StatusCode::BAD_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Excluded(_) => StatusCode::FORBIDDEN,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -89,12 +111,10 @@ impl Refusal {
 
 impl Visits {
     /// Nothing asked for yet.
-    pub(crate) fn new(store: Arc<Store>, config: &CrawlerConfig) -> Self {
+    pub(crate) fn new(store: Arc<Store>, rules: watch::Receiver<Arc<Rules>>) -> Self {
         Self {
             store,
-            allow_private: config.spec.network_protocol.allow_private_addresses,
-            proxies: config.settings.proxies,
-            trusted_proxies: config.settings.trusted_proxies.clone().into(),
+            rules,
             allowance: Arc::default(),
         }
     }
@@ -109,35 +129,39 @@ impl Visits {
         if is_cross_site(headers) {
             return Err(Refusal::CrossSite);
         }
+        let rules = Arc::clone(&self.rules.borrow());
         let peer_address: PeerAddress = text.trim().parse()?;
         let addr = peer_address.key();
         match peer_address {
-            PeerAddress::Socket(_) if !is_dialable(addr, self.allow_private) => {
+            PeerAddress::Socket(_) if !is_dialable(addr, rules.allow_private) => {
                 return Err(Refusal::Reserved(addr));
             }
-            PeerAddress::Named(name, _) if self.proxies.of(&name).is_none() => {
+            PeerAddress::Named(name, _) if rules.proxies.of(&name).is_none() => {
                 return Err(Refusal::NoProxy(peer_address));
             }
             _ => {}
         }
         let now = unix_now();
+        let banned = reader.banned(now).await?;
+        if rules.excluded.find(addr.ip()).is_some() || banned.find(addr.ip()).is_some() {
+            return Err(Refusal::Excluded(peer_address));
+        }
         let known = reader.peer(addr, now).await?;
         let visited = known.and_then(|detail| detail.history.first().map(|probe| probe.at));
         if visited.is_some_and(|at| now.saturating_sub(at) < AGAIN_SECS) {
             return Ok(peer_address);
         }
-        let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
-        let client = client::client(peer.ip(), forwarded, &self.trusted_proxies);
+        let forwarded = headers.get_all("x-forwarded-for").iter();
+        let forwarded = forwarded.map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let forwarded: Vec<_> = forwarded.collect();
+        let client = client::client(peer.ip(), &forwarded.join(","), &rules.trusted_proxies);
         self.allowance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(client, addr.ip(), now)
             .map_err(Refusal::TooMany)?;
-        if let Some(name) = peer_address.name() {
-            self.store.write(Write::Name(name)).await?;
-        }
         let sighting = Sighting {
-            addr,
+            address: peer_address,
             at: now,
             source: "web".to_owned(),
             times: 1,

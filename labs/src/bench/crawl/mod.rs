@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::store::{Sighting, Store, Write};
@@ -56,6 +56,9 @@ pub struct CrawlArgs {
     /// Probes in progress at once.
     #[arg(long, default_value_t = 2_000)]
     in_flight: u32,
+    /// Processes that play the internet: more of them have more descriptors.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    processes: u32,
 }
 
 /// Runs the benchmark: one round, for it takes long and what it judges are not times alone.
@@ -71,7 +74,7 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
     std::fs::create_dir_all(super::cache_dir())?;
     let directory = tempfile::tempdir_in(super::cache_dir())?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let (internet, truth) = start(args.internet)?;
+    let (internet, truth) = start(args.internet, args.processes)?;
     let mut seeds = vec![first_honest(&truth)];
     if !args.from_one {
         eprintln!("writing {} addresses down", truth.size());
@@ -85,7 +88,9 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
     eprintln!("doing nothing");
     let idle_secs = if quick { QUICK_IDLE_SECS } else { IDLE_SECS };
     let idle = idle(&first_honest(&truth), idle_secs)?;
-    internet.wait()?;
+    for process in internet {
+        process.wait()?;
+    }
     eprintln!("judging {} addresses", truth.size());
     let check = runtime.block_on(Check::of(directory.path(), &truth))?;
     for fault in check.faults() {
@@ -172,29 +177,37 @@ fn report(
     Ok(Report::new("crawl", quick, 1, figures))
 }
 
-/// Starts an internet in a process of its own.
-fn start(args: InternetArgs) -> anyhow::Result<(Running, Truth)> {
-    let arguments = [
+/// Starts an internet in processes of its own.
+fn start(args: InternetArgs, processes: u32) -> anyhow::Result<(Vec<Running>, Truth)> {
+    let mut first = play(&args)?;
+    let told = first.result()?;
+    let ports = told.get("ports").and_then(Value::as_str);
+    let ports = Ports::parse(ports.unwrap_or_default()).map_err(anyhow::Error::msg)?;
+    let mut all = vec![first];
+    let others = InternetArgs {
+        join: Some(ports),
+        ..args
+    };
+    for _ in 1..processes {
+        let mut other = play(&others)?;
+        other.result()?;
+        all.push(other);
+    }
+    Ok((all, args.truth(ports)))
+}
+
+fn play(args: &InternetArgs) -> anyhow::Result<Running> {
+    let mut arguments = vec![
         format!("--addresses={}", args.addresses),
         format!("--good={}", args.good),
         format!("--told={}", args.told),
         format!("--seed={}", args.seed),
         format!("--swarm={}", args.swarm),
     ];
+    arguments.extend(args.join.map(|ports| format!("--join={ports}")));
     let mut all = vec!["crawl", "internet"];
     all.extend(arguments.iter().map(String::as_str));
-    let mut internet = Running::start(&all)?;
-    let told = internet.result()?;
-    let port = |key| -> anyhow::Result<u16> {
-        let port = told.get(key).and_then(Value::as_u64);
-        Ok(port.with_context(|| format!("no port {key}"))?.try_into()?)
-    };
-    let ports = Ports {
-        answers: port("answers")?,
-        dead: port("dead")?,
-        refusing: port("refusing")?,
-    };
-    Ok((internet, args.truth(ports)))
+    Running::start(&all)
 }
 
 /// Writes every address of the network into a new store, as somebody who knows them all by hand.
@@ -203,7 +216,7 @@ async fn fill(dir: &Path, truth: &Truth) -> anyhow::Result<()> {
     let store = Store::open(&config.store_path(), config.store_options()).await?;
     for number in 0..truth.size() {
         let sighting = Sighting {
-            addr: truth.address(number),
+            address: truth.address(number).into(),
             at: 1_790_000_000,
             source: "manual".to_owned(),
             times: 1,

@@ -57,10 +57,8 @@ impl Part {
         match self {
             Self::Internet(args) => {
                 let internet = runtime.block_on(Internet::start(args))?;
-                let ports = internet.truth().ports();
-                worker::tell(&json!({
-                    "answers": ports.answers, "dead": ports.dead, "refusing": ports.refusing,
-                }))?;
+                let ports = internet.truth().ports().to_string();
+                worker::tell(&json!({ "ports": ports }))?;
                 std::io::stdin().read_to_end(&mut Vec::new())?;
                 Ok(())
             }

@@ -20,7 +20,7 @@ pub(super) fn addr(number: u32) -> SocketAddr {
 /// Somebody has told of it.
 pub(super) fn told(number: u32) -> Write {
     Write::Sighting(Sighting {
-        addr: addr(number),
+        address: addr(number).into(),
         at: START,
         source: "peer:192.0.2.7:8333".to_owned(),
         times: 1,
