@@ -204,8 +204,9 @@ impl Crawler {
         side.cancel();
         join(tasks).await;
         let report = report(result?, network, &store, &reader).await?;
-        store.close().await?;
+        // Before the store: the last connection folds the write-ahead log into the file, and a reader's can't.
         reader.close().await;
+        store.close().await?;
         Ok(report)
     }
 }

@@ -72,6 +72,10 @@ async fn one_seed_is_enough_to_find_everybody() {
         (13, 1)
     );
     assert_eq!(report.height, Some(20));
+    assert!(
+        !path.with_extension("sqlite-wal").exists(),
+        "all is in the one file that somebody may copy"
+    );
     let reader = StoreReader::open(&path).await.unwrap();
     let detail = reader.peer(all[0], NOW.into()).await.unwrap().unwrap();
     assert_eq!(

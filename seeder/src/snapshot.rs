@@ -166,10 +166,6 @@ impl Snapshot {
         let mut peers = set.peers;
         // Those that have a name instead of an address can't be told in A, AAAA and SRV.
         peers.retain(|peer| !is_stand_in(peer.addr.ip()));
-        // Never shown by DNS, and costly to copy in the draws below.
-        for peer in &mut peers {
-            peer.user_agent = String::new();
-        }
         // The walk for unusual filters starts anywhere in this order.
         peers.shuffle(rng);
         let index: HashMap<SocketAddr, u32> = peers

@@ -53,7 +53,7 @@ pub type Share = (String, u64);
 /// which the trait is not known are left out.
 pub fn shares(peers: &[GoodPeer], by: Trait, most: usize) -> Vec<Share> {
     match by {
-        Trait::UserAgent => count(peers.iter().map(|p| p.user_agent.as_str()), most),
+        Trait::UserAgent => count(peers.iter().map(|p| &*p.user_agent), most),
         Trait::ProtocolVersion => count(peers.iter().map(|p| p.protocol_version), most),
         Trait::Country => count(peers.iter().filter_map(|p| p.place.country), most),
         Trait::System => count(peers.iter().filter_map(|p| p.place.system), most),
@@ -168,7 +168,7 @@ mod tests {
 
     fn named(agent: &str) -> GoodPeer {
         GoodPeer {
-            user_agent: agent.to_owned(),
+            user_agent: agent.into(),
             ..GoodPeer::unknown("1.2.3.4:1".parse().unwrap())
         }
     }

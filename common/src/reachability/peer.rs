@@ -1,6 +1,7 @@
 //! [`GoodPeer`]: what the rest of the system is told about a peer that is good now.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::{Netgroup, Place};
 
@@ -66,7 +67,7 @@ pub struct GoodPeer {
     /// Protocol version of its `version` message.
     pub protocol_version: u32,
     /// User agent, at most 256 characters. Chosen by the peer: escape it wherever it is shown.
-    pub user_agent: String,
+    pub user_agent: Arc<str>,
     /// Height that it showed headers for.
     pub height: u32,
     /// Transports it was seen to speak.
@@ -90,7 +91,7 @@ impl GoodPeer {
             addr,
             services: 0,
             protocol_version: 0,
-            user_agent: String::new(),
+            user_agent: Arc::default(),
             height: 0,
             transports: Transports::NONE,
             node_id: None,

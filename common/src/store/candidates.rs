@@ -134,7 +134,10 @@ fn candidate(row: &SqliteRow) -> Result<Option<Candidate>, StoreError> {
         addr,
         services: services.unwrap_or(0).cast_unsigned(),
         protocol_version: protocol_version.unwrap_or(0),
-        user_agent: row.try_get::<Option<String>, _>(8)?.unwrap_or_default(),
+        user_agent: row
+            .try_get::<Option<&str>, _>(8)?
+            .unwrap_or_default()
+            .into(),
         height: proved_height.unwrap_or(0),
         transports: transports(row.try_get(10)?),
         node_id: node_id.and_then(|id| id.try_into().ok()),

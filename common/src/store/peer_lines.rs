@@ -1,6 +1,6 @@
 //! Rows of peers as pages and exports show them, and which of them a search means.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -14,33 +14,79 @@ use crate::reachability::exclusions::Exclusions;
 use crate::reachability::overlay::{OverlayName, PeerAddress};
 use crate::reachability::{PeerFacts, Reliability};
 
-/// `FROM` and `WHERE` of the peers' table. Search words are bound, never spliced.
+/// What a search is for.
+enum Search<'a> {
+    All,
+    /// One address with its port.
+    Address(SocketAddr),
+    /// All ports of a host.
+    Host(IpAddr),
+    /// A part of a user agent.
+    Agent(&'a str),
+}
+
+impl<'a> Search<'a> {
+    fn of(filter: &'a PeerFilter) -> Self {
+        let text = filter.search.trim();
+        let host = text.trim_matches(['[', ']']);
+        if text.is_empty() {
+            Self::All
+        } else if let Ok(peer) = text.parse::<PeerAddress>() {
+            Self::Address(peer.key())
+        } else if let Ok(name) = text.parse::<OverlayName>() {
+            Self::Host(name.stand_in().into())
+        } else if let Ok(ip) = host.parse() {
+            Self::Host(ip)
+        } else {
+            Self::Agent(text)
+        }
+    }
+}
+
+/// `FROM` and `WHERE` of the peers' table, with the columns of all tables.
 pub(super) fn push_filter(sql: &mut QueryBuilder<Sqlite>, filter: &PeerFilter) {
     sql.push(
         " FROM peers p JOIN addresses a ON a.id = p.address_id \
          JOIN reliability r ON r.address_id = p.address_id WHERE 1 = 1",
     );
+    push_conditions(sql, filter);
+}
+
+/// The same for counting: without the tables that decide nothing, which would be looked into for each peer.
+pub(super) fn push_filter_to_count(sql: &mut QueryBuilder<Sqlite>, filter: &PeerFilter) {
+    sql.push(" FROM peers p");
+    if matches!(Search::of(filter), Search::Address(_) | Search::Host(_)) {
+        sql.push(" JOIN addresses a ON a.id = p.address_id");
+    }
+    sql.push(" WHERE 1 = 1");
+    push_conditions(sql, filter);
+}
+
+/// Search words are bound, never spliced.
+fn push_conditions(sql: &mut QueryBuilder<Sqlite>, filter: &PeerFilter) {
     if let Some(outcome) = filter.outcome {
         sql.push(" AND p.last_outcome = ")
             .push_bind(outcome.as_str());
     }
-    let search = filter.search.trim();
-    if let Ok(addr) = search.parse::<PeerAddress>().map(|peer| peer.key()) {
-        push_ip(sql, addr)
-            .push(" AND a.port = ")
-            .push_bind(i64::from(addr.port()));
-    } else if let Ok(name) = search.parse::<OverlayName>() {
-        push_ip(sql, PeerAddress::Named(name, 1).key());
-    } else if let Ok(ip) = search.trim_matches(['[', ']']).parse() {
-        push_ip(sql, SocketAddr::new(ip, 1));
-    } else if !search.is_empty() {
-        let escaped = search
-            .replace('\\', r"\\")
-            .replace('%', r"\%")
-            .replace('_', r"\_");
-        sql.push(" AND p.user_agent LIKE ")
-            .push_bind(format!("%{escaped}%"))
-            .push(r" ESCAPE '\'");
+    match Search::of(filter) {
+        Search::All => {}
+        Search::Address(addr) => {
+            push_ip(sql, addr)
+                .push(" AND a.port = ")
+                .push_bind(i64::from(addr.port()));
+        }
+        Search::Host(ip) => {
+            push_ip(sql, SocketAddr::new(ip, 1));
+        }
+        Search::Agent(text) => {
+            let escaped = text
+                .replace('\\', r"\\")
+                .replace('%', r"\%")
+                .replace('_', r"\_");
+            sql.push(" AND p.user_agent LIKE ")
+                .push_bind(format!("%{escaped}%"))
+                .push(r" ESCAPE '\'");
+        }
     }
 }
 

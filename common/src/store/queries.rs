@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::StoreError;
 use super::codec::{from_columns, to_columns};
-use super::peer_lines::{peer_detail, peer_line, push_filter};
+use super::peer_lines::{peer_detail, peer_line, push_filter, push_filter_to_count};
 use super::reader::{Moment, StoreReader, small};
 use crate::reachability::overlay::PeerAddress;
 use crate::reachability::{
@@ -287,7 +287,7 @@ impl StoreReader {
         limit: u32,
     ) -> Result<(Vec<PeerLine>, u64), StoreError> {
         let mut count = QueryBuilder::<Sqlite>::new("SELECT COUNT(*)");
-        push_filter(&mut count, filter);
+        push_filter_to_count(&mut count, filter);
         let total: i64 = count.build_query_scalar().fetch_one(&self.pool).await?;
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT a.net, a.address, a.port, p.last_outcome, p.last_ok_at, p.protocol_version, \

@@ -51,7 +51,11 @@ impl Engine {
     async fn road_changed(&mut self, road: Road, down: bool, at: i64) -> Result<(), StoreError> {
         let name = road.as_str();
         let (kind, detail) = if down {
-            let why = "good peers stopped answering all at once";
+            let why = if road.is_proxy() {
+                "the proxy does not answer, or nobody whom it leads to"
+            } else {
+                "good peers stopped answering all at once"
+            };
             tracing::warn!("our own network seems to be down for {name}: {why}");
             ("local_network_down", why)
         } else {

@@ -82,6 +82,11 @@ fn guide(truth: &Truth) -> String {
 
 /// An address from which the whole network can be found.
 pub fn first_honest(truth: &Truth) -> SocketAddr {
-    let honest = (0..truth.size()).find(|number| truth.kind(*number) == Kind::Honest);
-    truth.address(honest.unwrap_or(0))
+    first(truth, Kind::Honest).unwrap_or_else(|| truth.address(0))
+}
+
+/// The first address of a kind, if there is one.
+pub fn first(truth: &Truth, kind: Kind) -> Option<SocketAddr> {
+    let number = (0..truth.size()).find(|number| truth.kind(*number) == kind);
+    number.map(|number| truth.address(number))
 }

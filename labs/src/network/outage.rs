@@ -79,7 +79,7 @@ pub struct Crawl {
 }
 
 pub(super) fn run(quick: bool) -> anyhow::Result<Outcome> {
-    let seconds = if quick { 60 } else { 300 };
+    let seconds = if quick { 75 } else { 300 };
     let (mut faults, mut figures) = (Vec::new(), Vec::new());
     let told = if let Some(lacking) = namespace::lacking() {
         eprintln!("left out: {lacking}");

@@ -20,7 +20,7 @@ fn peer(addr: &str, services: u64) -> GoodPeer {
     GoodPeer {
         services,
         protocol_version: 70_015,
-        user_agent: "/x:1/".to_owned(),
+        user_agent: "/x:1/".into(),
         height: 1200,
         transports: Transports::NOISE,
         node_id: Some([7; 32]),

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::store::{Sighting, Store, Write};
@@ -26,8 +26,8 @@ use self::truth_check::Check;
 use super::report::{Figure, Goal, Report};
 use super::sync::path;
 use super::worker::{self, Running, number};
-use crate::internet::truth::{Ports, Truth};
-use crate::internet::{InternetArgs, first_honest};
+use crate::internet::truth::{Kind, Ports, Truth};
+use crate::internet::{InternetArgs, first, first_honest};
 
 /// Addresses of a quick run.
 const QUICK_ADDRESSES: u32 = 4_000;
@@ -87,7 +87,10 @@ pub fn run(args: &CrawlArgs, quick: bool) -> anyhow::Result<Report> {
     let crawled = crawl(directory.path(), &seeds, args.in_flight)?;
     eprintln!("doing nothing");
     let idle_secs = if quick { QUICK_IDLE_SECS } else { IDLE_SECS };
-    let idle = idle(&first_honest(&truth), idle_secs)?;
+    // One that tells of nobody else.
+    let alone =
+        first(&truth, Kind::Announcer).context("too few addresses: nobody is an announcer")?;
+    let idle = idle(&alone, idle_secs)?;
     for process in internet {
         process.wait()?;
     }
