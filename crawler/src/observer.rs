@@ -25,8 +25,8 @@ const TOP: usize = 10;
 /// Values of each trait that are kept for each day.
 const KEPT: usize = 50;
 
-/// Seconds between two words of what the day's peers are like; the last of a day stays.
-const CENSUS_EVERY: i64 = 600;
+/// Seconds between two words of what the day's peers are like, some 200 rows; the last of a day stays.
+const CENSUS_EVERY: i64 = 60;
 
 /// Hours in the charts: three days.
 const HOURS: i64 = 72;
@@ -190,7 +190,8 @@ impl Observer {
     async fn keep(&self, snapshot: &Snapshot, counted_at: &mut i64) {
         let next = counted_at.saturating_add(CENSUS_EVERY);
         let is_next_day = snapshot.at.div_euclid(86_400) > counted_at.div_euclid(86_400);
-        if snapshot.at >= next || is_next_day {
+        // At the start of a first crawl there is nobody to tell of.
+        if snapshot.good > 0 && (snapshot.at >= next || is_next_day) {
             *counted_at = snapshot.at;
             let census = Box::new(snapshot.census.clone());
             // Closed only at the end of the program; the last census is written there.
