@@ -23,12 +23,11 @@ pub(super) async fn put(tx: &mut SqliteConnection, name: &OverlayName) -> Result
     Ok(())
 }
 
-/// Names that somebody else wrote may be none.
-fn name(text: &str) -> Result<OverlayName, StoreError> {
-    text.parse().map_err(|error| StoreError::Value {
-        column: "overlay_names",
-        reason: format!("{text:?}: {error}"),
-    })
+/// What somebody else has written may be no name: then there is none, and nothing else is held up for it.
+fn name(text: &str) -> Option<OverlayName> {
+    text.parse::<OverlayName>()
+        .inspect_err(|error| tracing::warn!(text, %error, "the store has a name that is none"))
+        .ok()
 }
 
 impl StoreReader {
@@ -40,7 +39,7 @@ impl StoreReader {
         let rows: Vec<String> = sqlx::query_scalar("SELECT name FROM overlay_names")
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(|text| name(text)).collect()
+        Ok(rows.iter().filter_map(|text| name(text)).collect())
     }
 
     /// Where a peer is, as people write it. A stand-in of which the name is not known stays as it is.
@@ -59,8 +58,8 @@ impl StoreReader {
                 .bind(ip.octets().to_vec())
                 .fetch_optional(&self.pool)
                 .await?;
-        let named = |text: String| Ok(PeerAddress::Named(name(&text)?, addr.port()));
-        found.map_or(Ok(addr.into()), named)
+        let found = found.and_then(|text| name(&text));
+        Ok(found.map_or(addr.into(), |name| PeerAddress::Named(name, addr.port())))
     }
 
     /// The same of many, by the addresses that the rest of the program knows them by; only of those that have names.
@@ -86,8 +85,7 @@ impl StoreReader {
                 .fetch_all(&self.pool)
                 .await?
             {
-                let name = name(&text)?;
-                names.insert(IpAddr::V6(name.stand_in()), name);
+                names.extend(name(&text).map(|name| (IpAddr::V6(name.stand_in()), name)));
             }
         }
         let named = addrs.into_iter().filter_map(|addr| {

@@ -36,8 +36,8 @@ impl Engine {
     ) -> Result<(), StoreError> {
         if let Some(down) = ruling.change {
             self.road_changed(road, down, at).await?;
+            self.freeze_or_thaw(at).await?;
         }
-        self.freeze_or_thaw(at).await?;
         for finished in ruling.count {
             self.settle(finished).await?;
         }
@@ -71,7 +71,7 @@ impl Engine {
         self.store.write(Write::Event(event)).await
     }
 
-    /// The good set is the last known one while nothing connects by any road.
+    /// The good set is the last known one while nothing connects by any road. Looked at when a road changes and at each tick.
     pub(super) async fn freeze_or_thaw(&mut self, at: i64) -> Result<(), StoreError> {
         let down: Vec<&str> = Road::ALL
             .into_iter()

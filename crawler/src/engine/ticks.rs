@@ -9,37 +9,39 @@ use crate::probe::unix_now;
 use crate::weather::{Road, SUSPECTS};
 
 impl Engine {
-    /// Once a second: requests for visits, failures that were held back, totals.
+    /// Once a second: failures that were held back, canaries, bans, requests for visits.
     pub(super) async fn tick(&mut self) -> Result<(), StoreError> {
         for finished in self.weather.release(unix_now()) {
             self.settle(finished).await?;
         }
         self.send_canaries().await?;
         self.freeze_or_thaw(unix_now()).await?;
-        let read = async {
-            let banned = self.reader.banned(unix_now()).await?;
-            let mut requests = Vec::new();
-            for addr in self.reader.visit_requests(REQUESTS).await? {
-                requests.push(self.reader.address(addr).await?);
-            }
-            Ok::<_, StoreError>((banned, requests))
-        };
-        let requests = match read.await {
-            Ok((banned, requests)) => {
-                self.banned = banned;
-                requests
-            }
-            // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
+        // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
+        match self.reader.banned(unix_now()).await {
+            Ok(banned) => self.banned = banned,
+            Err(error) => tracing::warn!(%error, "bans could not be read"),
+        }
+        match self.reader.visit_requests(REQUESTS).await {
+            Ok(requests) => self.take_requests(requests).await,
             Err(error) => {
-                tracing::warn!(%error, "bans and requests for visits could not be read");
-                return Ok(());
+                tracing::warn!(%error, "requests for visits could not be read");
+                Ok(())
             }
-        };
+        }
+    }
+
+    async fn take_requests(&mut self, requests: Vec<SocketAddr>) -> Result<(), StoreError> {
         let before = std::mem::take(&mut self.taken);
-        for peer in requests {
-            let addr = peer.key();
+        for addr in requests {
             self.taken.insert(addr);
             self.store.write(Write::VisitTaken(addr)).await?;
+            let peer = match self.reader.address(addr).await {
+                Ok(peer) => peer,
+                Err(error) => {
+                    tracing::warn!(%addr, %error, "a request for a visit could not be read");
+                    continue;
+                }
+            };
             if before.contains(&addr) || !self.may_dial(&peer) {
                 continue;
             }

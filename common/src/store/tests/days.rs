@@ -205,3 +205,48 @@ async fn a_store_of_before_has_its_hours_added_up_by_day() {
     assert_eq!((days[0].good, days[0].outcomes[0]), (2, (Outcome::Ok, 7)));
     assert_eq!(days[1].outcomes, [(Outcome::Refused, 5)]);
 }
+
+/// A row that somebody else wrote into the names keeps nobody from being shown.
+#[tokio::test]
+async fn a_name_that_is_none_is_no_name() {
+    let (_dir, path) = scratch();
+    let store = Store::open(&path, options()).await.unwrap();
+    let names = [1, 2].map(|n| PeerAddress::Named(OverlayName::Onion([n; 32]), 8333));
+    for address in names {
+        let write = Write::Sighting(Sighting {
+            address,
+            at: T0,
+            source: "manual".to_owned(),
+            times: 1,
+            told_by: 0,
+            next_due: T0,
+        });
+        store.write(write).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let reader = StoreReader::open(&path).await.unwrap();
+    assert_eq!(reader.overlay_names().await.unwrap().len(), 2);
+    let mut connection = raw(&path).await;
+    let junk = "UPDATE overlay_names SET name = 'junk' WHERE name = $1";
+    let name = names[0].name().unwrap().to_string();
+    sqlx::query(junk)
+        .bind(name)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let key = names[0].key();
+    assert_eq!(reader.address(key).await.unwrap(), key.into());
+    assert_eq!(reader.address(names[1].key()).await.unwrap(), names[1]);
+    let named = reader
+        .named(names.iter().map(PeerAddress::key))
+        .await
+        .unwrap();
+    assert_eq!(
+        named.into_iter().collect::<Vec<_>>(),
+        [(names[1].key(), names[1])]
+    );
+    assert_eq!(
+        reader.overlay_names().await.unwrap(),
+        [names[1].name().unwrap()]
+    );
+}
