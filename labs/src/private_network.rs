@@ -142,7 +142,7 @@ impl PrivateNetwork {
         let seeder = Seeder::bind(config).await?;
         let dns_addr = seeder.dns_addr();
         let seeder = Task::spawn(|stop| async move {
-            seeder.run(stop).await;
+            seeder.run(stop).await?;
             Ok(())
         });
         wait_for_dns(&spec, dns_addr, options.nodes.min(ENOUGH_ADDRESSES)).await?;

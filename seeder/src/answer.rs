@@ -16,6 +16,7 @@ use hickory_proto::{
 
 use crate::{
     snapshot::{ADDRESSES, Family, SERVICES, Snapshot, TEXTS},
+    wire::name::WireName,
     zone::{Place, Zone},
 };
 
@@ -84,7 +85,8 @@ impl Engine {
             DNSClass::CH => return self.chaos(question),
             _ => return Answer::refused(),
         }
-        let Some((index, zone)) = self.zone_of(question.name) else {
+        let name = WireName::of(question.name);
+        let Some((index, zone)) = self.zone_of(&name) else {
             return Answer::refused();
         };
         let answer = match question.kind {
@@ -95,7 +97,7 @@ impl Engine {
             RecordType::OPT | RecordType::TSIG | RecordType::ZERO | RecordType::Unknown(249) => {
                 Answer::of(ResponseCode::FormErr)
             }
-            _ => zone_answer(zone, question, snapshot, pick),
+            _ => zone_answer(zone, zone.place(&name), question, snapshot, pick),
         };
         Answer {
             zone: Some(index),
@@ -103,12 +105,30 @@ impl Engine {
         }
     }
 
-    fn zone_of(&self, name: &Name) -> Option<(usize, &Zone)> {
+    /// How many different answers there are to a question about peers; others have one.
+    #[must_use]
+    pub fn variants(&self, name: &WireName, kind: RecordType, snapshot: &Snapshot) -> u64 {
+        let place = self.zone_of(name).map(|(_, zone)| zone.place(name));
+        let filter = match place {
+            Some(Place::Apex) => 0,
+            Some(Place::Filter(filter) | Place::Service(filter)) => filter,
+            _ => return 1,
+        };
+        let family = match kind {
+            RecordType::A => Family::V4,
+            RecordType::AAAA => Family::V6,
+            RecordType::TXT | RecordType::SRV => Family::Any,
+            _ => return 1,
+        };
+        snapshot.variants(filter, family)
+    }
+
+    fn zone_of(&self, name: &WireName) -> Option<(usize, &Zone)> {
         self.zones
             .iter()
             .enumerate()
-            .filter(|(_, zone)| zone.contains(name))
-            .max_by_key(|(_, zone)| zone.apex().num_labels())
+            .filter(|(_, zone)| name.below(zone.apex_wire()).is_some())
+            .max_by_key(|(_, zone)| zone.apex_wire().labels())
     }
 
     fn chaos(&self, question: &Question<'_>) -> Answer {
@@ -165,7 +185,8 @@ impl Answer {
         }
     }
 
-    fn no_such_name(zone: &Zone, serial: u32) -> Self {
+    /// NXDOMAIN.
+    pub(crate) fn no_such_name(zone: &Zone, serial: u32) -> Self {
         Self {
             authoritative: true,
             authorities: vec![zone.denial(serial)],
@@ -174,8 +195,13 @@ impl Answer {
     }
 }
 
-fn zone_answer(zone: &Zone, question: &Question<'_>, snapshot: &Snapshot, pick: u64) -> Answer {
-    let place = zone.place(question.name);
+fn zone_answer(
+    zone: &Zone,
+    place: Place,
+    question: &Question<'_>,
+    snapshot: &Snapshot,
+    pick: u64,
+) -> Answer {
     let exists = match place {
         Place::Nothing => false,
         Place::Host(ip) => snapshot.knows_host(ip),

@@ -22,7 +22,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     answer::{Answer, Engine, Identity, Question},
-    config::{FileConfig, SeederConfig},
+    config::{FileConfig, SeederConfig, cookie_secret},
     follow::unix_now,
     server::Seeder,
     snapshot::Snapshot,
@@ -141,7 +141,8 @@ struct Options {
         env = "QTC_SEEDER_REFRESH_SECONDS"
     )]
     refresh_seconds: Option<u64>,
-    /// TOML file with the same keys (name_servers and name_server_addresses for the two --ns flags).
+    /// TOML file with the same keys (name_servers and name_server_addresses for the two --ns flags), and more: see
+    /// docs/seeder.md.
     #[arg(long, global = true, value_name = "FILE", env = "QTC_SEEDER_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -198,7 +199,7 @@ async fn run(config: SeederConfig) -> anyhow::Result<()> {
     if let Some(addr) = seeder.http_addr() {
         tracing::info!(%addr, "serving status, metrics and health");
     }
-    seeder.run(stop).await;
+    seeder.run(stop).await?;
     Ok(())
 }
 
@@ -327,6 +328,13 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
             .refresh_seconds
             .or(file.refresh_seconds)
             .unwrap_or(defaults.refresh_seconds),
+        udp_workers: file.udp_workers.unwrap_or(defaults.udp_workers),
+        rate_limit: file.rate_limit.unwrap_or(defaults.rate_limit),
+        cookie_secret: file
+            .cookie_secret
+            .as_deref()
+            .map(cookie_secret)
+            .transpose()?,
         identity: Identity {
             version: file.version,
             id: file.id,

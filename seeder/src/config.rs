@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     answer::Identity,
+    guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, VARIANTS},
     zone::{Zone, ZoneError, ZoneOptions},
 };
@@ -20,6 +21,9 @@ pub const REFRESH_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// Default of [`SeederConfig::refresh_seconds`].
 pub const DEFAULT_REFRESH_SECONDS: u64 = 15;
+
+/// Most threads for one UDP address: more than machines have cores.
+const MAX_WORKERS: usize = 1024;
 
 /// Everything that a seeder needs to know.
 #[derive(Debug, Clone)]
@@ -44,7 +48,13 @@ pub struct SeederConfig {
     pub ttl: u32,
     /// Seconds between two looks at the store.
     pub refresh_seconds: u64,
-    /// Answers to CHAOS questions.
+    /// Threads for each UDP address; 0 takes one for each core that the process may use.
+    pub udp_workers: usize,
+    /// UDP responses a second for a client network (/24 or /56) that has not shown a cookie; 0 sets no limit.
+    pub rate_limit: u32,
+    /// Secret of DNS cookies, which servers of one anycast address share; `None` takes a new one at each start.
+    pub cookie_secret: Option<[u8; 16]>,
+    /// Answers to CHAOS questions; the second is also the answer to NSID.
     pub identity: Identity,
 }
 
@@ -71,6 +81,11 @@ pub enum ConfigError {
         least = REFRESH_SECONDS.start(), most = REFRESH_SECONDS.end()
     )]
     Refresh(u64),
+    /// The secret of cookies has another form.
+    #[error(
+        "cookie_secret is wrong: write 32 hexadecimal digits, as `openssl rand -hex 16` prints them"
+    )]
+    CookieSecret,
     /// The file can't be read.
     #[error("the configuration {} can't be read: {source}", path.display())]
     Read {
@@ -115,9 +130,15 @@ pub struct FileConfig {
     pub ttl: Option<u32>,
     /// See [`SeederConfig::refresh_seconds`].
     pub refresh_seconds: Option<u64>,
+    /// See [`SeederConfig::udp_workers`].
+    pub udp_workers: Option<usize>,
+    /// See [`SeederConfig::rate_limit`].
+    pub rate_limit: Option<u32>,
+    /// See [`SeederConfig::cookie_secret`]; 32 hexadecimal digits.
+    pub cookie_secret: Option<String>,
     /// Answer to CHAOS `version.bind`.
     pub version: Option<String>,
-    /// Answer to CHAOS `id.server`.
+    /// Answer to CHAOS `id.server`, and to NSID (RFC 5001).
     pub id: Option<String>,
 }
 
@@ -156,6 +177,9 @@ impl SeederConfig {
             http: None,
             ttl: 0,
             refresh_seconds: DEFAULT_REFRESH_SECONDS,
+            udp_workers: 0,
+            rate_limit: DEFAULT_LIMIT,
+            cookie_secret: None,
             identity: Identity::default(),
         }
     }
@@ -200,6 +224,15 @@ impl SeederConfig {
         Ok(zones)
     }
 
+    /// Threads for each UDP address.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self.udp_workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers.min(MAX_WORKERS),
+        }
+    }
+
     /// How snapshots are drawn for this network.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -231,6 +264,16 @@ impl SeederConfig {
         }
         addresses
     }
+}
+
+/// Reads [`FileConfig::cookie_secret`].
+pub(crate) fn cookie_secret(text: &str) -> Result<[u8; 16], ConfigError> {
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(text.as_bytes())
+        .ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(ConfigError::CookieSecret)
 }
 
 fn without_port(seed: &str) -> &str {

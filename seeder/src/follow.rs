@@ -1,4 +1,4 @@
-//! Follows the crawler's store: reads it at each interval and swaps in a new snapshot.
+//! Follows the crawler's store: reads it at each interval, draws a new snapshot, writes its answers and swaps both in.
 //!
 //! The store may be absent at first, locked, replaced, damaged or deleted later. Nothing of that empties the
 //! answers: the last good set stays, marked stale, and health and metrics say why. Only a seeder that has
@@ -11,7 +11,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
 use quantumcoin::{
     service::health::Check,
     store::{GoodSet, StoreError, StoreReader},
@@ -19,14 +18,15 @@ use quantumcoin::{
 use rand::{SeedableRng, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
-use crate::snapshot::{Origin, Policy, Snapshot};
+use crate::{
+    respond::{Shared, State},
+    snapshot::{Origin, Policy, Snapshot},
+    table::TableError,
+};
 
 /// Longest wait for one reading of the store. A locked file answers after SQLite's busy timeout (5 s);
 /// beyond three times that something hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// The snapshot that answers come from, shared between the follower and the servers.
-pub type Shared = Arc<ArcSwap<Snapshot>>;
 
 /// Why the store gave no good set this time.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,12 @@ pub enum FollowError {
     /// No answer in time.
     #[error("{}: no answer within {} s; is the disk hanging?", .0.display(), READ_TIMEOUT.as_secs())]
     Timeout(PathBuf),
+    /// The answers can't be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The program ends.
+    #[error("drawing was interrupted")]
+    Interrupted,
     /// Nobody is good.
     #[error("the store holds no good peer (the crawler may just have started)")]
     NobodyGood,
@@ -75,7 +81,7 @@ pub struct Gauges {
     pub failures: prometheus::IntCounter,
 }
 
-/// Keeps one [`Shared`] snapshot up to date.
+/// Keeps one [`Shared`] state up to date.
 #[derive(Debug)]
 pub struct Follower {
     store: Option<PathBuf>,
@@ -151,15 +157,14 @@ impl Follower {
     /// One reading and, whatever comes of it, one swap.
     pub async fn round(&mut self) {
         let now = unix_now();
-        let previous = self.shared.load_full();
         let result = match tokio::time::timeout(READ_TIMEOUT, self.read(now)).await {
             Ok(result) => result,
             Err(_) => Err(FollowError::Timeout(self.store.clone().unwrap_or_default())),
         };
-        let (next, trouble) = match result {
+        let (peers, trouble) = match result {
             Ok(set) => {
                 self.gauges.last_read.set(now);
-                (self.build(set, Arc::clone(&previous), now).await, None)
+                (Peers::Crawled(set), None)
             }
             Err(error) => {
                 if !matches!(error, FollowError::NobodyGood | FollowError::NoStore) {
@@ -167,11 +172,17 @@ impl Follower {
                     // A connection that failed is not trusted again.
                     self.reader = None;
                 }
-                (self.fall_back(&previous, now), Some(error))
+                (self.fall_back(), Some(error))
             }
         };
-        self.report(&next, trouble);
-        self.shared.store(Arc::new(next));
+        let trouble = match self.build(peers, now).await {
+            Ok(next) => {
+                self.shared.store(Arc::new(next));
+                trouble
+            }
+            Err(error) => Some(error),
+        };
+        self.report(trouble);
     }
 
     async fn read(&mut self, now: i64) -> Result<GoodSet, FollowError> {
@@ -207,41 +218,25 @@ impl Follower {
         }
     }
 
-    /// Draws on a thread of its own: a large set takes some hundred milliseconds.
-    async fn build(&self, set: GoodSet, previous: Arc<Snapshot>, now: i64) -> Snapshot {
-        let policy = self.policy;
-        let kept = Arc::clone(&previous);
-        let drawn = tokio::task::spawn_blocking(move || {
-            Snapshot::build(
-                set,
-                &policy,
-                Some(&previous),
-                now,
-                &mut StdRng::from_os_rng(),
-            )
-        });
-        match drawn.await {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                // Only at shutdown, when the runtime cancels its threads' work.
-                tracing::debug!(%error, "drawing was interrupted");
-                Snapshot::clone(&kept)
-            }
+    /// The last good set if there was one; else the bootstrap nodes.
+    fn fall_back(&self) -> Peers {
+        match self.shared.load().snapshot.origin {
+            Origin::Store => Peers::Kept,
+            Origin::Bootstrap | Origin::Nothing => Peers::Bootstrap(self.bootstrap.clone()),
         }
     }
 
-    /// The last good set if there was one, marked stale; else the bootstrap nodes.
-    fn fall_back(&self, previous: &Snapshot, now: i64) -> Snapshot {
-        if previous.origin == Origin::Store {
-            let mut kept = previous.clone();
-            kept.stale = true;
-            return kept;
-        }
-        let mut rng = StdRng::from_os_rng();
-        Snapshot::bootstrap(&self.bootstrap, &self.policy, Some(previous), now, &mut rng)
+    /// Draws and writes on a thread of its own: a large set takes some hundred milliseconds.
+    async fn build(&self, peers: Peers, now: i64) -> Result<State, FollowError> {
+        let (policy, previous) = (self.policy, self.shared.load_full());
+        let built = tokio::task::spawn_blocking(move || build(peers, &policy, &previous, now));
+        // It fails only at shutdown, when the runtime cancels its threads' work.
+        built.await.map_err(|_| FollowError::Interrupted)?
     }
 
-    fn report(&mut self, snapshot: &Snapshot, trouble: Option<FollowError>) {
+    fn report(&mut self, trouble: Option<FollowError>) {
+        let state = self.shared.load_full();
+        let snapshot = &state.snapshot;
         self.gauges
             .good_peers
             .set(i64::try_from(snapshot.len()).unwrap_or(i64::MAX));
@@ -278,6 +273,31 @@ impl Follower {
             self.last_error = words;
         }
     }
+}
+
+/// Who shall be served.
+enum Peers {
+    /// These of the crawl.
+    Crawled(GoodSet),
+    /// Those of the state before.
+    Kept,
+    /// The chain spec's.
+    Bootstrap(Vec<SocketAddr>),
+}
+
+fn build(peers: Peers, policy: &Policy, previous: &State, now: i64) -> Result<State, FollowError> {
+    let before = &previous.snapshot;
+    let mut rng = StdRng::from_os_rng();
+    let snapshot = match peers {
+        Peers::Crawled(set) => Snapshot::build(set, policy, Some(before), now, &mut rng),
+        Peers::Bootstrap(nodes) => Snapshot::bootstrap(&nodes, policy, Some(before), now, &mut rng),
+        Peers::Kept => {
+            let mut kept = Snapshot::clone(before);
+            kept.stale = true;
+            kept
+        }
+    };
+    Ok(State::new(Arc::clone(&previous.engine), snapshot)?)
 }
 
 /// Unix seconds by the system's clock.

@@ -1,8 +1,8 @@
 //! The DNS seeder: an authoritative name server whose answers are the good peers of the last crawl.
 //!
 //! ```text
-//! store ──(follow, read-only)──> snapshot ──(arc-swap)──> answer ──> server (UDP, TCP)
-//!                                                   zone ──┘          └──> HTTP: status, metrics, health
+//! store ──(follow, read-only)──> snapshot ──> table ──(arc-swap)──> respond ──> server (UDP, TCP)
+//!                                      zone, answer ──┘                └──> HTTP: status, metrics, health
 //! ```
 //!
 //! | module | what it is for |
@@ -10,17 +10,29 @@
 //! | [`config`] | what an operator may set: flags, TOML file, defaults |
 //! | [`zone`] | the names of one zone and the records made for them (pure) |
 //! | [`snapshot`] | the good peers at one moment, drawn into variants (pure) |
-//! | [`answer`] | the engine: a question and a snapshot in, the answer out (pure) |
-//! | [`follow`] | keeps the snapshot up to date with the store, through all of the store's troubles |
+//! | [`answer`] | the engine: a question and a snapshot in, the records of the answer out (pure) |
+//! | [`wire`] | queries and responses as bytes (pure) |
+//! | [`table`] | the engine's answers, written ahead as bytes (pure) |
+//! | [`guard`] | cookies and the rate limit (pure, but for the state of the latter) |
+//! | [`respond`] | bytes in, bytes out: what every transport calls |
+//! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
 //! | [`cli`] | the program's commands |
+//!
+//! A query costs a parse, a look into a hash table, a copy, and a patch of id, flags and OPT: [`table`] holds what the
+//! engine would say, for all names that resolvers usually ask for. What is not in there is asked of the engine itself,
+//! so that both give the same answers by construction. Nothing on the usual path allocates or takes a lock.
 
 pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod follow;
+pub mod guard;
+pub mod respond;
 pub mod server;
 pub mod snapshot;
+pub mod table;
+pub mod wire;
 pub mod zone;
 
 pub use config::SeederConfig;

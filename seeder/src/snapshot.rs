@@ -243,6 +243,14 @@ impl Snapshot {
         }
     }
 
+    /// How many different choices [`Snapshot::select`] has; 1 where it walks.
+    #[must_use]
+    pub fn variants(&self, filter: u64, family: Family) -> u64 {
+        self.drawn
+            .get(&filter)
+            .map_or(1, |views| views.of(family).len().max(1) as u64)
+    }
+
     /// One round over all peers from a random start: the first that fit, spread over netgroups.
     fn walk(&self, filter: u64, family: Family, pick: u64, limit: usize) -> Vec<&GoodPeer> {
         let Some(start) = position(self.peers.len(), pick) else {

@@ -326,5 +326,5 @@ async fn without_a_store_names_still_exist_and_answers_are_empty() {
     assert!(answer.answers.is_empty());
     assert_eq!(answer.authorities[0].name.to_ascii(), APEX);
     stop.cancel();
-    timeout(PATIENCE, task).await.unwrap().unwrap();
+    timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
 }

@@ -3,10 +3,13 @@
 //! IPv6 sockets are IPv6-only, so that `0.0.0.0:53` and `[::]:53` can stand side by side on every system, but for
 //! [`tcp_of_both`]; and TCP sockets can be bound again right after a restart.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 
 /// Connections that the kernel may hold for us before `accept`; the usual `net.core.somaxconn` is 4096,
 /// a burst of reconnecting peers fits in a quarter of it.
@@ -72,15 +75,30 @@ fn bind_tcp(addr: SocketAddr, purpose: &str, only_v6: bool) -> Result<TcpListene
     })
 }
 
-/// Binds a UDP socket. `purpose` names the service in the error. Must be called within a tokio runtime.
+/// Binds UDP sockets for `workers` threads to one address; the system spreads the clients over them where it can
+/// (`SO_REUSEPORT`), else all share one. They are blocking. `purpose` names the service in the error.
 ///
 /// # Errors
-/// [`BindError`] with the reason and the remedy in words.
-pub fn udp(addr: SocketAddr, purpose: &str) -> Result<UdpSocket, BindError> {
-    let bound = || -> io::Result<UdpSocket> {
+/// [`BindError`] with the reason and the remedy in words; also when another process shares the address willingly, which
+/// would get a part of the queries.
+pub fn udp(addr: SocketAddr, purpose: &str, workers: usize) -> Result<Vec<UdpSocket>, BindError> {
+    let bind = |addr: SocketAddr, shared: bool| -> io::Result<UdpSocket> {
         let socket = socket(addr, Type::DGRAM, Protocol::UDP, true)?;
+        socket.set_nonblocking(false)?;
+        #[cfg(target_os = "linux")]
+        socket.set_reuse_port(shared)?;
         socket.bind(&addr.into())?;
-        UdpSocket::from_std(socket.into())
+        Ok(socket.into())
+    };
+    let bound = || -> io::Result<Vec<UdpSocket>> {
+        // Fails when somebody else is there, shared or not.
+        let alone = bind(addr, false)?;
+        if !cfg!(target_os = "linux") {
+            return (0..workers).map(|_| alone.try_clone()).collect();
+        }
+        let addr = alone.local_addr()?;
+        drop(alone);
+        (0..workers).map(|_| bind(addr, true)).collect()
     };
     bound().map_err(|source| BindError {
         purpose: purpose.to_owned(),
@@ -169,8 +187,8 @@ mod tests {
             "{words}"
         );
 
-        let first = udp("127.0.0.1:0".parse().unwrap(), "the test").unwrap();
-        let words = udp(first.local_addr().unwrap(), "the test")
+        let first = udp("127.0.0.1:0".parse().unwrap(), "the test", 2).unwrap();
+        let words = udp(first[1].local_addr().unwrap(), "the test", 2)
             .unwrap_err()
             .to_string();
         assert!(words.contains("UDP") && words.contains("in use"), "{words}");
@@ -217,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn a_foreign_address_is_told_in_words() {
         // 192.0.2.0/24 is for documentation (RFC 5737): no interface has it.
-        let words = udp("192.0.2.1:0".parse().unwrap(), "the test")
+        let words = udp("192.0.2.1:0".parse().unwrap(), "the test", 1)
             .unwrap_err()
             .to_string();
         assert!(words.contains("no interface"), "{words}");

@@ -10,11 +10,12 @@ use std::time::Duration;
 const LOCK_FILE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
 
 /// Libraries whose speed shows in the figures.
-const LIBRARIES: [&str; 8] = [
+const LIBRARIES: [&str; 9] = [
     "aws-lc-rs",
     "bitcoin",
     "fips204",
     "fjall",
+    "hickory-server",
     "rayon",
     "rustls",
     "snow",

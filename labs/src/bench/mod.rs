@@ -5,6 +5,7 @@
 //! | benchmark | what it measures |
 //! |---|---|
 //! | [`crawl`] | a crawl of a hundred thousand addresses, and whether it finds the truth |
+//! | `dns` | what a query costs the seeder, beside other name servers and the bare kernel |
 //! | [`headers`] | checking, loading and holding a million headers |
 //! | [`verify`] | signature checks on all cores against the bare library |
 //! | [`transport`] | handshakes, records and memory of connections, beside classical ones |
@@ -12,6 +13,8 @@
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod crawl;
+#[cfg(target_os = "linux")]
+pub mod dns;
 pub mod headers;
 pub(crate) mod machine;
 pub mod report;
@@ -35,6 +38,9 @@ use self::report::Report;
 pub enum Bench {
     /// Every address of a simulated internet, visited once: time, processor, memory, and whether each verdict is true.
     Crawl(crawl::CrawlArgs),
+    /// Queries per second of processor time, beside Knot, NSD, hickory-server and a bare echo.
+    #[cfg(target_os = "linux")]
+    Dns,
     /// A million headers: time to check, time to load, memory.
     Headers,
     /// Signature checks of transactions on all cores, against a bare loop over the library.
@@ -68,6 +74,8 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
     }
     match bench {
         Bench::Crawl(args) => crawl::run(args, options.quick),
+        #[cfg(target_os = "linux")]
+        Bench::Dns => dns::run(options.quick),
         Bench::Headers => headers::run(options.quick),
         Bench::Verify => verify::run(options.quick),
         Bench::Transport => transport::run(options.quick),

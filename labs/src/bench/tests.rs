@@ -44,6 +44,24 @@ fn every_benchmark_has_its_keys() {
             "idle_connection_kib",
         ],
     );
+    #[cfg(target_os = "linux")]
+    assert_keys(
+        &super::dns::Measured::default().report(true, 0),
+        &[
+            "ours_per_cpu_s",
+            "echo_per_cpu_s",
+            "knot_per_cpu_s",
+            "nsd_per_cpu_s",
+            "hickory_per_cpu_s",
+            "ratio_echo",
+            "ratio_knot",
+            "ratio_nsd",
+            "ratio_hickory",
+            "p99_us_half_load",
+            "knot_p99_us_half_load",
+            "rss_mb",
+        ],
+    );
     let summary = Summary {
         blocks: 1,
         transactions: 2,

@@ -10,6 +10,8 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+use super::dns;
 use super::{crawl, headers, store, sync, transport};
 use crate::{attack, network};
 
@@ -22,6 +24,10 @@ pub enum Worker {
     /// Part of `bench crawl`.
     #[command(subcommand)]
     Crawl(crawl::Part),
+    /// Part of `bench dns`.
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Dns(dns::Part),
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
@@ -48,6 +54,8 @@ impl Worker {
         match self {
             Self::Attack(part) => part.run(),
             Self::Crawl(part) => part.run(),
+            #[cfg(target_os = "linux")]
+            Self::Dns(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
             Self::Network(part) => part.run(),
             Self::Store(part) => part.run(),

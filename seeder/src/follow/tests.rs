@@ -1,5 +1,6 @@
 //! The follower against real stores, through their troubles.
 
+use arc_swap::ArcSwap;
 use prometheus::{IntCounter, IntGauge};
 use quantumcoin::{
     reachability::{GoodPolicy, Outcome, Stage},
@@ -9,6 +10,10 @@ use quantumcoin::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::{
+    answer::{Engine, Identity},
+    zone::{Zone, ZoneOptions},
+};
 
 const BOOTSTRAP: &str = "127.9.9.9:28333";
 
@@ -29,7 +34,10 @@ fn bench(bootstrap: &[&str]) -> Bench {
         variants: 4,
         host_memory: 100,
     };
-    let shared: Shared = Arc::new(ArcSwap::from_pointee(Snapshot::empty(&policy, 1)));
+    let zone = Zone::new("seed.test", &ZoneOptions::default()).unwrap();
+    let engine = Arc::new(Engine::new(vec![zone], Identity::default()));
+    let state = State::new(engine, Snapshot::empty(&policy, 1)).unwrap();
+    let shared: Shared = Arc::new(ArcSwap::from_pointee(state));
     let health = Health::new();
     let gauge = || IntGauge::new("g", "g").unwrap();
     let gauges = Gauges {
@@ -59,7 +67,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
 
 impl Bench {
     fn now(&self) -> (usize, Origin, bool) {
-        let snapshot = self.shared.load();
+        let snapshot = Arc::clone(&self.shared.load().snapshot);
         (snapshot.len(), snapshot.origin, snapshot.stale)
     }
 
@@ -144,11 +152,11 @@ async fn a_store_that_comes_later_is_picked_up() {
     bench.follower.round().await;
     assert_eq!(bench.now(), (5, Origin::Store, false));
     assert_eq!(bench.status(), Status::Ok);
-    let serial = bench.shared.load().serial;
+    let serial = bench.shared.load().snapshot.serial;
     probe(&store, 7).await;
     bench.follower.round().await;
     assert_eq!(bench.now().0, 7);
-    assert!(bench.shared.load().serial > serial);
+    assert!(bench.shared.load().snapshot.serial > serial);
 }
 
 #[tokio::test]

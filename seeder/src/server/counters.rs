@@ -2,56 +2,59 @@
 
 use std::collections::BTreeMap;
 
-use hickory_proto::{op::ResponseCode, rr::RecordType};
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::IntCounter;
 use quantumcoin::service::metrics::{Metrics, MetricsError};
 
-use crate::{follow::Gauges, zone::Zone};
+use crate::{
+    follow::Gauges,
+    respond::Transport,
+    wire::{code, kind},
+    zone::Zone,
+};
 
-/// How a query came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
-    /// One datagram.
-    Udp,
-    /// A connection.
-    Tcp,
-}
-
-impl Transport {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
-/// Counters of the DNS side.
+/// Counters of the DNS side. Each label's counter is looked up once, so that counting is an addition.
 #[derive(Debug, Clone)]
 pub(crate) struct Counters {
-    zones: Vec<String>,
-    queries: IntCounterVec,
-    responses: IntCounterVec,
+    /// By zone (the last is "none"), transport, and type as in [`TYPES`].
+    queries: Vec<[[IntCounter; TYPES.len()]; 2]>,
+    /// As in [`CODES`].
+    responses: [IntCounter; CODES.len()],
+    /// By transport.
+    bytes: [IntCounter; 2],
+    pub(crate) limited: IntCounter,
     pub(crate) truncated: IntCounter,
     pub(crate) silent: IntCounter,
     pub(crate) send_failures: IntCounter,
     pub(crate) tcp_refused: IntCounter,
-    pub(crate) response_bytes: IntCounterVec,
 }
 
 impl Counters {
     pub(crate) fn new(metrics: &Metrics, zones: &[Zone]) -> Result<Self, MetricsError> {
+        let queries = metrics.counter_vec(
+            "queries_total",
+            "Well-formed queries by zone, type and transport.",
+            &["zone", "type", "transport"],
+        )?;
+        let responses =
+            metrics.counter_vec("responses_total", "Responses by response code.", &["rcode"])?;
+        let bytes = metrics.counter_vec(
+            "response_bytes_total",
+            "Bytes of responses by transport.",
+            &["transport"],
+        )?;
+        let names = zones.iter().map(|zone| zone.apex().to_string());
+        let of_zone = |name: String| {
+            TRANSPORTS.map(|transport| {
+                TYPES.map(|(_, kind)| queries.with_label_values(&[&*name, kind, transport]))
+            })
+        };
         Ok(Self {
-            zones: zones.iter().map(|zone| zone.apex().to_string()).collect(),
-            queries: metrics.counter_vec(
-                "queries_total",
-                "Well-formed queries by zone, type and transport.",
-                &["zone", "type", "transport"],
-            )?,
-            responses: metrics.counter_vec(
-                "responses_total",
-                "Responses by response code.",
-                &["rcode"],
+            queries: names.chain([NO_ZONE.to_owned()]).map(of_zone).collect(),
+            responses: CODES.map(|(_, code)| responses.with_label_values(&[code])),
+            bytes: TRANSPORTS.map(|transport| bytes.with_label_values(&[transport])),
+            limited: metrics.counter(
+                "limited_queries_total",
+                "UDP queries without a response because their network was over its rate.",
             )?,
             truncated: metrics.counter(
                 "truncated_total",
@@ -69,38 +72,36 @@ impl Counters {
                 "tcp_refused_total",
                 "TCP connections closed at once because a limit was reached.",
             )?,
-            response_bytes: metrics.counter_vec(
-                "response_bytes_total",
-                "Bytes of responses by transport.",
-                &["transport"],
-            )?,
         })
     }
 
-    pub(crate) fn query(&self, zone: Option<usize>, kind: RecordType, transport: Transport) {
-        let zone = zone
-            .and_then(|index| self.zones.get(index))
-            .map_or("none", String::as_str);
-        self.queries
-            .with_label_values(&[zone, type_label(kind), transport.as_str()])
-            .inc();
+    pub(crate) fn query(&self, zone: Option<usize>, kind: u16, transport: Transport) {
+        let none = self.queries.len().saturating_sub(1);
+        let column = position(&TYPES, kind);
+        if let Some(zone) = self.queries.get(zone.unwrap_or(none))
+            && let Some(counter) = of(transport, zone).get(column)
+        {
+            counter.inc();
+        }
     }
 
-    pub(crate) fn response(&self, code: ResponseCode) {
-        self.responses.with_label_values(&[code_label(code)]).inc();
+    pub(crate) fn response(&self, code: u16) {
+        if let Some(counter) = self.responses.get(position(&CODES, code)) {
+            counter.inc();
+        }
+    }
+
+    /// A response of that many bytes.
+    pub(crate) fn sent(&self, transport: Transport, bytes: usize) {
+        of(transport, &self.bytes).inc_by(bytes as u64);
     }
 
     /// Queries by type, summed over zones and transports.
     pub(crate) fn by_type(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
-        let none = "none".to_owned();
-        for zone in self.zones.iter().chain([&none]) {
-            for kind in TYPES {
-                for transport in [Transport::Udp, Transport::Tcp] {
-                    let labels = [zone, type_label(kind), transport.as_str()];
-                    *sums.entry(type_label(kind)).or_default() +=
-                        self.queries.with_label_values(&labels).get();
-                }
+        for zone in self.queries.iter().flatten() {
+            for ((_, label), counter) in TYPES.iter().zip(zone) {
+                *sums.entry(*label).or_default() += counter.get();
             }
         }
         sums
@@ -108,12 +109,55 @@ impl Counters {
 
     /// Responses by code.
     pub(crate) fn by_code(&self) -> BTreeMap<&'static str, u64> {
-        CODES
-            .iter()
-            .map(|code| code_label(*code))
-            .map(|label| (label, self.responses.with_label_values(&[label]).get()))
+        let labels = CODES.iter().map(|(_, label)| *label);
+        labels
+            .zip(self.responses.iter().map(IntCounter::get))
             .collect()
     }
+}
+
+/// The zone label of queries for names outside our zones.
+const NO_ZONE: &str = "none";
+
+/// In the order of [`of`].
+const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
+
+const fn of<T>(transport: Transport, both: &[T; 2]) -> &T {
+    let [udp, tcp] = both;
+    match transport {
+        Transport::Udp => udp,
+        Transport::Tcp => tcp,
+    }
+}
+
+/// Types by number; what is not in it counts as the last.
+const TYPES: [(u16, &str); 8] = [
+    (kind::A, "A"),
+    (kind::AAAA, "AAAA"),
+    (kind::SRV, "SRV"),
+    (kind::TXT, "TXT"),
+    (kind::NS, "NS"),
+    (kind::SOA, "SOA"),
+    (kind::ANY, "ANY"),
+    (0, "other"),
+];
+
+/// Response codes; what is not in it counts as the last.
+const CODES: [(u16, &str); 9] = [
+    (code::NOERROR, "NOERROR"),
+    (code::FORMERR, "FORMERR"),
+    (code::SERVFAIL, "SERVFAIL"),
+    (code::NXDOMAIN, "NXDOMAIN"),
+    (code::NOTIMP, "NOTIMP"),
+    (code::REFUSED, "REFUSED"),
+    (code::NOTAUTH, "NOTAUTH"),
+    (code::BADVERS, "BADVERS"),
+    (u16::MAX, "other"),
+];
+
+fn position(labels: &[(u16, &str)], number: u16) -> usize {
+    let found = labels.iter().position(|(own, _)| *own == number);
+    found.unwrap_or(labels.len().saturating_sub(1))
 }
 
 /// The gauges that the follower sets.
@@ -138,55 +182,4 @@ pub(crate) fn gauges(metrics: &Metrics) -> Result<Gauges, MetricsError> {
             "Readings of the store that failed.",
         )?,
     })
-}
-
-/// One of each label of [`type_label`].
-const TYPES: [RecordType; 8] = [
-    RecordType::A,
-    RecordType::AAAA,
-    RecordType::SRV,
-    RecordType::TXT,
-    RecordType::NS,
-    RecordType::SOA,
-    RecordType::ANY,
-    RecordType::ZERO,
-];
-
-const fn type_label(kind: RecordType) -> &'static str {
-    match kind {
-        RecordType::A => "A",
-        RecordType::AAAA => "AAAA",
-        RecordType::SRV => "SRV",
-        RecordType::TXT => "TXT",
-        RecordType::NS => "NS",
-        RecordType::SOA => "SOA",
-        RecordType::ANY => "ANY",
-        _ => "other",
-    }
-}
-
-/// One of each label of [`code_label`].
-const CODES: [ResponseCode; 8] = [
-    ResponseCode::NoError,
-    ResponseCode::FormErr,
-    ResponseCode::ServFail,
-    ResponseCode::NXDomain,
-    ResponseCode::NotImp,
-    ResponseCode::Refused,
-    ResponseCode::NotAuth,
-    ResponseCode::BADVERS,
-];
-
-const fn code_label(code: ResponseCode) -> &'static str {
-    match code {
-        ResponseCode::NoError => "NOERROR",
-        ResponseCode::FormErr => "FORMERR",
-        ResponseCode::ServFail => "SERVFAIL",
-        ResponseCode::NXDomain => "NXDOMAIN",
-        ResponseCode::NotImp => "NOTIMP",
-        ResponseCode::Refused => "REFUSED",
-        ResponseCode::NotAuth => "NOTAUTH",
-        ResponseCode::BADVERS | ResponseCode::BADSIG => "BADVERS",
-        _ => "other",
-    }
 }

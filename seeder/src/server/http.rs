@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Serialize;
 
-use super::handler::Handler;
-use crate::{follow::unix_now, snapshot::Origin};
+use crate::{
+    follow::unix_now,
+    respond::{Responder, State as Served},
+    snapshot::Origin,
+};
 
 /// What the seeder is doing.
 #[derive(Debug, Serialize)]
@@ -30,22 +33,23 @@ struct Status {
 #[derive(Debug, Clone)]
 struct Source {
     network: String,
-    handler: Arc<Handler>,
+    responder: Arc<Responder>,
 }
 
-pub(super) fn routes(network: String, handler: Arc<Handler>) -> Router {
+pub(super) fn routes(network: String, responder: Arc<Responder>) -> Router {
     Router::new()
         .route("/", get(status))
         .route("/api/v1/status", get(status))
-        .with_state(Source { network, handler })
+        .with_state(Source { network, responder })
 }
 
 async fn status(State(source): State<Source>) -> Json<Status> {
-    let Source { network, handler } = source;
-    let snapshot = handler.snapshot().load_full();
+    let Source { network, responder } = source;
+    let state = responder.state().load_full();
+    let snapshot = &state.snapshot;
     Json(Status {
         network,
-        zones: handler.zone_names(),
+        zones: zone_names(&state),
         serial: snapshot.serial,
         origin: snapshot.origin,
         good_peers: snapshot.len(),
@@ -54,7 +58,13 @@ async fn status(State(source): State<Source>) -> Json<Status> {
             .newest_probe_at
             .map(|at| unix_now().saturating_sub(at).max(0)),
         stale: snapshot.stale,
-        queries: handler.counters.by_type(),
-        responses: handler.counters.by_code(),
+        queries: responder.counters.by_type(),
+        responses: responder.counters.by_code(),
     })
+}
+
+/// The zones that are served.
+pub(super) fn zone_names(state: &Served) -> Vec<String> {
+    let zones = state.engine.zones().iter();
+    zones.map(|zone| zone.apex().to_string()).collect()
 }

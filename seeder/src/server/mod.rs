@@ -1,17 +1,21 @@
 //! Sockets. [`Seeder::bind`] takes everything that can fail; [`Seeder::run`] serves until told to stop.
 //!
-//! hickory-server reads requests and writes responses (`handler` is its `RequestHandler`, so its encrypted
-//! transports can carry the same answers later). The plain UDP and TCP sockets are our own (`udp`, `tcp`),
-//! because those of hickory-server 0.26 answer malformed responses, allocate from a claimed count of
-//! questions, have no limit on connections and log each client at `info`.
+//! The UDP and TCP sockets are our own (`udp`, `tcp`), because those of hickory-server 0.26 take a task and several
+//! allocations for each query, answer malformed responses, have no limit on connections and log each client at `info`;
+//! `labs bench dns` shows what that costs.
 
-mod counters;
-mod handler;
+pub(crate) mod counters;
 mod http;
 mod tcp;
 mod udp;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    num::NonZeroU32,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use quantumcoin::service::{
@@ -20,27 +24,26 @@ use quantumcoin::service::{
     http::{HttpServer, shell},
     metrics::{Metrics, MetricsError},
 };
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::{counters::Counters, handler::Handler};
+use self::counters::Counters;
 use crate::{
     answer::Engine,
     config::{ConfigError, SeederConfig},
-    follow::{FollowOptions, Follower, Shared, unix_now},
+    follow::{FollowOptions, Follower, unix_now},
+    guard::{cookie::Cookies, rate::RateLimiter},
+    respond::{Guards, Responder, Shared, State},
     snapshot::Snapshot,
+    table::TableError,
 };
 
 /// Times that we look for a port that is free for both UDP and TCP. Each look fails only if someone else
 /// took the same number meanwhile.
 const PORT_TRIES: usize = 32;
 
-/// Tasks that read one UDP socket: more than the machine's cores gain nothing, and two cores are the least
-/// that we are built for.
-const UDP_TASKS: usize = 4;
+/// How often it is looked whether all UDP workers live.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// A seeder that can't start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,20 @@ pub enum SeederError {
     /// A socket.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// No answers can be written for these zones.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A socket does not do what we need.
+    #[error("the UDP socket of {addr} can't be set up: {source}")]
+    Socket {
+        /// Its address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread can't be started.
+    #[error("a thread for the DNS server can't be started ({0}); is the limit of tasks too low?")]
+    Thread(std::io::Error),
     /// A metric's name is used twice: a fault of the program.
     #[error("metrics can't be set up: {0}")]
     Metrics(#[from] MetricsError),
@@ -59,8 +76,9 @@ pub enum SeederError {
 /// A seeder with its sockets bound and its first snapshot taken.
 #[derive(Debug)]
 pub struct Seeder {
-    handler: Arc<Handler>,
-    sockets: Vec<(Arc<UdpSocket>, TcpListener)>,
+    responder: Arc<Responder>,
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
     dns_addrs: Vec<SocketAddr>,
     http: Option<HttpServer>,
     follower: Follower,
@@ -90,20 +108,23 @@ impl Seeder {
                 );
             }
         }
-        let mut sockets = Vec::new();
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         let mut dns_addrs = Vec::new();
+        let workers = config.workers();
         for addr in &config.listen {
-            let (addr, udp, tcp) = bind_pair(*addr)?;
+            let (addr, sockets, listener) = bind_pair(*addr, workers)?;
             dns_addrs.push(addr);
-            sockets.push((Arc::new(udp), tcp));
+            udp.extend(sockets);
+            tcp.push(listener);
         }
 
         let metrics = Metrics::new("qtc_seeder");
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let health = Health::new();
         let policy = config.policy();
-        let shared: Shared = Arc::new(ArcSwap::from_pointee(Snapshot::empty(&policy, unix_now())));
-        let engine = Engine::new(zones, config.identity.clone());
+        let engine = Arc::new(Engine::new(zones, config.identity.clone()));
+        let empty = State::new(Arc::clone(&engine), Snapshot::empty(&policy, unix_now()))?;
+        let shared: Shared = Arc::new(ArcSwap::from_pointee(empty));
         let counters = Counters::new(&metrics, engine.zones())?;
         let options = FollowOptions {
             store: config.store.clone(),
@@ -117,10 +138,11 @@ impl Seeder {
             Follower::new(options, Arc::clone(&shared), health.check("store"), gauges);
         follower.round().await;
 
-        let handler = Arc::new(Handler::new(engine, shared, counters));
+        let guards = guards(&config);
+        let responder = Arc::new(Responder::new(shared, guards, counters));
         let http = match config.http {
             Some(addr) => {
-                let routes = http::routes(config.spec.network, Arc::clone(&handler));
+                let routes = http::routes(config.spec.network, Arc::clone(&responder));
                 let router = shell(metrics.clone(), health.clone()).merge(routes);
                 Some(HttpServer::bind(addr, router).await?)
             }
@@ -128,8 +150,9 @@ impl Seeder {
         };
         let dns_check = health.vital("dns");
         Ok(Self {
-            handler,
-            sockets,
+            responder,
+            udp,
+            tcp,
             dns_addrs,
             http,
             follower,
@@ -174,10 +197,14 @@ impl Seeder {
     }
 
     /// Serves until `stop` is cancelled; answers that were begun are finished.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// [`SeederError::Thread`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), SeederError> {
         let Self {
-            handler,
-            sockets,
+            responder,
+            udp,
+            tcp,
             dns_addrs,
             http,
             follower,
@@ -185,21 +212,14 @@ impl Seeder {
             ..
         } = self;
         let mut tasks = JoinSet::new();
-        let readers = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .min(UDP_TASKS);
+        let workers = spawn_workers(udp, &responder, &stop)?;
+        tasks.spawn(watch(workers, stop.clone()));
         let limits = tcp::Limits::default();
-        for (udp, tcp) in sockets {
-            for _ in 0..readers {
-                tasks.spawn(udp::serve(
-                    Arc::clone(&udp),
-                    Arc::clone(&handler),
-                    stop.clone(),
-                ));
-            }
+        for listener in tcp {
+            let responder = Arc::clone(&responder);
             tasks.spawn(tcp::serve(
-                tcp,
-                Arc::clone(&handler),
+                listener,
+                responder,
                 limits.clone(),
                 stop.clone(),
             ));
@@ -209,7 +229,8 @@ impl Seeder {
             tasks.spawn(http.run(stop.clone()));
         }
         dns_check.ok();
-        tracing::info!(addresses = ?dns_addrs, zones = handler.zone_names().join(" "), "answering DNS");
+        let zones = http::zone_names(&responder.state().load());
+        tracing::info!(addresses = ?dns_addrs, zones = zones.join(" "), "answering DNS");
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 dns_check.failing(format!("a part of the server has ended: {error}"));
@@ -218,22 +239,77 @@ impl Seeder {
                 dns_check.failing("a part of the server has ended");
             }
         }
+        Ok(())
+    }
+}
+
+fn guards(config: &SeederConfig) -> Guards {
+    let rate = NonZeroU32::new(config.rate_limit)
+        .map(|limit| RateLimiter::new(limit, &rand::random::<[u8; 16]>()));
+    Guards {
+        cookies: Cookies::new(&config.cookie_secret.unwrap_or_else(rand::random)),
+        rate,
+        nsid: config.identity.id.clone().map(String::into_bytes),
+    }
+}
+
+fn spawn_workers(
+    sockets: Vec<UdpSocket>,
+    responder: &Arc<Responder>,
+    stop: &CancellationToken,
+) -> Result<Vec<JoinHandle<()>>, SeederError> {
+    let spawn = |socket| udp::spawn(socket, Arc::clone(responder), stop.clone());
+    let spawned: std::io::Result<_> = sockets.into_iter().map(spawn).collect();
+    spawned.map_err(|error| {
+        stop.cancel();
+        SeederError::Thread(error)
+    })
+}
+
+/// Ends when one of the threads does, or at `stop` when all have.
+async fn watch(workers: Vec<JoinHandle<()>>, stop: CancellationToken) {
+    while !stop.is_cancelled() && !workers.iter().any(JoinHandle::is_finished) {
+        tokio::select! {
+            () = tokio::time::sleep(WATCH) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    if !stop.is_cancelled() {
+        return;
+    }
+    // They look at the token several times a second.
+    let joined = tokio::task::spawn_blocking(move || {
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().err())
+            .count()
+    });
+    if !matches!(joined.await, Ok(0)) {
+        tracing::error!("a DNS thread ended in a panic");
     }
 }
 
 /// Binds UDP and TCP to one address; for port 0 to one and the same free port.
-fn bind_pair(addr: SocketAddr) -> Result<(SocketAddr, UdpSocket, TcpListener), BindError> {
+fn bind_pair(
+    addr: SocketAddr,
+    workers: usize,
+) -> Result<(SocketAddr, Vec<UdpSocket>, TcpListener), SeederError> {
     let purpose = "the DNS server";
     let mut tries = 1..=PORT_TRIES;
     loop {
         let tcp = bind::tcp(addr, purpose)?;
         let bound = tcp.local_addr().unwrap_or(addr);
-        match bind::udp(bound, purpose) {
-            Ok(udp) => {
-                udp::widen(&udp);
-                return Ok((bound, udp, tcp));
+        match bind::udp(bound, purpose, workers) {
+            Ok(sockets) => {
+                for socket in &sockets {
+                    udp::prepare(socket).map_err(|source| SeederError::Socket {
+                        addr: bound,
+                        source,
+                    })?;
+                }
+                return Ok((bound, sockets, tcp));
             }
-            Err(error) if addr.port() != 0 || tries.next().is_none() => return Err(error),
+            Err(error) if addr.port() != 0 || tries.next().is_none() => return Err(error.into()),
             Err(_) => {}
         }
     }

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{counters::Transport, handler::Handler};
+use crate::{
+    guard::Network,
+    respond::{Asker, Responder, Transport},
+};
 
 /// Most bytes of one query; as for UDP, far above any honest one.
 const MAX_QUERY: usize = 4096;
@@ -48,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Answers until `stop`; open connections get their running answer and are closed.
 pub(super) async fn serve(
     listener: TcpListener,
-    handler: Arc<Handler>,
+    responder: Arc<Responder>,
     limits: Limits,
     stop: CancellationToken,
 ) {
@@ -62,12 +65,12 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, client)) => {
                 let Some(place) = limits.take(client.ip()) else {
-                    handler.counters.tcp_refused.inc();
+                    responder.counters.tcp_refused.inc();
                     continue;
                 };
-                let (handler, stop) = (Arc::clone(&handler), stop.clone());
+                let (responder, stop) = (Arc::clone(&responder), stop.clone());
                 connections.spawn(async move {
-                    if let Err(error) = converse(stream, client, &handler, &place, &stop).await {
+                    if let Err(error) = converse(stream, client, &responder, &place, &stop).await {
                         tracing::debug!(%error, "DNS connection ended early");
                     }
                     drop(place);
@@ -86,12 +89,12 @@ pub(super) async fn serve(
 async fn converse(
     mut stream: TcpStream,
     client: SocketAddr,
-    handler: &Handler,
+    responder: &Responder,
     place: &Place,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut query = Vec::new();
+    let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let read = tokio::select! {
             read = timeout(place.patience(), read_message(&mut stream, &mut query)) => read,
@@ -102,12 +105,20 @@ async fn converse(
             Ok(Ok(false)) | Err(_) => return Ok(()),
             Ok(Err(error)) => return Err(error),
         }
-        let Some(response) = handler.reply(&query, client, Transport::Tcp).await else {
-            return Ok(());
+        let answered = {
+            let from = Asker {
+                addr: client,
+                transport: Transport::Tcp,
+                moment: responder.moment(),
+            };
+            responder.respond(&responder.state().load(), &query, from, &mut response)
         };
+        if !answered {
+            return Ok(());
+        }
         // A response that is too long for its length field can't be made from our records.
         let length = u16::try_from(response.len()).map_err(io::Error::other)?;
-        let mut framed = Vec::with_capacity(2 + response.len());
+        framed.clear();
         framed.extend_from_slice(&length.to_be_bytes());
         framed.extend_from_slice(&response);
         timeout(SEND, stream.write_all(&framed))
@@ -158,13 +169,10 @@ impl Place {
     }
 }
 
-/// The network of a client: /24 or /56, the sizes that one customer gets.
-type Network = [u8; 7];
-
 impl Limits {
     /// A place for one more connection from `client`, if there is one.
     pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
-        let network = network(client);
+        let network = Network::of(client);
         let mut open = self.lock();
         let total: usize = open.values().sum();
         let here = open.entry(network).or_default();
@@ -194,20 +202,6 @@ impl Drop for Place {
             if *here == 0 {
                 open.remove(&self.network);
             }
-        }
-    }
-}
-
-fn network(client: IpAddr) -> Network {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            // 0xff marks IPv4: no global IPv6 address starts with it (ff00::/8 is multicast).
-            [0xff, a, b, c, 0, 0, 0]
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, e, f, g, ..] = v6.octets();
-            [a, b, c, d, e, f, g]
         }
     }
 }
@@ -253,15 +247,5 @@ mod tests {
         assert_eq!(first.patience(), IDLE_CROWDED);
         crowd.pop();
         assert_eq!(first.patience(), IDLE);
-    }
-
-    #[test]
-    fn one_customer_is_one_network() {
-        let net = |text: &str| network(text.parse().unwrap());
-        assert_eq!(net("192.0.2.1"), net("192.0.2.200"));
-        assert_eq!(net("192.0.2.1"), net("::ffff:192.0.2.9"));
-        assert_ne!(net("192.0.2.1"), net("192.0.3.1"));
-        assert_eq!(net("2001:db8:1:ff00::1"), net("2001:db8:1:ffff::1"));
-        assert_ne!(net("2001:db8:1:100::1"), net("2001:db8:1:200::1"));
     }
 }

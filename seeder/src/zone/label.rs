@@ -29,6 +29,9 @@ pub fn filter(label: &[u8]) -> Option<u64> {
 /// bytes, so that the name can be resolved by computation alone.
 #[must_use]
 pub fn host(label: &[u8]) -> Option<IpAddr> {
+    if !matches!(label.len(), HOST_V4 | HOST_V6) {
+        return None;
+    }
     let bytes = base32().decode(&label.to_ascii_lowercase()).ok()?;
     if let Ok(v4) = <[u8; 4]>::try_from(bytes.as_slice()) {
         return Some(Ipv4Addr::from(v4).into());
@@ -37,6 +40,10 @@ pub fn host(label: &[u8]) -> Option<IpAddr> {
         .ok()
         .map(|v6| Ipv6Addr::from(v6).into())
 }
+
+/// Characters of host labels: base32 has five bits in each.
+const HOST_V4: usize = 7;
+const HOST_V6: usize = 26;
 
 /// The host label of an address: 7 characters for IPv4, 26 for IPv6.
 #[must_use]

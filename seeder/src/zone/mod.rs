@@ -11,6 +11,8 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 
+use crate::wire::name::WireName;
+
 /// TTL of negative answers (RFC 2308) in seconds, and the SOA's minimum: a filter that finds nobody now may
 /// find someone at the next refresh.
 pub const NEGATIVE_TTL: u32 = 60;
@@ -27,8 +29,10 @@ pub const INFRASTRUCTURE_TTL: u32 = 3600;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
     apex: Name,
-    labels: usize,
+    apex_wire: WireName,
     name_servers: Vec<Name>,
+    /// Those within the zone.
+    own_servers: Vec<WireName>,
     name_server_addresses: Vec<IpAddr>,
     contact: Name,
     ttl: u32,
@@ -125,7 +129,12 @@ impl Zone {
             return Err(ZoneError::Ttl(ttl));
         }
         Ok(Self {
-            labels: apex.iter().count(),
+            own_servers: name_servers
+                .iter()
+                .filter(|server| apex.zone_of(server))
+                .map(WireName::of)
+                .collect(),
+            apex_wire: WireName::of(&apex),
             apex,
             name_servers,
             name_server_addresses: options.name_server_addresses.to_vec(),
@@ -158,45 +167,46 @@ impl Zone {
         self.apex.zone_of(name)
     }
 
-    /// What `name`, which the zone contains, stands for. Names compare without regard to case.
+    /// The zone's name in wire form.
     #[must_use]
-    pub fn place(&self, name: &Name) -> Place {
-        let lower = name.to_lowercase();
-        let relative = lower.iter().count().saturating_sub(self.labels);
-        let labels: Vec<&[u8]> = lower.iter().take(relative).collect();
-        let known = match labels.as_slice() {
-            [] => Some(Place::Apex),
-            [b"_tcp"] | [b"n"] => Some(Place::Hollow),
-            [b"_qtc", b"_tcp"] => Some(Place::Service(0)),
-            [filter] => label::filter(filter).map(Place::Filter),
-            [b"_tcp", filter] => label::filter(filter).map(|_| Place::Hollow),
-            [host, b"n"] => label::host(host).map(Place::Host),
-            [b"_qtc", b"_tcp", filter] => label::filter(filter).map(Place::Service),
-            _ => None,
-        };
-        known.unwrap_or_else(|| self.infrastructure(&lower))
+    pub const fn apex_wire(&self) -> &WireName {
+        &self.apex_wire
     }
 
-    fn infrastructure(&self, lower: &Name) -> Place {
-        let mut own = self
-            .name_servers
-            .iter()
-            .filter(|server| self.contains(server))
-            .peekable();
-        if own.peek().is_none() {
+    /// What `name` stands for, when the zone contains it.
+    #[must_use]
+    pub fn place(&self, name: &WireName) -> Place {
+        let Some(above) = name.below(&self.apex_wire) else {
             return Place::Nothing;
-        }
-        let mut hollow = false;
-        for server in own {
-            if server == lower {
-                return Place::NameServer;
-            }
-            hollow |= lower.zone_of(server);
-        }
-        if hollow {
-            Place::Hollow
-        } else {
-            Place::Nothing
+        };
+        let label = |index| name.label(index).unwrap_or_default();
+        let known = match above {
+            0 => Some(Place::Apex),
+            1 => match label(0) {
+                b"_tcp" | b"n" => Some(Place::Hollow),
+                filter => label::filter(filter).map(Place::Filter),
+            },
+            2 => match (label(0), label(1)) {
+                (b"_qtc", b"_tcp") => Some(Place::Service(0)),
+                (b"_tcp", filter) => label::filter(filter).map(|_| Place::Hollow),
+                (host, b"n") => label::host(host).map(Place::Host),
+                _ => None,
+            },
+            3 => match (label(0), label(1)) {
+                (b"_qtc", b"_tcp") => label::filter(label(2)).map(Place::Service),
+                _ => None,
+            },
+            _ => None,
+        };
+        known.unwrap_or_else(|| self.infrastructure(name))
+    }
+
+    fn infrastructure(&self, name: &WireName) -> Place {
+        let above = |server: &WireName| server.below(name);
+        match self.own_servers.iter().filter_map(above).min() {
+            Some(0) => Place::NameServer,
+            Some(_) => Place::Hollow,
+            None => Place::Nothing,
         }
     }
 }

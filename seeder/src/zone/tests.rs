@@ -14,7 +14,7 @@ fn zone(apex: &str, servers: &[&str]) -> Zone {
 }
 
 fn place(zone: &Zone, name: &str) -> Place {
-    zone.place(&Name::from_ascii(name).unwrap())
+    zone.place(&WireName::of(&Name::from_ascii(name).unwrap()))
 }
 
 #[test]

@@ -69,7 +69,8 @@ pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
     let seeder = Seeder::bind(config(&path, listen)).await.unwrap();
     let (dns, http) = (seeder.dns_addr(), seeder.http_addr().unwrap());
     let stop = CancellationToken::new();
-    let task = tokio::spawn(seeder.run(stop.clone()));
+    let ended = stop.clone();
+    let task = tokio::spawn(async move { seeder.run(ended).await.expect("runs") });
     Bench {
         dns,
         http,

@@ -32,7 +32,11 @@ pub(super) async fn seeder(
     let seeder = Seeder::bind(config).await?;
     let addr = seeder.dns_addr();
     let stop = stop.clone();
-    tokio::spawn(seeder.run(stop));
+    tokio::spawn(async move {
+        if let Err(error) = seeder.run(stop).await {
+            eprintln!("the seeder ended: {error}");
+        }
+    });
     Ok(addr)
 }
 

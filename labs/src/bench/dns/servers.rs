@@ -1,0 +1,262 @@
+//! The servers that are compared, each with one worker on one core and the same records in the answers.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::super::worker::Running;
+use super::load;
+use super::{ADDRESSES, SERVER_CORE, ZONES};
+
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub(super) struct Server {
+    pub(super) addr: SocketAddr,
+    root: u32,
+    _process: Process,
+}
+
+enum Process {
+    Worker(#[expect(dead_code, reason = "held for its end")] Running),
+    Foreign(Child),
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Self::Foreign(child) = self {
+            // NSD's children end with it only when it is asked politely.
+            let pid = child.id().to_string();
+            let _ = Command::new("kill").arg(&pid).status();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Server {
+    /// One of this program's own, by the name of its part; what it needs to know is in `arguments`.
+    pub(super) fn own(part: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut program = Command::new("taskset");
+        program
+            .args(["-c", SERVER_CORE])
+            .arg(std::env::current_exe()?);
+        let all: Vec<&str> = ["dns", part].iter().chain(arguments).copied().collect();
+        let mut running = Running::start_by(program, &all)?;
+        let told = running.result()?;
+        let addr = told.get("addr").and_then(|addr| addr.as_str());
+        let pid = told.get("pid").and_then(serde_json::Value::as_u64);
+        Ok(Self {
+            addr: addr.context("a server told no address")?.parse()?,
+            root: u32::try_from(pid.context("a server told no pid")?)?,
+            _process: Process::Worker(running),
+        })
+    }
+
+    /// Knot, when it is installed.
+    pub(super) fn knot(dir: &Path) -> anyhow::Result<Option<Self>> {
+        let home = made(dir, "knot")?;
+        let mut config = String::new();
+        let addr = free_port()?;
+        let place = home.display();
+        writeln!(
+            config,
+            "server:\n  rundir: \"{place}\"\n  listen: {}@{}",
+            addr.ip(),
+            addr.port()
+        )?;
+        writeln!(
+            config,
+            "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1"
+        )?;
+        writeln!(config, "log:\n  - target: stderr\n    any: error")?;
+        writeln!(config, "database:\n  storage: \"{place}\"\nzone:")?;
+        for zone in ZONES {
+            writeln!(
+                config,
+                "  - domain: {zone}\n    file: \"{}\"",
+                zone_file(dir, zone).display()
+            )?;
+        }
+        let path = home.join("knot.conf");
+        fs::write(&path, config)?;
+        foreign("knotd", &["-c"], &path, addr)
+    }
+
+    /// NSD, when it is installed.
+    pub(super) fn nsd(dir: &Path) -> anyhow::Result<Option<Self>> {
+        let home = made(dir, "nsd")?;
+        let mut config = String::new();
+        let addr = free_port()?;
+        let place = home.display();
+        writeln!(
+            config,
+            "server:\n  server-count: 1\n  ip-address: {}@{}",
+            addr.ip(),
+            addr.port()
+        )?;
+        writeln!(
+            config,
+            "  do-ip6: no\n  username: \"\"\n  minimal-responses: yes\n  rrl-ratelimit: 0"
+        )?;
+        writeln!(
+            config,
+            "  zonesdir: \"{place}\"\n  xfrdir: \"{place}\"\n  database: \"\""
+        )?;
+        for file in ["pidfile", "xfrdfile", "zonelistfile"] {
+            writeln!(config, "  {file}: \"{place}/{file}\"")?;
+        }
+        writeln!(config, "remote-control:\n  control-enable: no")?;
+        for zone in ZONES {
+            let file = zone_file(dir, zone);
+            writeln!(
+                config,
+                "zone:\n  name: {zone}\n  zonefile: \"{}\"",
+                file.display()
+            )?;
+        }
+        let path = home.join("nsd.conf");
+        fs::write(&path, config)?;
+        foreign("nsd", &["-d", "-c"], &path, addr)
+    }
+
+    /// Processor time of all its processes and threads so far.
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut total = 0;
+        for pid in family(self.root)? {
+            let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+                continue;
+            };
+            for task in tasks.flatten() {
+                // One that has just ended is not there.
+                let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                total += text
+                    .split(' ')
+                    .next()
+                    .and_then(|ns| ns.parse::<u64>().ok())
+                    .unwrap_or(0);
+            }
+        }
+        anyhow::ensure!(total > 0, "the system tells no processor time (schedstat)");
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// What its processes have resident, in MB of a million bytes.
+    pub(super) fn rss_mb(&self) -> anyhow::Result<f64> {
+        let mut kib = 0;
+        for pid in family(self.root)? {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let value = line.and_then(|line| line.trim().split(' ').next()?.parse::<u32>().ok());
+            kib += value.context("the system tells no resident memory")?;
+        }
+        Ok(f64::from(kib) * 1024.0 / 1e6)
+    }
+}
+
+/// A process and its descendants.
+fn family(root: u32) -> anyhow::Result<Vec<u32>> {
+    let mut pairs = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The command's name is in parentheses and may hold anything.
+        let after = stat.rsplit_once(')').map(|(_, rest)| rest);
+        let parent = after.and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        pairs.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(
+            pairs
+                .iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    Ok(found)
+}
+
+fn made(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = dir.join(name);
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+fn zone_file(dir: &Path, zone: &str) -> PathBuf {
+    dir.join(format!("{zone}.zone"))
+}
+
+/// Writes the zones that Knot and NSD serve: at each apex as many addresses as an answer of ours has.
+pub(super) fn write_zones(dir: &Path) -> anyhow::Result<()> {
+    for zone in ZONES {
+        let mut text = format!(
+            "{zone}. 3600 IN SOA ns1.{zone}. ops.{zone}. 1 900 300 604800 60\n{zone}. 3600 IN NS ns1.{zone}.\nns1.{zone}. 3600 IN A 127.0.0.1\n"
+        );
+        for n in 1..=ADDRESSES {
+            writeln!(text, "{zone}. 60 IN A 10.{n}.7.1")?;
+            writeln!(text, "{zone}. 60 IN AAAA 2400:{n:x}:7::1")?;
+        }
+        fs::write(zone_file(dir, zone), text)?;
+    }
+    Ok(())
+}
+
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Starts a program of others on the server's core and waits until it answers.
+fn foreign(
+    program: &str,
+    flags: &[&str],
+    config: &Path,
+    addr: SocketAddr,
+) -> anyhow::Result<Option<Server>> {
+    let Some(path) = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
+        .map(|dir| Path::new(dir).join(program))
+        .into_iter()
+        .find(|path| path.exists())
+    else {
+        eprintln!("{program} is not installed: its figures are missing");
+        return Ok(None);
+    };
+    let child = Command::new("taskset")
+        .args(["-c", SERVER_CORE])
+        .arg(&path)
+        .args(flags)
+        .arg(config)
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("{} can't be started", path.display()))?;
+    let server = Server {
+        addr,
+        root: child.id(),
+        _process: Process::Foreign(child),
+    };
+    let mix = super::mix(false);
+    let start = Instant::now();
+    while start.elapsed() < START {
+        let (_, counts) = load::latencies(addr, &mix, 50.0, Duration::from_millis(100))?;
+        if counts.answered > 0 && counts.wrong == 0 && counts.lost == 0 {
+            return Ok(Some(server));
+        }
+    }
+    bail!(
+        "{program} does not answer as it should within {} s",
+        START.as_secs()
+    )
+}

@@ -1,0 +1,173 @@
+//! Puts a response together: header, question, the parts of a tail that fit, OPT.
+
+use super::{
+    HEADER, MAX_UDP,
+    kind::OPT,
+    option,
+    query::Header,
+    tail::{Section, View, fitting},
+};
+
+/// Bytes of a server's cookie with the client's before it (RFC 9018, 4).
+pub const COOKIE: usize = 24;
+
+/// Bytes of an OPT record without options (RFC 6891, 6.1.2).
+const OPT_FIXED: usize = 11;
+
+/// The option that explains a response code (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+
+const QR: u8 = 0x80;
+const AA: u8 = 0x04;
+const TC: u8 = 0x02;
+
+/// The OPT record of a response.
+#[derive(Debug, Clone, Copy)]
+pub struct Opt<'a> {
+    /// DO, as the query had it (RFC 3225, 3).
+    pub dnssec_ok: bool,
+    /// Client's and server's cookie.
+    pub cookie: Option<[u8; COOKIE]>,
+    /// The server's name, when it was asked for.
+    pub nsid: Option<&'a [u8]>,
+    /// Extended error (RFC 8914), by number.
+    pub error: Option<u16>,
+}
+
+/// A response, not yet written.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// Of the query.
+    pub header: Header,
+    /// The question as it was asked; empty when it could not be read.
+    pub question: &'a [u8],
+    /// Response code, 12 bits (RFC 6891, 6.1.3).
+    pub code: u16,
+    /// The AA bit.
+    pub authoritative: bool,
+    /// What follows the question.
+    pub tail: Option<(View<'a>, Section)>,
+    /// Bytes of the question before the zone's apex, for pointers that have to be set.
+    pub before_apex: usize,
+    /// The OPT record, when the query had one.
+    pub opt: Option<Opt<'a>>,
+    /// Most bytes that the client takes.
+    pub limit: usize,
+    /// Send no more than the TC bit, whatever would fit.
+    pub truncate: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Whether the TC bit is set.
+    pub truncated: bool,
+}
+
+impl Opt<'_> {
+    fn len(&self) -> usize {
+        let nsid = self.nsid.map_or(0, |name| 4 + name.len());
+        OPT_FIXED + nsid + self.cookie.map_or(0, |_| 4 + COOKIE) + self.error.map_or(0, |_| 6)
+    }
+
+    fn write(&self, out: &mut Vec<u8>, code: u16) {
+        out.push(0);
+        put(out, OPT);
+        put(out, MAX_UDP);
+        out.push((code >> 4) as u8);
+        out.push(0);
+        put(out, if self.dnssec_ok { 0x8000 } else { 0 });
+        // A few dozen bytes.
+        put(out, (self.len() - OPT_FIXED) as u16);
+        if let Some(cookie) = &self.cookie {
+            put(out, option::COOKIE);
+            put(out, COOKIE as u16);
+            out.extend_from_slice(cookie);
+        }
+        if let Some(name) = self.nsid {
+            put(out, option::NSID);
+            put(out, name.len() as u16);
+            out.extend_from_slice(name);
+        }
+        if let Some(error) = self.error {
+            put(out, EXTENDED_ERROR);
+            put(out, 2);
+            put(out, error);
+        }
+    }
+}
+
+impl Reply<'_> {
+    /// Writes the response into `out`, which is emptied first. Nothing is allocated when `out` has room.
+    ///
+    /// What does not fit is left out: of the additional section, whole records from its end; otherwise everything, with TC set,
+    /// so that the client comes back over TCP. A part of a set is never sent.
+    pub fn write(&self, out: &mut Vec<u8>) -> Written {
+        let room = self
+            .limit
+            .saturating_sub(HEADER + self.question.len() + self.opt.map_or(0, |opt| opt.len()));
+        let signed = self.opt.is_some_and(|opt| opt.dnssec_ok);
+        let fits =
+            |view: &View<'_>| view.head.len() + if signed { view.proof.len() } else { 0 } <= room;
+        let tail = self.tail.filter(|(view, _)| !self.truncate && fits(view));
+        let truncated = self.truncate || (self.tail.is_some() && tail.is_none());
+
+        out.clear();
+        self.write_header(out, truncated);
+        out.extend_from_slice(self.question);
+        let mut additionals = u16::from(self.opt.is_some());
+        if let Some((view, section)) = tail {
+            let [head, proof, _] = view.counts;
+            let before = out.len();
+            out.extend_from_slice(view.head);
+            let mut records = u16::from(head);
+            if signed {
+                out.extend_from_slice(view.proof);
+                records += u16::from(proof);
+            }
+            self.set_pointers(out, before, view.pointers);
+            let (length, extra) = fitting(view.extra, room - (out.len() - before));
+            out.extend_from_slice(view.extra.get(..length).unwrap_or_default());
+            additionals += extra;
+            let at = if section == Section::Answer { 6 } else { 8 };
+            set(out, at, records);
+        }
+        set(out, 10, additionals);
+        if let Some(opt) = &self.opt {
+            opt.write(out, self.code);
+        }
+        Written { truncated }
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>, truncated: bool) {
+        let Header {
+            id,
+            opcode_and_rd,
+            cd,
+        } = self.header;
+        let aa = if self.authoritative { AA } else { 0 };
+        let tc = if truncated { TC } else { 0 };
+        out.extend_from_slice(&id);
+        out.push(QR | opcode_and_rd | aa | tc);
+        out.push(cd | (self.code & 0x0f) as u8);
+        out.extend_from_slice(&[0, u8::from(!self.question.is_empty()), 0, 0, 0, 0, 0, 0]);
+    }
+
+    fn set_pointers(&self, out: &mut [u8], start: usize, pointers: &[u16]) {
+        let apex = 0xc000 | (HEADER + self.before_apex) as u16;
+        for at in pointers {
+            set(out, start + usize::from(*at), apex);
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, number: u16) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+/// Nothing when `at` lies outside, as pointers of a proof that was left out do.
+fn set(out: &mut [u8], at: usize, number: u16) {
+    if let Some(place) = out.get_mut(at..at + 2) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+}
