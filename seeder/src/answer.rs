@@ -185,6 +185,11 @@ impl Answer {
         }
     }
 
+    /// NOERROR without records.
+    pub(crate) fn no_data(zone: &Zone, serial: u32) -> Self {
+        Self::data(Vec::new(), Vec::new(), zone, serial)
+    }
+
     /// NXDOMAIN.
     pub(crate) fn no_such_name(zone: &Zone, serial: u32) -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! The commands of `quantumcoin-seeder`.
 
+mod keys;
+
 use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
@@ -19,12 +21,13 @@ use quantumcoin::{
     store::StoreReader,
 };
 use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::watch;
 
 use crate::{
     answer::{Answer, Engine, Identity, Question},
     config::{FileConfig, SeederConfig, cookie_secret},
     follow::unix_now,
-    server::Seeder,
+    server::{Control, Seeder},
     snapshot::Snapshot,
     zone::dump,
 };
@@ -51,6 +54,7 @@ Examples:
   quantumcoin-seeder run --network devnet --zone seed.test --listen 127.0.0.1:5353 --refresh-seconds 1
   quantumcoin-seeder query seed1.quantumcoin.network AAAA
   quantumcoin-seeder zone --dump --zone seed1.quantumcoin.network
+  quantumcoin-seeder keys generate --zone seed1.quantumcoin.network --keys /var/lib/quantumcoin-seeder/keys
 
 Exit codes: 0 all went well; 1 something failed (the message says what); 2 wrong usage.
 Logs go to standard error; QTC_LOG sets the filter, as in QTC_LOG=debug.";
@@ -67,6 +71,9 @@ enum Command {
         #[arg(default_value = "A")]
         kind: String,
     },
+    /// Make, show and replace the keys that zones are signed with.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Print the zones.
     Zone {
         /// As master files, with all peers. Without it, only their names.
@@ -76,7 +83,7 @@ enum Command {
 }
 
 /// What every command needs to know. Flags come before the environment, the file and the defaults.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Options {
     /// Address for UDP and TCP; may be repeated. [default: 0.0.0.0:53 and [::]:53]
     #[arg(
@@ -124,6 +131,9 @@ struct Options {
         value_delimiter = ','
     )]
     ns_address: Vec<IpAddr>,
+    /// Directory of DNSSEC keys; zones that have keys there are signed (see `keys`).
+    #[arg(long, global = true, value_name = "DIR", env = "QTC_SEEDER_KEYS")]
+    keys: Option<PathBuf>,
     /// Mail address of the operator, for the SOA. [default: hostmaster@ZONE]
     #[arg(long, global = true, value_name = "MAIL", env = "QTC_SEEDER_CONTACT")]
     contact: Option<String>,
@@ -185,22 +195,40 @@ fn complain(error: &anyhow::Error) {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let config = configure(cli.options).await?;
+    let flags = cli.options;
+    let config = configure(flags.clone()).await?;
     match cli.command {
-        Command::Run => run(config).await,
+        Command::Run => run(config, flags).await,
         Command::Query { name, kind } => query(&config, &name, &kind).await,
+        Command::Keys(command) => print(&keys::run(&config, &command)?),
         Command::Zone { dump } => zones(&config, dump).await,
     }
 }
 
-async fn run(config: SeederConfig) -> anyhow::Result<()> {
-    let stop = shutdown::signals();
+async fn run(config: SeederConfig, flags: Options) -> anyhow::Result<()> {
+    let (stop, hangups) = (shutdown::signals(), shutdown::reloads());
     let seeder = Seeder::bind(config).await?;
+    let reloading = tokio::spawn(reload(seeder.control(), flags, hangups));
     if let Some(addr) = seeder.http_addr() {
         tracing::info!(%addr, "serving status, metrics and health");
     }
     seeder.run(stop).await?;
+    reloading.abort();
     Ok(())
+}
+
+/// Reads settings and keys again at each SIGHUP. What is wrong with them is told, and the old ones stay.
+async fn reload(control: Control, flags: Options, mut hangups: watch::Receiver<u64>) {
+    while hangups.changed().await.is_ok() {
+        let result = async {
+            let config = configure(flags.clone()).await?;
+            anyhow::Ok(control.reload(&config).await?)
+        };
+        match result.await {
+            Ok(()) => tracing::info!("settings and keys were read again"),
+            Err(error) => tracing::error!("the settings stay as they were: {error:#}"),
+        }
+    }
 }
 
 async fn query(config: &SeederConfig, name: &str, kind: &str) -> anyhow::Result<()> {
@@ -328,6 +356,7 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
             .refresh_seconds
             .or(file.refresh_seconds)
             .unwrap_or(defaults.refresh_seconds),
+        keys: flags.keys.or(file.keys),
         udp_workers: file.udp_workers.unwrap_or(defaults.udp_workers),
         rate_limit: file.rate_limit.unwrap_or(defaults.rate_limit),
         cookie_secret: file

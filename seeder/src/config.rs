@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     answer::Identity,
+    dnssec::{keyfile::KeyFileError, keyring::Keyring},
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, VARIANTS},
     zone::{Zone, ZoneError, ZoneOptions},
@@ -48,6 +49,8 @@ pub struct SeederConfig {
     pub ttl: u32,
     /// Seconds between two looks at the store.
     pub refresh_seconds: u64,
+    /// Directory of DNSSEC keys; zones that have keys there are signed.
+    pub keys: Option<PathBuf>,
     /// Threads for each UDP address; 0 takes one for each core that the process may use.
     pub udp_workers: usize,
     /// UDP responses a second for a client network (/24 or /56) that has not shown a cookie; 0 sets no limit.
@@ -81,6 +84,9 @@ pub enum ConfigError {
         least = REFRESH_SECONDS.start(), most = REFRESH_SECONDS.end()
     )]
     Refresh(u64),
+    /// A key.
+    #[error("DNSSEC keys: {0}")]
+    Keys(#[from] KeyFileError),
     /// The secret of cookies has another form.
     #[error(
         "cookie_secret is wrong: write 32 hexadecimal digits, as `openssl rand -hex 16` prints them"
@@ -130,6 +136,8 @@ pub struct FileConfig {
     pub ttl: Option<u32>,
     /// See [`SeederConfig::refresh_seconds`].
     pub refresh_seconds: Option<u64>,
+    /// See [`SeederConfig::keys`].
+    pub keys: Option<PathBuf>,
     /// See [`SeederConfig::udp_workers`].
     pub udp_workers: Option<usize>,
     /// See [`SeederConfig::rate_limit`].
@@ -177,6 +185,7 @@ impl SeederConfig {
             http: None,
             ttl: 0,
             refresh_seconds: DEFAULT_REFRESH_SECONDS,
+            keys: None,
             udp_workers: 0,
             rate_limit: DEFAULT_LIMIT,
             cookie_secret: None,
@@ -222,6 +231,18 @@ impl SeederConfig {
             zones.push(zone);
         }
         Ok(zones)
+    }
+
+    /// The keys of these zones.
+    ///
+    /// # Errors
+    /// [`ConfigError::Keys`].
+    pub fn keyring(&self, zones: &[Zone]) -> Result<Keyring, ConfigError> {
+        let apexes = zones.iter().map(Zone::apex_wire);
+        let Some(dir) = &self.keys else {
+            return Ok(Keyring::default());
+        };
+        Ok(Keyring::load(dir, apexes)?)
     }
 
     /// Threads for each UDP address.

@@ -16,12 +16,13 @@ use quantumcoin::{
     store::{GoodSet, StoreError, StoreReader},
 };
 use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    respond::{Shared, State},
+    respond::{Shared, State, StateError},
+    setup::Setup,
     snapshot::{Origin, Policy, Snapshot},
-    table::TableError,
 };
 
 /// Longest wait for one reading of the store. A locked file answers after SQLite's busy timeout (5 s);
@@ -50,9 +51,9 @@ pub enum FollowError {
     /// No answer in time.
     #[error("{}: no answer within {} s; is the disk hanging?", .0.display(), READ_TIMEOUT.as_secs())]
     Timeout(PathBuf),
-    /// The answers can't be written.
+    /// The answers can't be written or signed.
     #[error(transparent)]
-    Table(#[from] TableError),
+    State(#[from] StateError),
     /// The program ends.
     #[error("drawing was interrupted")]
     Interrupted,
@@ -84,11 +85,8 @@ pub struct Gauges {
 /// Keeps one [`Shared`] state up to date.
 #[derive(Debug)]
 pub struct Follower {
-    store: Option<PathBuf>,
-    network: String,
-    bootstrap: Vec<SocketAddr>,
-    policy: Policy,
-    every: Duration,
+    options: FollowOptions,
+    setup: Arc<Setup>,
     shared: Shared,
     reader: Option<(FileId, StoreReader)>,
     check: Check,
@@ -111,6 +109,17 @@ pub struct FollowOptions {
     pub every: Duration,
 }
 
+/// A new configuration for a running seeder.
+#[derive(Debug)]
+pub struct Reload {
+    /// What answers are made by.
+    pub setup: Arc<Setup>,
+    /// What is followed.
+    pub options: FollowOptions,
+    /// Told when answers come from it.
+    pub done: oneshot::Sender<()>,
+}
+
 /// Tells a replaced file from the one that is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
@@ -119,19 +128,9 @@ impl Follower {
     /// A follower that has read nothing yet.
     #[must_use]
     pub fn new(options: FollowOptions, shared: Shared, check: Check, gauges: Gauges) -> Self {
-        let FollowOptions {
-            store,
-            network,
-            bootstrap,
-            policy,
-            every,
-        } = options;
         Self {
-            store,
-            network,
-            bootstrap,
-            policy,
-            every,
+            options,
+            setup: Arc::clone(&shared.load().setup),
             shared,
             reader: None,
             check,
@@ -140,14 +139,33 @@ impl Follower {
         }
     }
 
-    /// Reads at each interval until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    fn take_up(&mut self, reload: Reload) -> oneshot::Sender<()> {
+        let Reload {
+            setup,
+            options,
+            done,
+        } = reload;
+        if options.store != self.options.store {
+            self.reader = None;
+        }
+        self.setup = setup;
+        self.options = options;
+        done
+    }
+
+    /// Reads at each interval until `stop`, and when a new configuration comes.
+    pub async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.every) => {}
+            let taken_up = tokio::select! {
+                () = tokio::time::sleep(self.options.every) => None,
+                Some(reload) = reloads.recv() => Some(self.take_up(reload)),
                 () = stop.cancelled() => break,
-            }
+            };
             self.round().await;
+            if let Some(done) = taken_up {
+                // Nobody may wait for it.
+                let _ = done.send(());
+            }
         }
         if let Some((_, reader)) = self.reader {
             reader.close().await;
@@ -159,7 +177,9 @@ impl Follower {
         let now = unix_now();
         let result = match tokio::time::timeout(READ_TIMEOUT, self.read(now)).await {
             Ok(result) => result,
-            Err(_) => Err(FollowError::Timeout(self.store.clone().unwrap_or_default())),
+            Err(_) => Err(FollowError::Timeout(
+                self.options.store.clone().unwrap_or_default(),
+            )),
         };
         let (peers, trouble) = match result {
             Ok(set) => {
@@ -186,7 +206,7 @@ impl Follower {
     }
 
     async fn read(&mut self, now: i64) -> Result<GoodSet, FollowError> {
-        let Some(path) = self.store.clone() else {
+        let Some(path) = self.options.store.clone() else {
             return Err(FollowError::NoStore);
         };
         // A reader of a deleted file would go on showing its last state for ever.
@@ -198,8 +218,8 @@ impl Follower {
             _ => {
                 let reader = StoreReader::open(&path).await?;
                 let found = reader.network().await?;
-                if found != self.network {
-                    let wanted = self.network.clone();
+                if found != self.options.network {
+                    let wanted = self.options.network.clone();
                     return Err(FollowError::WrongNetwork {
                         path,
                         found,
@@ -222,14 +242,16 @@ impl Follower {
     fn fall_back(&self) -> Peers {
         match self.shared.load().snapshot.origin {
             Origin::Store => Peers::Kept,
-            Origin::Bootstrap | Origin::Nothing => Peers::Bootstrap(self.bootstrap.clone()),
+            Origin::Bootstrap | Origin::Nothing => Peers::Bootstrap(self.options.bootstrap.clone()),
         }
     }
 
     /// Draws and writes on a thread of its own: a large set takes some hundred milliseconds.
     async fn build(&self, peers: Peers, now: i64) -> Result<State, FollowError> {
-        let (policy, previous) = (self.policy, self.shared.load_full());
-        let built = tokio::task::spawn_blocking(move || build(peers, &policy, &previous, now));
+        let (policy, previous) = (self.options.policy, self.shared.load_full());
+        let setup = Arc::clone(&self.setup);
+        let built =
+            tokio::task::spawn_blocking(move || build(peers, setup, &policy, &previous, now));
         // It fails only at shutdown, when the runtime cancels its threads' work.
         built.await.map_err(|_| FollowError::Interrupted)?
     }
@@ -285,7 +307,13 @@ enum Peers {
     Bootstrap(Vec<SocketAddr>),
 }
 
-fn build(peers: Peers, policy: &Policy, previous: &State, now: i64) -> Result<State, FollowError> {
+fn build(
+    peers: Peers,
+    setup: Arc<Setup>,
+    policy: &Policy,
+    previous: &State,
+    now: i64,
+) -> Result<State, FollowError> {
     let before = &previous.snapshot;
     let mut rng = StdRng::from_os_rng();
     let snapshot = match peers {
@@ -297,7 +325,8 @@ fn build(peers: Peers, policy: &Policy, previous: &State, now: i64) -> Result<St
             kept
         }
     };
-    Ok(State::new(Arc::clone(&previous.engine), snapshot)?)
+    // Also when nobody has changed: signatures grow old, and keys come and go.
+    Ok(State::new(setup, Arc::new(snapshot), now)?)
 }
 
 /// Unix seconds by the system's clock.

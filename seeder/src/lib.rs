@@ -13,8 +13,10 @@
 //! | [`answer`] | the engine: a question and a snapshot in, the records of the answer out (pure) |
 //! | [`wire`] | queries and responses as bytes (pure) |
 //! | [`table`] | the engine's answers, written ahead as bytes (pure) |
+//! | [`dnssec`] | keys, signatures, proofs of what does not exist |
 //! | [`guard`] | cookies and the rate limit (pure, but for the state of the latter) |
 //! | [`respond`] | bytes in, bytes out: what every transport calls |
+//! | [`setup`] | what a configuration makes of a seeder; a reload makes another |
 //! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
 //! | [`cli`] | the program's commands |
@@ -26,14 +28,18 @@
 pub mod answer;
 pub mod cli;
 pub mod config;
+pub mod dnssec;
 pub mod follow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod guard;
 pub mod respond;
 pub mod server;
+pub mod setup;
 pub mod snapshot;
 pub mod table;
 pub mod wire;
 pub mod zone;
 
 pub use config::SeederConfig;
-pub use server::{Seeder, SeederError};
+pub use server::{Control, Seeder, SeederError};

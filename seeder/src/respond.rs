@@ -14,13 +14,16 @@ use hickory_proto::{
 };
 
 use crate::{
-    answer::{Engine, Question},
-    guard::{
-        Network,
-        cookie::Cookies,
-        rate::{Allowance, RateLimiter},
+    answer::Question,
+    dnssec::{
+        keyring::KeyringError,
+        kind as dnssec_kind,
+        prove::{Allowance as SigningAllowance, Budget, ProveError, Prover},
+        sign::Signer,
     },
+    guard::{Network, rate::Allowance},
     server::counters::Counters,
+    setup::{Guards, Setup},
     snapshot::Snapshot,
     table::{self, Found, Table, TableError},
     wire::{
@@ -47,28 +50,53 @@ pub enum Transport {
 /// Everything that answers come from, swapped as a whole.
 #[derive(Debug)]
 pub struct State {
-    /// Decides.
-    pub engine: Arc<Engine>,
+    /// What the configuration says.
+    pub setup: Arc<Setup>,
     /// The good peers.
     pub snapshot: Arc<Snapshot>,
-    /// What the engine says about them, written ahead.
-    pub table: Arc<Table>,
+    /// What the engine says about the peers, written ahead.
+    pub table: Table,
+    /// Of each zone of the engine; `None` for one that is not signed.
+    pub provers: Vec<Option<Prover>>,
+}
+
+/// A state that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// See [`KeyringError`].
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// See [`TableError`].
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// The state that answers come from, shared between the follower and the servers.
 pub type Shared = Arc<ArcSwap<State>>;
 
 impl State {
-    /// Writes the table for a snapshot.
+    /// Writes and signs the table for a snapshot with the keys that count at `now`, Unix seconds.
     ///
     /// # Errors
-    /// See [`Table::build`].
-    pub fn new(engine: Arc<Engine>, snapshot: Snapshot) -> Result<Self, TableError> {
-        let table = Table::build(&engine, &snapshot)?;
+    /// [`StateError`].
+    pub fn new(setup: Arc<Setup>, snapshot: Arc<Snapshot>, now: i64) -> Result<Self, StateError> {
+        let engine = &setup.engine;
+        let prover = |zone: &Zone| -> Result<Option<Prover>, KeyringError> {
+            let keys = setup.keyring.current(zone.apex_wire(), now)?;
+            let signer = keys.map(|keys| Signer::new(*zone.apex_wire(), keys, now, rand::random()));
+            Ok(signer.map(|signer| Prover::new(signer, zone, &snapshot)))
+        };
+        let provers = engine
+            .zones()
+            .iter()
+            .map(prover)
+            .collect::<Result<Vec<_>, _>>()?;
+        let table = Table::build(engine, &snapshot, &provers)?;
         Ok(Self {
-            engine,
-            snapshot: Arc::new(snapshot),
-            table: Arc::new(table),
+            setup,
+            snapshot,
+            table,
+            provers,
         })
     }
 }
@@ -82,23 +110,13 @@ pub struct Moment {
     pub micros: u64,
 }
 
-/// What a server tells besides its zones, and how it guards itself.
-#[derive(Debug)]
-pub struct Guards {
-    /// Makes cookies.
-    pub cookies: Cookies,
-    /// Bounds UDP responses; `None` bounds nothing.
-    pub rate: Option<RateLimiter>,
-    /// The server's name for NSID (RFC 5001), when it tells one.
-    pub nsid: Option<Vec<u8>>,
-}
-
 /// Answers queries.
 #[derive(Debug)]
 pub struct Responder {
     state: Shared,
-    guards: Guards,
     pub(crate) counters: Counters,
+    /// Of UDP and TCP: neither can use up the other's.
+    signing: [SigningAllowance; 2],
     began: Instant,
 }
 
@@ -114,11 +132,11 @@ pub struct Asker {
 }
 
 impl Responder {
-    pub(crate) fn new(state: Shared, guards: Guards, counters: Counters) -> Self {
+    pub(crate) fn new(state: Shared, counters: Counters) -> Self {
         Self {
             state,
-            guards,
             counters,
+            signing: Default::default(),
             began: Instant::now(),
         }
     }
@@ -150,11 +168,14 @@ impl Responder {
             0 => Packet::Silence,
             _ => query::read(packet),
         };
+        let guards = &state.setup.guards;
         let answered = match packet {
             Packet::Silence => false,
-            Packet::Broken(header, code) => self.without_question(header, code, None, from, out),
+            Packet::Broken(header, code) => {
+                self.without_question(guards, header, (code, None), from, out)
+            }
             Packet::CookieOnly(header, edns) => {
-                self.without_question(header, code::NOERROR, Some(edns), from, out)
+                self.without_question(guards, header, (code::NOERROR, Some(edns)), from, out)
             }
             Packet::Query(query) => self.query(state, &query, from, out),
         };
@@ -169,41 +190,52 @@ impl Responder {
     /// A response of little more than a header: as long as the shortest query, so that it amplifies nothing.
     fn without_question(
         &self,
+        guards: &Guards,
         header: Header,
-        code: u16,
-        edns: Option<Edns>,
+        (code, edns): (u16, Option<Edns>),
         from: Asker,
         out: &mut Vec<u8>,
     ) -> bool {
-        if self.allowance(edns.as_ref(), from) != Allowance::Full {
+        if allowance(guards, edns.as_ref(), from) != Allowance::Full {
             self.counters.limited.inc();
             return false;
         }
         self.counters.response(code);
-        let opt = edns.map(|edns| self.opt(&edns, from, None));
+        let opt = edns.map(|edns| opt(guards, &edns, from, None));
         bare(header, &[], code, opt).write(out);
         true
     }
 
     fn query(&self, state: &State, query: &Query<'_>, from: Asker, out: &mut Vec<u8>) -> bool {
         let edns = query.edns.as_ref();
-        let allowance = self.allowance(edns, from);
+        let guards = &state.setup.guards;
+        let allowance = allowance(guards, edns, from);
         if allowance == Allowance::Nothing {
             self.counters.limited.inc();
             return false;
         }
         let mut arena = Arena::default();
-        let decision = decide(state, query, &mut arena);
-        self.counters
-            .query(decision.zone, query.kind, from.transport);
+        let [udp, tcp] = &self.signing;
+        let signing = match from.transport {
+            Transport::Udp => udp,
+            Transport::Tcp => tcp,
+        };
+        let budget = Budget::OnDemand(signing, from.moment.micros);
+        let mut decision = decide(state, query, &mut arena, &budget);
+        if decision.truncate && from.transport == Transport::Tcp {
+            // There is no other transport to send it to.
+            decision = Decision::code(code::SERVFAIL);
+        }
+        let queries = &state.setup.queries;
+        queries.count(decision.zone, query.kind, from.transport);
         self.counters.response(decision.code);
-        let opt = edns.map(|edns| self.opt(edns, from, decision.why));
+        let opt = edns.map(|edns| opt(guards, edns, from, decision.why));
         let reply = Reply {
             authoritative: decision.authoritative,
             tail: decision.tail,
             before_apex: decision.before_apex,
             limit: limit(edns, from.transport),
-            truncate: allowance == Allowance::Slip,
+            truncate: allowance == Allowance::Slip || decision.truncate,
             ..bare(query.header, query.question, decision.code, opt)
         };
         if reply.write(out).truncated {
@@ -211,31 +243,31 @@ impl Responder {
         }
         true
     }
+}
 
-    /// How much of an answer the client gets.
-    fn allowance(&self, edns: Option<&Edns>, from: Asker) -> Allowance {
-        let rate = self.guards.rate.as_ref();
-        let Some(rate) = rate.filter(|_| from.transport == Transport::Udp) else {
-            return Allowance::Full;
-        };
-        let (client, cookies) = (from.addr.ip(), &self.guards.cookies);
-        let cookie = edns.and_then(|edns| edns.cookie);
-        if cookie.is_some_and(|cookie| cookies.is_ours(&cookie, client, from.moment.unix)) {
-            return Allowance::Full;
-        }
-        rate.take(Network::of(client), from.moment.micros)
+/// How much of an answer the client gets.
+fn allowance(guards: &Guards, edns: Option<&Edns>, from: Asker) -> Allowance {
+    let rate = guards.rate.as_ref();
+    let Some(rate) = rate.filter(|_| from.transport == Transport::Udp) else {
+        return Allowance::Full;
+    };
+    let (client, cookies) = (from.addr.ip(), &guards.cookies);
+    let cookie = edns.and_then(|edns| edns.cookie);
+    if cookie.is_some_and(|cookie| cookies.is_ours(&cookie, client, from.moment.unix)) {
+        return Allowance::Full;
     }
+    rate.take(Network::of(client), from.moment.micros)
+}
 
-    fn opt(&self, edns: &Edns, from: Asker, error: Option<u16>) -> Opt<'_> {
-        let cookies = &self.guards.cookies;
-        Opt {
-            dnssec_ok: edns.dnssec_ok,
-            cookie: edns
-                .cookie
-                .map(|cookie| cookies.make(cookie.client, from.addr.ip(), from.moment.unix)),
-            nsid: self.guards.nsid.as_deref().filter(|_| edns.nsid),
-            error,
-        }
+fn opt<'a>(guards: &'a Guards, edns: &Edns, from: Asker, error: Option<u16>) -> Opt<'a> {
+    let cookies = &guards.cookies;
+    Opt {
+        dnssec_ok: edns.dnssec_ok,
+        cookie: edns
+            .cookie
+            .map(|cookie| cookies.make(cookie.client, from.addr.ip(), from.moment.unix)),
+        nsid: guards.nsid.as_deref().filter(|_| edns.nsid),
+        error,
     }
 }
 
@@ -268,6 +300,11 @@ fn limit(edns: Option<&Edns>, transport: Transport) -> usize {
     limit.into()
 }
 
+/// Types of the proofs themselves, for which a signed zone's answers differ.
+const fn is_proof(kind: u16) -> bool {
+    matches!(kind, dnssec_kind::NSEC | dnssec_kind::RRSIG)
+}
+
 /// Types that no name has, but that mean something else in a question (RFC 6895, 3.1). ANY is answered like a type.
 const fn is_meta(kind: u16) -> bool {
     matches!(kind, 0 | kind::OPT | 249..=254)
@@ -281,6 +318,8 @@ struct Decision<'a> {
     authoritative: bool,
     tail: Option<(View<'a>, Section)>,
     before_apex: usize,
+    /// Whether the client has to come back over TCP.
+    truncate: bool,
     /// Extended error.
     why: Option<u16>,
 }
@@ -293,6 +332,7 @@ impl Decision<'_> {
             authoritative: false,
             tail: None,
             before_apex: 0,
+            truncate: false,
             why: None,
         }
     }
@@ -306,7 +346,12 @@ impl Decision<'_> {
 }
 
 /// Decides an answer; `arena` holds what is not written ahead.
-fn decide<'a>(state: &'a State, query: &Query<'_>, arena: &'a mut Arena) -> Decision<'a> {
+fn decide<'a>(
+    state: &'a State,
+    query: &Query<'_>,
+    arena: &'a mut Arena,
+    budget: &Budget<'_>,
+) -> Decision<'a> {
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return Decision::code(code::BADVERS);
     }
@@ -327,39 +372,67 @@ fn decide<'a>(state: &'a State, query: &Query<'_>, arena: &'a mut Arena) -> Deci
             before_apex,
         } => Decision {
             zone: Some(zone),
-            code: tail.code.into(),
             authoritative: tail.authoritative,
             tail: Some((state.table.view(tail), tail.section)),
             before_apex,
-            why: None,
+            ..Decision::code(tail.code.into())
         },
-        Found::Ask => ask(state, query, arena).unwrap_or(Decision::code(code::SERVFAIL)),
+        Found::Ask => ask(state, query, arena, budget).unwrap_or(Decision::code(code::SERVFAIL)),
     }
 }
 
 /// Has the engine answer. `None` when the answer can't be written.
-fn ask<'a>(state: &State, query: &Query<'_>, arena: &'a mut Arena) -> Option<Decision<'a>> {
+fn ask<'a>(
+    state: &State,
+    query: &Query<'_>,
+    arena: &'a mut Arena,
+    budget: &Budget<'_>,
+) -> Option<Decision<'a>> {
     let name = Name::read(&mut BinDecoder::new(query.question)).ok()?;
     let question = Question {
         name: &name,
         class: DNSClass::from(query.class),
         kind: RecordType::from(query.kind),
     };
-    let answer = state
-        .engine
-        .answer(&question, &state.snapshot, rand::random());
+    let engine = &state.setup.engine;
+    let answer = engine.answer(&question, &state.snapshot, rand::random());
     let code = u16::from(answer.code);
     if answer.zone.is_none() && code == code::REFUSED {
         return Some(Decision::refused());
     }
-    let zone = answer
-        .zone
-        .and_then(|index| state.engine.zones().get(index));
+    let zone = answer.zone.and_then(|index| engine.zones().get(index));
     let layout = Layout {
         question: Some(&query.name),
         apex: zone.map(Zone::apex_wire),
     };
-    let tail = arena.add(&table::parts(&answer).ok()?, layout).ok()?;
+    let mut parts = table::parts(&answer).ok()?;
+    let wanted = query.edns.is_some_and(|edns| edns.dnssec_ok);
+    let prover = answer
+        .zone
+        .and_then(|index| state.provers.get(index)?.as_ref());
+    // Codes such as NOTIMP have no records, and so nothing to prove.
+    if let (Some(prover), Some(zone)) = (prover, zone)
+        && !parts.head.is_empty()
+        && (wanted || is_proof(query.kind))
+    {
+        let snapshot = &state.snapshot;
+        match prover.prove(&mut parts, &query.name, query.kind, zone, snapshot, budget) {
+            Ok(()) => {}
+            Err(ProveError::Budget) => {
+                // Over UDP the client is sent to TCP, of which the allowance is another.
+                return Some(Decision {
+                    zone: answer.zone,
+                    truncate: true,
+                    ..Decision::code(code::NOERROR)
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer can't be proved");
+                return None;
+            }
+        }
+    }
+    let tail = arena.add(&parts, layout).ok()?;
     let view = arena.view(&tail);
     Some(Decision {
         zone: answer.zone,

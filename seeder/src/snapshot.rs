@@ -226,6 +226,23 @@ impl Snapshot {
         self.hosts.contains_key(&ip)
     }
 
+    /// The addresses for which [`Snapshot::knows_host`] holds.
+    pub fn hosts(&self) -> impl Iterator<Item = IpAddr> {
+        self.hosts.keys().copied()
+    }
+
+    /// Whether there is a peer for [`Snapshot::select`] to choose.
+    #[must_use]
+    pub fn has(&self, filter: u64, family: Family) -> bool {
+        match self.drawn.get(&filter) {
+            Some(views) => !views.of(family).is_empty(),
+            None => {
+                let mut peers = self.peers.iter();
+                peers.any(|peer| fits(peer, filter, family, self.default_port))
+            }
+        }
+    }
+
     /// Some peers that have all bits of `filter`; `pick` chooses among the variants.
     #[must_use]
     pub fn select(&self, filter: u64, family: Family, pick: u64, limit: usize) -> Vec<&GoodPeer> {

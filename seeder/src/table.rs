@@ -9,7 +9,8 @@
 //! clients in a row get different ones and all are used alike.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Bound::{Included, Unbounded},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -20,6 +21,11 @@ use hickory_proto::{
 
 use crate::{
     answer::{Answer, Engine, Question},
+    dnssec::{
+        denial::FILTERS,
+        kind as dnssec_kind,
+        prove::{Budget, ProveError, Prover},
+    },
     snapshot::{Snapshot, USUAL_FILTERS},
     wire::{
         name::WireName,
@@ -48,6 +54,9 @@ pub enum TableError {
     /// hickory can't write a record, or a name is too long.
     #[error("an answer can't be written: {0}")]
     Record(#[from] ProtoError),
+    /// It can't be proved.
+    #[error("an answer can't be signed: {0}")]
+    Prove(#[from] ProveError),
     /// See [`TooLarge`].
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -68,7 +77,10 @@ struct Apex {
     index: usize,
     name: WireName,
     zone: Zone,
-    no_such_name: Tail,
+    signed: bool,
+    /// The denials of names that do not exist, by the label below the apex behind which they hold. An unsigned zone has one for
+    /// all.
+    gaps: BTreeMap<Vec<u8>, Option<Tail>>,
 }
 
 /// A name.
@@ -108,31 +120,36 @@ pub enum Found<'a> {
 }
 
 impl Table {
-    /// Writes all answers.
+    /// Writes all answers; `provers` are those of the engine's zones, of which some may not be signed.
     ///
     /// # Errors
     /// [`TableError`]: with zones that could be made, none is known.
-    pub fn build(engine: &Engine, snapshot: &Snapshot) -> Result<Self, TableError> {
+    pub fn build(
+        engine: &Engine,
+        snapshot: &Snapshot,
+        provers: &[Option<Prover>],
+    ) -> Result<Self, TableError> {
         let mut table = Self::default();
         // The deepest first: of two zones of which one lies in the other, that one answers.
         let mut zones: Vec<(usize, &Zone)> = engine.zones().iter().enumerate().collect();
         zones.sort_by_key(|(_, zone)| std::cmp::Reverse(zone.apex_wire().labels()));
         for (index, zone) in zones {
-            let apex = *zone.apex_wire();
-            for name in usual_names(zone)? {
-                table.add_name(engine, snapshot, index, &apex, &name)?;
-            }
-            let layout = Layout {
-                question: None,
-                apex: Some(&apex),
+            let source = Source {
+                engine,
+                snapshot,
+                zone,
+                prover: provers.get(index).and_then(Option::as_ref),
             };
-            let denial = Answer::no_such_name(zone, snapshot.serial);
-            let no_such_name = table.arena.add(&parts(&denial)?, layout)?;
+            for name in usual_names(zone)? {
+                table.add_name(&source, index, &name)?;
+            }
+            let gaps = table.gaps(&source)?;
             table.zones.push(Apex {
                 index,
-                name: apex,
+                name: *zone.apex_wire(),
                 zone: zone.clone(),
-                no_such_name,
+                signed: source.prover.is_some(),
+                gaps,
             });
         }
         table.arena.shrink();
@@ -142,51 +159,81 @@ impl Table {
 
     fn add_name(
         &mut self,
-        engine: &Engine,
-        snapshot: &Snapshot,
+        source: &Source<'_>,
         zone: usize,
-        apex: &WireName,
         name: &Name,
     ) -> Result<(), TableError> {
         let question = WireName::of(name);
+        let apex = source.zone.apex_wire();
         let layout = Layout {
             question: Some(&question),
             apex: Some(apex),
         };
-        let ask = |kind, pick| {
-            let class = DNSClass::IN;
-            engine.answer(&Question { name, class, kind }, snapshot, pick)
-        };
         let mut entries = Vec::new();
         for kind in KINDS {
             let first = self.tails.len();
-            for variant in 0..engine.variants(&question, kind, snapshot) {
-                let answer = ask(kind, variant);
+            for variant in 0..source.engine.variants(&question, kind, source.snapshot) {
+                let answer = source.ask(name, kind, variant);
                 if answer.answers.is_empty() {
                     break;
                 }
-                let tail = self.arena.add(&parts(&answer)?, layout)?;
-                self.tails.push(tail);
+                let parts = source.proved(&answer, &question, kind.into())?;
+                self.tails.push(self.arena.add(&parts, layout)?);
             }
-            let count = self.tails.len() - first;
-            if count > 0 {
-                entries.push(Entry {
-                    kind: kind.into(),
-                    first,
-                    count: u32::try_from(count).map_err(|_| TooLarge)?,
-                    turn: AtomicU32::new(0),
-                });
-            }
+            entries.extend(self.entry(kind.into(), first)?);
         }
-        let no_data = self.arena.add(&parts(&ask(NO_KIND, 0))?, layout)?;
+        for parts in source.further(&question)? {
+            let first = self.tails.len();
+            self.tails.push(self.arena.add(&parts, layout)?);
+            let kind = parts.head.first().map_or(0, |set| set.kind);
+            entries.extend(self.entry(kind, first)?);
+        }
+        let denial = source.ask(name, NO_KIND, 0);
+        let denial = source.proved(&denial, &question, NO_KIND.into())?;
         let node = Node {
             zone,
             before_apex: question.as_bytes().len() - apex.as_bytes().len(),
             entries,
-            no_data,
+            no_data: self.arena.add(&denial, layout)?,
         };
         self.names.entry(question.as_bytes().into()).or_insert(node);
         Ok(())
+    }
+
+    /// The answers that were written since `first`.
+    fn entry(&self, kind: u16, first: usize) -> Result<Option<Entry>, TooLarge> {
+        let count = u32::try_from(self.tails.len() - first).map_err(|_| TooLarge)?;
+        Ok((count > 0).then(|| Entry {
+            kind,
+            first,
+            count,
+            turn: AtomicU32::new(0),
+        }))
+    }
+
+    fn gaps(&mut self, source: &Source<'_>) -> Result<BTreeMap<Vec<u8>, Option<Tail>>, TableError> {
+        let apex = source.zone.apex_wire();
+        let layout = Layout {
+            question: None,
+            apex: Some(apex),
+        };
+        let denial = Answer::no_such_name(source.zone, source.snapshot.serial);
+        let gaps = match source.prover {
+            None => vec![(Vec::new(), Some(*apex))],
+            Some(prover) => prover.chain().gaps(),
+        };
+        let mut tails = BTreeMap::new();
+        for (begin, name) in gaps {
+            let tail = match name {
+                None => None,
+                Some(name) => {
+                    let parts = source.proved(&denial, &name, NO_KIND.into())?;
+                    Some(self.arena.add(&parts, layout)?)
+                }
+            };
+            tails.insert(begin, tail);
+        }
+        Ok(tails)
     }
 
     /// Looks up a question of class IN for a type that zones may have.
@@ -209,10 +256,13 @@ impl Table {
         match found {
             None => Found::NotOurs,
             Some((apex, _)) if apex.zone.place(name) != Place::Nothing => Found::Ask,
-            Some((apex, _)) => Found::Tail {
-                tail: &apex.no_such_name,
-                zone: apex.index,
-                before_apex: name.as_bytes().len() - apex.name.as_bytes().len(),
+            Some((apex, above)) => match apex.denial(name, above) {
+                None => Found::Ask,
+                Some(tail) => Found::Tail {
+                    tail,
+                    zone: apex.index,
+                    before_apex: name.as_bytes().len() - apex.name.as_bytes().len(),
+                },
             },
         }
     }
@@ -241,6 +291,70 @@ impl Table {
     #[must_use]
     pub fn answers(&self) -> usize {
         self.tails.len()
+    }
+}
+
+impl Apex {
+    /// The denial of a name with so many labels above the apex, which does not exist, if it is written ahead.
+    fn denial(&self, name: &WireName, above: usize) -> Option<&Tail> {
+        let top = name.label(above.checked_sub(1)?)?;
+        let mut before = self.gaps.range::<[u8], _>((Unbounded, Included(top)));
+        let (begin, tail) = before.next_back()?;
+        // Below a name that exists, and between filters, each name has records of its own.
+        let own = self.signed && (begin == top || top.starts_with(FILTERS));
+        if own { None } else { tail.as_ref() }
+    }
+}
+
+/// Where a zone's answers come from.
+struct Source<'a> {
+    engine: &'a Engine,
+    snapshot: &'a Snapshot,
+    zone: &'a Zone,
+    prover: Option<&'a Prover>,
+}
+
+impl Source<'_> {
+    fn ask(&self, name: &Name, kind: RecordType, variant: u64) -> Answer {
+        let class = DNSClass::IN;
+        self.engine
+            .answer(&Question { name, class, kind }, self.snapshot, variant)
+    }
+
+    fn proved(&self, answer: &Answer, name: &WireName, kind: u16) -> Result<Parts, TableError> {
+        let mut parts = parts(answer)?;
+        if let Some(prover) = self.prover {
+            let budget = &Budget::Unlimited;
+            prover.prove(&mut parts, name, kind, self.zone, self.snapshot, budget)?;
+        }
+        Ok(parts)
+    }
+
+    /// Answers of a signed zone that the engine knows nothing of: the apex's keys, and each name's NSEC and a signature.
+    fn further(&self, name: &WireName) -> Result<Vec<Parts>, TableError> {
+        let Some(prover) = self.prover else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        let keys = prover.key_sets().iter();
+        for set in keys.filter(|_| name == self.zone.apex_wire()) {
+            let mut parts = Parts {
+                code: 0,
+                authoritative: true,
+                section: Section::Answer,
+                head: vec![set.clone()],
+                proof: Vec::new(),
+                extra: Vec::new(),
+            };
+            let budget = &Budget::Unlimited;
+            prover.prove(&mut parts, name, set.kind, self.zone, self.snapshot, budget)?;
+            all.push(parts);
+        }
+        let none = Answer::no_data(self.zone, self.snapshot.serial);
+        for kind in [dnssec_kind::NSEC, dnssec_kind::RRSIG] {
+            all.push(self.proved(&none, name, kind)?);
+        }
+        Ok(all)
     }
 }
 

@@ -150,25 +150,27 @@ async fn slow_and_rude_clients_hurt_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_of_one_network_are_limited() {
+async fn a_newcomer_gets_the_place_of_who_has_waited_longest() {
     let bench = bench().await;
     let mut open = Vec::new();
-    // 32 are allowed; each proves by an answer that it was accepted.
-    for _ in 0..32 {
+    // 64 are allowed; each proves by an answer that it was accepted.
+    for _ in 0..64 {
         let mut stream = TcpStream::connect(bench.dns).await.unwrap();
         send_tcp(&mut stream, &query(APEX, RecordType::SOA)).await;
         receive_tcp(&mut stream).await;
         open.push(stream);
     }
-    let mut extra = TcpStream::connect(bench.dns).await.unwrap();
-    let closed = timeout(PATIENCE, extra.read(&mut [0; 16])).await.unwrap();
-    assert_eq!(closed.unwrap_or(0), 0);
-    let udp = ask_udp(bench.dns, &query(APEX, RecordType::SOA)).await;
-    assert_eq!(udp.answers.len(), 1, "UDP goes on");
+    let mut newcomer = TcpStream::connect(bench.dns).await.unwrap();
+    send_tcp(&mut newcomer, &query(APEX, RecordType::SOA)).await;
+    assert_eq!(receive_tcp(&mut newcomer).await.answers.len(), 1);
+    let closed = timeout(PATIENCE, open[0].read(&mut [0; 16])).await.unwrap();
+    assert_eq!(closed.unwrap_or(0), 0, "the first has waited longest");
+    send_tcp(&mut open[1], &query(APEX, RecordType::SOA)).await;
+    receive_tcp(&mut open[1]).await;
+    let metrics = get(bench.http, "/metrics").await;
     assert!(
-        get(bench.http, "/metrics")
-            .await
-            .contains("qtc_seeder_tcp_refused_total 1")
+        metrics.contains("qtc_seeder_tcp_evicted_total 1"),
+        "{metrics}"
     );
     bench.finish().await;
 }

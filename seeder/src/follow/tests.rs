@@ -3,17 +3,18 @@
 use arc_swap::ArcSwap;
 use prometheus::{IntCounter, IntGauge};
 use quantumcoin::{
+    chain_spec::ChainSpec,
     reachability::{GoodPolicy, Outcome, Stage},
-    service::health::{Health, Status},
+    service::{
+        health::{Health, Status},
+        metrics::Metrics,
+    },
     store::{Heard, Observation, ProbeRecord, Store, StoreOptions, Write},
 };
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    answer::{Engine, Identity},
-    zone::{Zone, ZoneOptions},
-};
+use crate::{SeederConfig, server::counters::Counters};
 
 const BOOTSTRAP: &str = "127.9.9.9:28333";
 
@@ -34,9 +35,14 @@ fn bench(bootstrap: &[&str]) -> Bench {
         variants: 4,
         host_memory: 100,
     };
-    let zone = Zone::new("seed.test", &ZoneOptions::default()).unwrap();
-    let engine = Arc::new(Engine::new(vec![zone], Identity::default()));
-    let state = State::new(engine, Snapshot::empty(&policy, 1)).unwrap();
+    let snapshot = Arc::new(Snapshot::empty(&policy, 1));
+    let config = SeederConfig {
+        zones: vec!["seed.test".to_owned()],
+        ..SeederConfig::new(ChainSpec::devnet())
+    };
+    let counters = Counters::new(&Metrics::new("test")).unwrap();
+    let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
+    let state = State::new(setup, snapshot, 1).unwrap();
     let shared: Shared = Arc::new(ArcSwap::from_pointee(state));
     let health = Health::new();
     let gauge = || IntGauge::new("g", "g").unwrap();

@@ -6,16 +6,13 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData},
 };
 use proptest::prelude::*;
-use quantumcoin::{reachability::GoodPeer, service::metrics::Metrics, store::GoodSet};
+use quantumcoin::{
+    chain_spec::ChainSpec, reachability::GoodPeer, service::metrics::Metrics, store::GoodSet,
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::{
-    answer::Identity,
-    snapshot::Policy,
-    wire::HEADER,
-    zone::{Zone, ZoneOptions},
-};
+use crate::{SeederConfig, answer::Identity, snapshot::Policy, wire::HEADER};
 
 const APEX: &str = "seed1.quantumcoin.network.";
 
@@ -53,16 +50,20 @@ fn responder_with(limit: Option<u32>) -> Responder {
         stale: false,
     };
     let snapshot = Snapshot::build(set, &policy, None, 1000, &mut StdRng::seed_from_u64(1));
-    let zone = Zone::new(APEX, &ZoneOptions::default()).unwrap();
-    let counters = Counters::new(&Metrics::new("test"), std::slice::from_ref(&zone)).unwrap();
-    let engine = Arc::new(Engine::new(vec![zone], Identity::default()));
-    let state = State::new(engine, snapshot).unwrap();
-    let guards = Guards {
-        cookies: Cookies::new(&[1; 16]),
-        rate: limit.map(|limit| RateLimiter::new(limit.try_into().unwrap(), &[2; 16])),
-        nsid: Some(b"ns1".to_vec()),
+    let config = SeederConfig {
+        zones: vec![APEX.to_owned()],
+        rate_limit: limit.unwrap_or(0),
+        cookie_secret: Some([1; 16]),
+        identity: Identity {
+            version: None,
+            id: Some("ns1".to_owned()),
+        },
+        ..SeederConfig::new(ChainSpec::mainnet())
     };
-    Responder::new(Arc::new(ArcSwap::from_pointee(state)), guards, counters)
+    let counters = Counters::new(&Metrics::new("test")).unwrap();
+    let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
+    let state = State::new(setup, Arc::new(snapshot), 1000).unwrap();
+    Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters)
 }
 
 fn query(name: &str, kind: RecordType, edns: Option<u16>) -> Message {
@@ -563,7 +564,7 @@ fn what_is_written_ahead_is_what_the_engine_says() {
                 let answer = Message::from_vec(&bytes).unwrap();
                 assert_eq!(answer.queries[0].name().to_ascii(), name);
                 let same = |pick: u64| {
-                    let engine = state.engine.answer(&question, &state.snapshot, pick);
+                    let engine = state.setup.engine.answer(&question, &state.snapshot, pick);
                     engine.code == answer.metadata.response_code
                         && engine.authoritative == answer.metadata.authoritative
                         && engine.answers == answer.answers

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntCounterVec};
 use quantumcoin::service::metrics::{Metrics, MetricsError};
 
 use crate::{
@@ -15,8 +15,7 @@ use crate::{
 /// Counters of the DNS side. Each label's counter is looked up once, so that counting is an addition.
 #[derive(Debug, Clone)]
 pub(crate) struct Counters {
-    /// By zone (the last is "none"), transport, and type as in [`TYPES`].
-    queries: Vec<[[IntCounter; TYPES.len()]; 2]>,
+    queries: IntCounterVec,
     /// As in [`CODES`].
     responses: [IntCounter; CODES.len()],
     /// By transport.
@@ -26,10 +25,11 @@ pub(crate) struct Counters {
     pub(crate) silent: IntCounter,
     pub(crate) send_failures: IntCounter,
     pub(crate) tcp_refused: IntCounter,
+    pub(crate) tcp_evicted: IntCounter,
 }
 
 impl Counters {
-    pub(crate) fn new(metrics: &Metrics, zones: &[Zone]) -> Result<Self, MetricsError> {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         let queries = metrics.counter_vec(
             "queries_total",
             "Well-formed queries by zone, type and transport.",
@@ -42,14 +42,8 @@ impl Counters {
             "Bytes of responses by transport.",
             &["transport"],
         )?;
-        let names = zones.iter().map(|zone| zone.apex().to_string());
-        let of_zone = |name: String| {
-            TRANSPORTS.map(|transport| {
-                TYPES.map(|(_, kind)| queries.with_label_values(&[&*name, kind, transport]))
-            })
-        };
         Ok(Self {
-            queries: names.chain([NO_ZONE.to_owned()]).map(of_zone).collect(),
+            queries,
             responses: CODES.map(|(_, code)| responses.with_label_values(&[code])),
             bytes: TRANSPORTS.map(|transport| bytes.with_label_values(&[transport])),
             limited: metrics.counter(
@@ -68,6 +62,10 @@ impl Counters {
                 "send_failures_total",
                 "UDP responses that the system did not take.",
             )?,
+            tcp_evicted: metrics.counter(
+                "tcp_evicted_total",
+                "TCP connections closed for a newcomer because they had waited longest without a query.",
+            )?,
             tcp_refused: metrics.counter(
                 "tcp_refused_total",
                 "TCP connections closed at once because a limit was reached.",
@@ -75,14 +73,15 @@ impl Counters {
         })
     }
 
-    pub(crate) fn query(&self, zone: Option<usize>, kind: u16, transport: Transport) {
-        let none = self.queries.len().saturating_sub(1);
-        let column = position(&TYPES, kind);
-        if let Some(zone) = self.queries.get(zone.unwrap_or(none))
-            && let Some(counter) = of(transport, zone).get(column)
-        {
-            counter.inc();
-        }
+    /// The counters of these zones' queries. They go on when the same zone comes again.
+    pub(crate) fn of_zones(&self, zones: &[Zone]) -> ZoneCounters {
+        let names = zones.iter().map(|zone| zone.apex().to_string());
+        let of_zone = |name: String| {
+            let count =
+                |kind, transport| self.queries.with_label_values(&[&*name, kind, transport]);
+            TRANSPORTS.map(|transport| TYPES.map(|(_, kind)| count(kind, transport)))
+        };
+        ZoneCounters(names.chain([NO_ZONE.to_owned()]).map(of_zone).collect())
     }
 
     pub(crate) fn response(&self, code: u16) {
@@ -96,23 +95,40 @@ impl Counters {
         of(transport, &self.bytes).inc_by(bytes as u64);
     }
 
-    /// Queries by type, summed over zones and transports.
-    pub(crate) fn by_type(&self) -> BTreeMap<&'static str, u64> {
-        let mut sums = BTreeMap::new();
-        for zone in self.queries.iter().flatten() {
-            for ((_, label), counter) in TYPES.iter().zip(zone) {
-                *sums.entry(*label).or_default() += counter.get();
-            }
-        }
-        sums
-    }
-
     /// Responses by code.
     pub(crate) fn by_code(&self) -> BTreeMap<&'static str, u64> {
         let labels = CODES.iter().map(|(_, label)| *label);
         labels
             .zip(self.responses.iter().map(IntCounter::get))
             .collect()
+    }
+}
+
+/// Counters of queries by zone (the last is "none"), transport, and type as in [`TYPES`].
+#[derive(Debug)]
+pub(crate) struct ZoneCounters(Vec<[[IntCounter; TYPES.len()]; 2]>);
+
+impl ZoneCounters {
+    /// A query to the zone of that index, or to none of ours.
+    pub(crate) fn count(&self, zone: Option<usize>, kind: u16, transport: Transport) {
+        let none = self.0.len().saturating_sub(1);
+        let column = position(&TYPES, kind);
+        if let Some(zone) = self.0.get(zone.unwrap_or(none))
+            && let Some(counter) = of(transport, zone).get(column)
+        {
+            counter.inc();
+        }
+    }
+
+    /// Queries by type, summed over zones and transports.
+    pub(crate) fn by_type(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for zone in self.0.iter().flatten() {
+            for ((_, label), counter) in TYPES.iter().zip(zone) {
+                *sums.entry(*label).or_default() += counter.get();
+            }
+        }
+        sums
     }
 }
 

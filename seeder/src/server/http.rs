@@ -58,13 +58,13 @@ async fn status(State(source): State<Source>) -> Json<Status> {
             .newest_probe_at
             .map(|at| unix_now().saturating_sub(at).max(0)),
         stale: snapshot.stale,
-        queries: responder.counters.by_type(),
+        queries: state.setup.queries.by_type(),
         responses: responder.counters.by_code(),
     })
 }
 
 /// The zones that are served.
 pub(super) fn zone_names(state: &Served) -> Vec<String> {
-    let zones = state.engine.zones().iter();
+    let zones = state.setup.engine.zones().iter();
     zones.map(|zone| zone.apex().to_string()).collect()
 }

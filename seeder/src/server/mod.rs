@@ -4,6 +4,7 @@
 //! allocations for each query, answer malformed responses, have no limit on connections and log each client at `info`;
 //! `labs bench dns` shows what that costs.
 
+mod control;
 pub(crate) mod counters;
 mod http;
 mod tcp;
@@ -11,7 +12,6 @@ mod udp;
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    num::NonZeroU32,
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
@@ -24,18 +24,18 @@ use quantumcoin::service::{
     http::{HttpServer, shell},
     metrics::{Metrics, MetricsError},
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::control::Control;
 use self::counters::Counters;
 use crate::{
-    answer::Engine,
     config::{ConfigError, SeederConfig},
-    follow::{FollowOptions, Follower, unix_now},
-    guard::{cookie::Cookies, rate::RateLimiter},
-    respond::{Guards, Responder, Shared, State},
+    follow::{Follower, Reload, unix_now},
+    respond::{Responder, Shared, State, StateError},
+    setup::{self, Setup},
     snapshot::Snapshot,
-    table::TableError,
+    zone::Zone,
 };
 
 /// Times that we look for a port that is free for both UDP and TCP. Each look fails only if someone else
@@ -54,9 +54,9 @@ pub enum SeederError {
     /// A socket.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// No answers can be written for these zones.
+    /// No answers can be written or signed for these zones.
     #[error(transparent)]
-    Table(#[from] TableError),
+    State(#[from] StateError),
     /// A socket does not do what we need.
     #[error("the UDP socket of {addr} can't be set up: {source}")]
     Socket {
@@ -82,6 +82,8 @@ pub struct Seeder {
     dns_addrs: Vec<SocketAddr>,
     http: Option<HttpServer>,
     follower: Follower,
+    reloads: mpsc::Receiver<Reload>,
+    control: Control,
     dns_check: Check,
     metrics: Metrics,
     health: Health,
@@ -94,20 +96,10 @@ impl Seeder {
     /// [`SeederError`] in words that say what to change. A store that is absent or broken is no error: the
     /// seeder waits for it (see [`crate::follow`]).
     pub async fn bind(config: SeederConfig) -> Result<Self, SeederError> {
-        let zones = config.build_zones()?;
         if config.listen.is_empty() {
             return Err(ConfigError::NoListen.into());
         }
-        for zone in &zones {
-            if zone.glue().next().is_none()
-                && zone.name_servers().iter().any(|ns| zone.contains(ns))
-            {
-                tracing::warn!(
-                    zone = %zone.apex(),
-                    "its name server lies inside the zone but has no address: set --ns-address"
-                );
-            }
-        }
+        warn_without_glue(&config.build_zones()?);
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         let mut dns_addrs = Vec::new();
         let workers = config.workers();
@@ -121,25 +113,27 @@ impl Seeder {
         let metrics = Metrics::new("qtc_seeder");
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let health = Health::new();
-        let policy = config.policy();
-        let engine = Arc::new(Engine::new(zones, config.identity.clone()));
-        let empty = State::new(Arc::clone(&engine), Snapshot::empty(&policy, unix_now()))?;
-        let shared: Shared = Arc::new(ArcSwap::from_pointee(empty));
-        let counters = Counters::new(&metrics, engine.zones())?;
-        let options = FollowOptions {
-            store: config.store.clone(),
-            network: config.spec.network.clone(),
-            bootstrap: config.spec.discovery.bootstrap_nodes.clone(),
-            policy,
-            every: Duration::from_secs(config.refresh_seconds),
-        };
+        let counters = Counters::new(&metrics)?;
+        let options = setup::follow_options(&config);
+        let setup = Arc::new(Setup::new(&config, &counters, None)?);
+        let now = unix_now();
+        let empty = Arc::new(Snapshot::empty(&options.policy, now));
+        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now)?));
         let gauges = counters::gauges(&metrics)?;
         let mut follower =
             Follower::new(options, Arc::clone(&shared), health.check("store"), gauges);
         follower.round().await;
 
-        let guards = guards(&config);
-        let responder = Arc::new(Responder::new(shared, guards, counters));
+        let (sender, reloads) = mpsc::channel(1);
+        let control = Control {
+            shared: Arc::clone(&shared),
+            counters: counters.clone(),
+            reloads: sender,
+            listen: config.listen.clone(),
+            http: config.http,
+            workers,
+        };
+        let responder = Arc::new(Responder::new(shared, counters));
         let http = match config.http {
             Some(addr) => {
                 let routes = http::routes(config.spec.network, Arc::clone(&responder));
@@ -156,6 +150,8 @@ impl Seeder {
             dns_addrs,
             http,
             follower,
+            reloads,
+            control,
             dns_check,
             metrics,
             health,
@@ -184,6 +180,12 @@ impl Seeder {
         self.http.as_ref().map(HttpServer::local_addr)
     }
 
+    /// What reloads this seeder while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// This seeder's metrics.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
@@ -208,23 +210,24 @@ impl Seeder {
             dns_addrs,
             http,
             follower,
+            reloads,
             dns_check,
             ..
         } = self;
         let mut tasks = JoinSet::new();
         let workers = spawn_workers(udp, &responder, &stop)?;
         tasks.spawn(watch(workers, stop.clone()));
-        let limits = tcp::Limits::default();
+        let places = tcp::Places::default();
         for listener in tcp {
             let responder = Arc::clone(&responder);
             tasks.spawn(tcp::serve(
                 listener,
                 responder,
-                limits.clone(),
+                places.clone(),
                 stop.clone(),
             ));
         }
-        tasks.spawn(follower.run(stop.clone()));
+        tasks.spawn(follower.run(reloads, stop.clone()));
         if let Some(http) = http {
             tasks.spawn(http.run(stop.clone()));
         }
@@ -243,13 +246,14 @@ impl Seeder {
     }
 }
 
-fn guards(config: &SeederConfig) -> Guards {
-    let rate = NonZeroU32::new(config.rate_limit)
-        .map(|limit| RateLimiter::new(limit, &rand::random::<[u8; 16]>()));
-    Guards {
-        cookies: Cookies::new(&config.cookie_secret.unwrap_or_else(rand::random)),
-        rate,
-        nsid: config.identity.id.clone().map(String::into_bytes),
+fn warn_without_glue(zones: &[Zone]) {
+    for zone in zones {
+        if zone.glue().next().is_none() && !zone.own_servers().is_empty() {
+            tracing::warn!(
+                zone = %zone.apex(),
+                "its name server lies inside the zone but has no address: set --ns-address"
+            );
+        }
     }
 }
 

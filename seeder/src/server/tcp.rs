@@ -1,35 +1,39 @@
 //! TCP (RFC 7766): messages with a length in front, any number on one connection.
 //!
-//! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself.
-//! Memory is bounded by the connection limits times [`MAX_QUERY`] plus one response.
+//! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself. Queries that have come
+//! together are answered together. A connection that waits holds a kilobyte; how many there are is bounded (`places`).
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod places;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    guard::Network,
-    respond::{Asker, Responder, Transport},
-};
+use self::places::Place;
+pub(super) use self::places::Places;
+use crate::respond::{Asker, Responder, Transport};
 
 /// Most bytes of one query; as for UDP, far above any honest one.
 const MAX_QUERY: usize = 4096;
 
+/// Bytes of queries that are read at once: a dozen.
+const READ: usize = 1024;
+
+/// Bytes of responses that are written at once.
+const WRITE: usize = 16 << 10;
+
 /// How long a connection may wait for the next query, and a query for its last byte. Resolvers that reuse
 /// connections ask again within a few seconds.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// The same while half of all places are taken (RFC 7766, 6.2.3 lets a server close idle connections early
 /// when short of resources): clients that hold places without asking lose them soon.
@@ -38,13 +42,6 @@ const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// How long a client may take to accept a response.
 const SEND: Duration = Duration::from_secs(5);
 
-/// Most connections at once, over all listeners: a quarter of the usual 1,024 descriptors.
-const MAX_CONNECTIONS: usize = 256;
-
-/// Most connections of one client network (/24 or /56): resolvers behind one address use a few, and a
-/// single network can't take all places.
-const MAX_PER_NETWORK: usize = 32;
-
 /// Pause after a failed `accept` (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn serve(
     listener: TcpListener,
     responder: Arc<Responder>,
-    limits: Limits,
+    places: Places,
     stop: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -64,7 +61,7 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, client)) => {
-                let Some(place) = limits.take(client.ip()) else {
+                let Some(place) = places.take(client.ip()) else {
                     responder.counters.tcp_refused.inc();
                     continue;
                 };
@@ -73,7 +70,6 @@ pub(super) async fn serve(
                     if let Err(error) = converse(stream, client, &responder, &place, &stop).await {
                         tracing::debug!(%error, "DNS connection ended early");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -94,18 +90,60 @@ async fn converse(
     stop: &CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::with_capacity(READ, reader);
     loop {
-        let read = tokio::select! {
-            read = timeout(place.patience(), read_message(&mut stream, &mut query)) => read,
-            () = stop.cancelled() => return Ok(()),
+        let patience = if place.is_crowded() {
+            IDLE_CROWDED
+        } else {
+            IDLE
         };
-        match read {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return Ok(()),
-            Ok(Err(error)) => return Err(error),
+        tokio::select! {
+            // The first byte: until then nothing is held but the reader's buffer.
+            read = timeout(patience, reader.fill_buf()) => match read {
+                Ok(Ok([])) | Err(_) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+            },
+            () = place.lost() => {
+                responder.counters.tcp_evicted.inc();
+                return Ok(());
+            }
+            () = stop.cancelled() => return Ok(()),
         }
-        let answered = {
+        let more = tokio::select! {
+            answered = timeout(patience, answer(&mut reader, &mut writer, client, responder, place)) => {
+                answered.unwrap_or(Ok(false))?
+            }
+            () = place.lost() => {
+                responder.counters.tcp_evicted.inc();
+                return Ok(());
+            }
+        };
+        if !more {
+            return Ok(());
+        }
+        place.waits();
+    }
+}
+
+/// Answers all queries that have come; `false` when the connection is to be closed.
+async fn answer(
+    reader: &mut BufReader<ReadHalf<'_>>,
+    writer: &mut WriteHalf<'_>,
+    client: SocketAddr,
+    responder: &Responder,
+    place: &Place,
+) -> io::Result<bool> {
+    let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut more = true;
+    while more && (framed.is_empty() || !reader.buffer().is_empty()) {
+        more = read_message(reader, &mut query).await?;
+        if !more {
+            break;
+        }
+        place.is_busy();
+        more = {
             let from = Asker {
                 addr: client,
                 transport: Transport::Tcp,
@@ -113,139 +151,42 @@ async fn converse(
             };
             responder.respond(&responder.state().load(), &query, from, &mut response)
         };
-        if !answered {
-            return Ok(());
+        if more {
+            // A response that is too long for its length field can't be made from our records.
+            let length = u16::try_from(response.len()).map_err(io::Error::other)?;
+            framed.extend_from_slice(&length.to_be_bytes());
+            framed.extend_from_slice(&response);
         }
-        // A response that is too long for its length field can't be made from our records.
-        let length = u16::try_from(response.len()).map_err(io::Error::other)?;
-        framed.clear();
-        framed.extend_from_slice(&length.to_be_bytes());
-        framed.extend_from_slice(&response);
-        timeout(SEND, stream.write_all(&framed))
-            .await
-            .map_err(io::Error::from)??;
+        if framed.len() >= WRITE {
+            send(writer, &mut framed).await?;
+        }
     }
+    send(writer, &mut framed).await?;
+    Ok(more)
+}
+
+async fn send(writer: &mut WriteHalf<'_>, framed: &mut Vec<u8>) -> io::Result<()> {
+    timeout(SEND, writer.write_all(framed))
+        .await
+        .map_err(io::Error::from)??;
+    framed.clear();
+    Ok(())
 }
 
 /// Reads one message into `query`; `false` when the client is done or sends what no query can be.
-async fn read_message(stream: &mut TcpStream, query: &mut Vec<u8>) -> io::Result<bool> {
-    let mut length = [0; 2];
-    match stream.read_exact(&mut length).await {
-        Ok(_) => {}
+async fn read_message(
+    reader: &mut BufReader<ReadHalf<'_>>,
+    query: &mut Vec<u8>,
+) -> io::Result<bool> {
+    let length = match reader.read_u16().await {
+        Ok(length) => usize::from(length),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
         Err(error) => return Err(error),
-    }
-    let length = usize::from(u16::from_be_bytes(length));
+    };
     if length > MAX_QUERY {
         return Ok(false);
     }
     query.resize(length, 0);
-    stream.read_exact(query).await?;
+    reader.read_exact(query).await?;
     Ok(true)
-}
-
-/// Counts connections; clones share the counts.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Limits {
-    open: Arc<Mutex<HashMap<Network, usize>>>,
-}
-
-/// A place within the limits, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    network: Network,
-    limits: Limits,
-}
-
-impl Place {
-    /// How long this connection may wait for its next query.
-    fn patience(&self) -> Duration {
-        let total: usize = self.limits.lock().values().sum();
-        if total > MAX_CONNECTIONS / 2 {
-            IDLE_CROWDED
-        } else {
-            IDLE
-        }
-    }
-}
-
-impl Limits {
-    /// A place for one more connection from `client`, if there is one.
-    pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
-        let network = Network::of(client);
-        let mut open = self.lock();
-        let total: usize = open.values().sum();
-        let here = open.entry(network).or_default();
-        if total >= MAX_CONNECTIONS || *here >= MAX_PER_NETWORK {
-            if *here == 0 {
-                open.remove(&network);
-            }
-            return None;
-        }
-        *here += 1;
-        Some(Place {
-            network,
-            limits: self.clone(),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.limits.lock();
-        if let Some(here) = open.get_mut(&self.network) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                open.remove(&self.network);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_limited_by_network_and_in_all_and_given_back() {
-        let limits = Limits::default();
-        let take = |n: u32, host: u8| {
-            let [_, a, b, _] = n.to_be_bytes();
-            limits.take(IpAddr::from([10, a, b, host]))
-        };
-        let crowd: Vec<Place> = (0..MAX_PER_NETWORK)
-            .filter_map(|h| take(0, h as u8))
-            .collect();
-        assert_eq!(crowd.len(), MAX_PER_NETWORK);
-        assert!(take(0, 99).is_none(), "the network is full");
-        let others: Vec<Place> = (1..=MAX_CONNECTIONS as u32)
-            .filter_map(|n| take(n << 8, 1))
-            .collect();
-        assert_eq!(others.len(), MAX_CONNECTIONS - MAX_PER_NETWORK);
-        assert!(take(9999 << 8, 1).is_none(), "all places are taken");
-        drop(crowd);
-        assert!(take(0, 1).is_some());
-        drop(others);
-        assert!(
-            limits.lock().len() <= 1,
-            "nothing is kept for clients that left"
-        );
-    }
-
-    #[test]
-    fn a_crowd_shortens_the_wait() {
-        let limits = Limits::default();
-        let first = limits.take(IpAddr::from([10, 0, 0, 1])).unwrap();
-        assert_eq!(first.patience(), IDLE);
-        let mut crowd: Vec<Place> = (0..MAX_CONNECTIONS / 2)
-            .filter_map(|n| limits.take(IpAddr::from([10, 1, n as u8, 1])))
-            .collect();
-        assert_eq!(first.patience(), IDLE_CROWDED);
-        crowd.pop();
-        assert_eq!(first.patience(), IDLE);
-    }
 }

@@ -40,6 +40,9 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Send buffer in bytes: a batch of the largest responses, several times.
 const SEND_BUFFER: usize = 1 << 20;
 
+/// After the word to stop, a worker still answers what has come, for so long at most.
+const DRAIN: Duration = Duration::from_millis(500);
+
 /// How often a worker that gets no queries looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(100);
 

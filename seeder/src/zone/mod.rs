@@ -149,6 +149,18 @@ impl Zone {
         &self.apex
     }
 
+    /// Those of its name servers that lie in the zone.
+    #[must_use]
+    pub fn own_servers(&self) -> &[WireName] {
+        &self.own_servers
+    }
+
+    /// Addresses of these.
+    #[must_use]
+    pub fn name_server_addresses(&self) -> &[IpAddr] {
+        &self.name_server_addresses
+    }
+
     /// Names of its name servers.
     #[must_use]
     pub fn name_servers(&self) -> &[Name] {

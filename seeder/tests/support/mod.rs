@@ -12,7 +12,7 @@ use quantumcoin::{
     reachability::{GoodPolicy, Outcome, Stage, Transports},
     store::{Heard, Observation, ProbeRecord, Store, StoreOptions, Write},
 };
-use quantumcoin_seeder::{Seeder, SeederConfig, answer::Identity};
+use quantumcoin_seeder::{Control, Seeder, SeederConfig, answer::Identity};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ pub(crate) struct Bench {
     pub(crate) path: PathBuf,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<()>,
+    pub(crate) control: Control,
+    pub(crate) config: SeederConfig,
     _dir: TempDir,
 }
 
@@ -54,6 +56,11 @@ pub(crate) async fn bench() -> Bench {
 }
 
 pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
+    bench_with(listen, |_| {}).await
+}
+
+/// The same with a configuration that is changed before the start.
+pub(crate) async fn bench_with(listen: &[&str], change: impl FnOnce(&mut SeederConfig)) -> Bench {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("crawl.sqlite");
     let store = open(&path).await;
@@ -66,7 +73,10 @@ pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
     probe(&store, "127.0.0.99:9999".parse().unwrap(), 9).await;
     store.flush().await.unwrap();
 
-    let seeder = Seeder::bind(config(&path, listen)).await.unwrap();
+    let mut config = config(&path, listen);
+    change(&mut config);
+    let seeder = Seeder::bind(config.clone()).await.unwrap();
+    let control = seeder.control();
     let (dns, http) = (seeder.dns_addr(), seeder.http_addr().unwrap());
     let stop = CancellationToken::new();
     let ended = stop.clone();
@@ -78,6 +88,8 @@ pub(crate) async fn bench_on(listen: &[&str]) -> Bench {
         path,
         stop,
         task,
+        control,
+        config,
         _dir: dir,
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -16,6 +17,9 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::reachability::{GoodPolicy, Outcome, Stage, Transports};
 use quantumcoin::store::{Heard, Observation, ProbeRecord, Store, StoreOptions, Write};
+use quantumcoin_seeder::dnssec::key::{Algorithm, Key, Role};
+use quantumcoin_seeder::dnssec::{keyfile, times::Times};
+use quantumcoin_seeder::wire::name::WireName;
 use quantumcoin_seeder::{Seeder, SeederConfig};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use serde_json::json;
@@ -28,7 +32,13 @@ use super::{ADDRESSES, PEERS, ZONES};
 #[derive(Debug, Subcommand)]
 pub enum Part {
     /// The seeder over a store of good peers.
-    Seeder,
+    Seeder {
+        /// Where store and keys are.
+        dir: PathBuf,
+        /// With signed zones.
+        #[arg(long)]
+        signed: bool,
+    },
     /// hickory-server with a handler that has its records ready.
     Hickory,
     /// Sends back as many bytes as the answers to A and AAAA have.
@@ -48,7 +58,7 @@ impl Part {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Echo { v4, v6 } => echo(v4, v6),
-            Self::Seeder => runtime()?.block_on(seeder()),
+            Self::Seeder { dir, signed } => runtime()?.block_on(seeder(&dir, signed)),
             Self::Hickory => runtime()?.block_on(hickory()),
         }
     }
@@ -70,13 +80,32 @@ async fn end_of_input() {
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
 }
 
-async fn seeder() -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let path = dir.path().join("crawl.sqlite");
-    let spec = ChainSpec::mainnet();
-    write_peers(&path, &spec).await?;
-    let mut config = SeederConfig::new(spec);
-    config.store = Some(path);
+/// Writes what the seeder needs: a store of good peers, and keys.
+pub(super) fn write_store(dir: &Path) -> anyhow::Result<()> {
+    runtime()?.block_on(write_peers(&store(dir), &ChainSpec::mainnet()))?;
+    let keys = keys(dir);
+    std::fs::create_dir_all(&keys)?;
+    for zone in ZONES {
+        let apex = WireName::of(&Name::from_ascii(format!("{zone}."))?);
+        let times = Times::from_now(quantumcoin_seeder::follow::unix_now());
+        let key = Key::generate(apex, Algorithm::EcdsaP256, Role::KeySigning, times)?;
+        keyfile::write(&keys, &key)?;
+    }
+    Ok(())
+}
+
+fn store(dir: &Path) -> PathBuf {
+    dir.join("crawl.sqlite")
+}
+
+fn keys(dir: &Path) -> PathBuf {
+    dir.join("keys")
+}
+
+async fn seeder(dir: &Path, signed: bool) -> anyhow::Result<()> {
+    let mut config = SeederConfig::new(ChainSpec::mainnet());
+    config.store = Some(store(dir));
+    config.keys = signed.then(|| keys(dir));
     config.zones = ZONES.map(str::to_owned).into();
     config.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.udp_workers = 1;
@@ -94,7 +123,7 @@ async fn seeder() -> anyhow::Result<()> {
 }
 
 /// Good peers, half of them on IPv6, each in a netgroup of its own.
-async fn write_peers(path: &std::path::Path, spec: &ChainSpec) -> anyhow::Result<()> {
+async fn write_peers(path: &Path, spec: &ChainSpec) -> anyhow::Result<()> {
     let options = StoreOptions {
         network: spec.network.clone(),
         genesis: spec.genesis_hash().to_string(),

@@ -59,8 +59,8 @@ impl Server {
     }
 
     /// Knot, when it is installed.
-    pub(super) fn knot(dir: &Path) -> anyhow::Result<Option<Self>> {
-        let home = made(dir, "knot")?;
+    pub(super) fn knot(dir: &Path, signed: bool) -> anyhow::Result<Option<Self>> {
+        let home = made(dir, "knot", signed)?;
         let mut config = String::new();
         let addr = free_port()?;
         let place = home.display();
@@ -80,17 +80,20 @@ impl Server {
             writeln!(
                 config,
                 "  - domain: {zone}\n    file: \"{}\"",
-                zone_file(dir, zone).display()
+                zone_file(dir, zone, signed).display()
             )?;
+        }
+        if !all_there(dir, signed) {
+            return Ok(None);
         }
         let path = home.join("knot.conf");
         fs::write(&path, config)?;
-        foreign("knotd", &["-c"], &path, addr)
+        foreign("knotd", &["-c"], &path, addr, signed)
     }
 
     /// NSD, when it is installed.
-    pub(super) fn nsd(dir: &Path) -> anyhow::Result<Option<Self>> {
-        let home = made(dir, "nsd")?;
+    pub(super) fn nsd(dir: &Path, signed: bool) -> anyhow::Result<Option<Self>> {
+        let home = made(dir, "nsd", signed)?;
         let mut config = String::new();
         let addr = free_port()?;
         let place = home.display();
@@ -113,16 +116,19 @@ impl Server {
         }
         writeln!(config, "remote-control:\n  control-enable: no")?;
         for zone in ZONES {
-            let file = zone_file(dir, zone);
+            let file = zone_file(dir, zone, signed);
             writeln!(
                 config,
                 "zone:\n  name: {zone}\n  zonefile: \"{}\"",
                 file.display()
             )?;
         }
+        if !all_there(dir, signed) {
+            return Ok(None);
+        }
         let path = home.join("nsd.conf");
         fs::write(&path, config)?;
-        foreign("nsd", &["-d", "-c"], &path, addr)
+        foreign("nsd", &["-d", "-c"], &path, addr, signed)
     }
 
     /// Processor time of all its processes and threads so far.
@@ -190,14 +196,25 @@ fn family(root: u32) -> anyhow::Result<Vec<u32>> {
     Ok(found)
 }
 
-fn made(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let path = dir.join(name);
+fn made(dir: &Path, name: &str, signed: bool) -> anyhow::Result<PathBuf> {
+    let path = dir.join(if signed {
+        format!("{name}-signed")
+    } else {
+        name.to_owned()
+    });
     fs::create_dir_all(&path)?;
     Ok(path)
 }
 
-fn zone_file(dir: &Path, zone: &str) -> PathBuf {
-    dir.join(format!("{zone}.zone"))
+fn zone_file(dir: &Path, zone: &str, signed: bool) -> PathBuf {
+    let end = if signed { "zone.signed" } else { "zone" };
+    dir.join(format!("{zone}.{end}"))
+}
+
+fn all_there(dir: &Path, signed: bool) -> bool {
+    ZONES
+        .iter()
+        .all(|zone| zone_file(dir, zone, signed).exists())
 }
 
 /// Writes the zones that Knot and NSD serve: at each apex as many addresses as an answer of ours has.
@@ -210,8 +227,36 @@ pub(super) fn write_zones(dir: &Path) -> anyhow::Result<()> {
             writeln!(text, "{zone}. 60 IN A 10.{n}.7.1")?;
             writeln!(text, "{zone}. 60 IN AAAA 2400:{n:x}:7::1")?;
         }
-        fs::write(zone_file(dir, zone), text)?;
+        let file = zone_file(dir, zone, false);
+        fs::write(&file, text)?;
+        sign(dir, zone, &file)?;
     }
+    Ok(())
+}
+
+/// Signs a zone as NSD's users do, when the tools are installed.
+fn sign(dir: &Path, zone: &str, file: &Path) -> anyhow::Result<()> {
+    let tool = |program: &str| {
+        let mut command = Command::new(program);
+        command.current_dir(dir);
+        command
+    };
+    let made = tool("ldns-keygen")
+        .args(["-a", "ECDSAP256SHA256", "-k", zone])
+        .output();
+    let Ok(made) = made else {
+        eprintln!("ldns-keygen is not installed: figures of others' signed zones are missing");
+        return Ok(());
+    };
+    let key = String::from_utf8(made.stdout)?;
+    let signed = tool("ldns-signzone")
+        .arg("-o")
+        .arg(zone)
+        .arg(file)
+        .arg(key.trim())
+        .output()?;
+    let said = String::from_utf8_lossy(&signed.stderr);
+    anyhow::ensure!(signed.status.success(), "ldns-signzone: {said}");
     Ok(())
 }
 
@@ -225,6 +270,7 @@ fn foreign(
     flags: &[&str],
     config: &Path,
     addr: SocketAddr,
+    signed: bool,
 ) -> anyhow::Result<Option<Server>> {
     let Some(path) = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
         .map(|dir| Path::new(dir).join(program))
@@ -247,13 +293,15 @@ fn foreign(
         root: child.id(),
         _process: Process::Foreign(child),
     };
-    let mix = super::mix(false);
+    let mix = super::mix(signed);
     let start = Instant::now();
     while start.elapsed() < START {
-        let (_, counts) = load::latencies(addr, &mix, 50.0, Duration::from_millis(100))?;
-        if counts.answered > 0 && counts.wrong == 0 && counts.lost == 0 {
+        // Refused while nobody listens yet.
+        let asked = load::latencies(addr, &mix, 50.0, Duration::from_millis(100));
+        if asked.is_ok_and(|(_, counts)| counts.answered > 0 && counts.wrong + counts.lost == 0) {
             return Ok(Some(server));
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
     bail!(
         "{program} does not answer as it should within {} s",

@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
+    time::Instant,
 };
 
 use nix::{
@@ -16,7 +17,7 @@ use nix::{
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_QUERY, failed};
+use super::{DRAIN, MAX_QUERY, failed};
 use crate::{
     respond::{Asker, Responder, Transport},
     wire::MAX_UDP,
@@ -102,6 +103,14 @@ where
                 }
                 Err(error) => failed(error),
             }
+        }
+        if self.socket.set_nonblocking(true).is_err() {
+            return;
+        }
+        let end = Instant::now() + DRAIN;
+        while Instant::now() < end && self.receive(&mut letters).is_ok() {
+            self.answer(&mut letters);
+            self.send(&letters);
         }
     }
 

@@ -1,0 +1,281 @@
+use std::net::SocketAddr;
+
+use hickory_proto::rr::{DNSClass, Name, RecordType};
+use proptest::prelude::*;
+use quantumcoin::{reachability::GoodPeer, store::GoodSet};
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::{
+    answer::{Engine, Identity, Question},
+    snapshot::Policy,
+    zone::ZoneOptions,
+};
+
+fn zone() -> Zone {
+    let addresses = [IpAddr::from([192, 0, 2, 53])];
+    let servers = [
+        "ns1.seed.example".to_owned(),
+        "a.dns.seed.example".to_owned(),
+        "ns.example.org".to_owned(),
+    ];
+    let options = ZoneOptions {
+        name_servers: &servers,
+        name_server_addresses: &addresses,
+        ..ZoneOptions::default()
+    };
+    Zone::new("seed.example", &options).unwrap()
+}
+
+fn snapshot() -> Snapshot {
+    let peers = [
+        ("10.1.0.1:8333", 9),
+        ("10.2.0.1:9999", 0x400),
+        ("[2400::1]:8333", 0x1234),
+    ];
+    let peer = |(addr, services): (&str, u64)| GoodPeer {
+        services,
+        ..GoodPeer::unknown(addr.parse::<SocketAddr>().unwrap())
+    };
+    let set = GoodSet {
+        left_out: 0,
+        peers: peers.map(peer).into(),
+        generation: 1,
+        newest_probe_at: Some(1),
+        stale: false,
+    };
+    let policy = Policy {
+        default_port: 8333,
+        one_per_netgroup: false,
+        variants: 2,
+        host_memory: 100,
+    };
+    Snapshot::build(set, &policy, None, 1000, &mut StdRng::seed_from_u64(1))
+}
+
+fn chain() -> Chain {
+    Chain::new(&zone(), &snapshot(), vec![kind::DNSKEY])
+}
+
+fn name(text: &str) -> WireName {
+    WireName::of(&Name::from_ascii(text).unwrap())
+}
+
+fn next(record: &RrSet) -> WireName {
+    WireName::read(&record.rdata[0]).unwrap().0
+}
+
+fn show(path: &Path) -> String {
+    path.iter()
+        .rev()
+        .map(|label| format!("{}.", label.escape_ascii()))
+        .collect()
+}
+
+fn labels(text: &str) -> Path {
+    path(&name(&format!("{text}.seed.example.")), zone().apex_wire())
+}
+
+#[test]
+fn the_chain_goes_through_all_names_and_back_to_the_apex() {
+    let chain = chain();
+    let mut at = Path::new();
+    let mut seen = vec![show(&at)];
+    // The first filters, then the last of all.
+    for _ in 0..17 {
+        at = chain.after(&at);
+        seen.push(show(&at));
+    }
+    let expected = [
+        "",
+        "_tcp.",
+        "_qtc._tcp.",
+        "dns.",
+        "a.dns.",
+        "n.",
+        "biaqaai.n.",
+        "bibaaai.n.",
+        "eqaaaaaaaaaaaaaaaaaaaaaaae.n.",
+        "ns1.",
+        "x1.",
+        "_tcp.x1.",
+        "_qtc._tcp.x1.",
+        "x10.",
+        "_tcp.x10.",
+        "_qtc._tcp.x10.",
+        "x100.",
+        "_tcp.x100.",
+    ];
+    assert_eq!(seen, expected);
+    let last = labels("_qtc._tcp.xffffffffffffffff");
+    assert_eq!(chain.before(&labels("zebra")), last);
+    assert_eq!(chain.after(&last), Path::new(), "the apex again");
+}
+
+#[test]
+fn types_are_those_that_the_engine_answers() {
+    let (zone, snapshot, chain) = (zone(), snapshot(), chain());
+    let engine = Engine::new(vec![zone.clone()], Identity::default());
+    for label in [
+        "",
+        "x9.",
+        "x400.",
+        "x1234.",
+        "x4000.",
+        "x77.",
+        "_tcp.",
+        "_qtc._tcp.",
+        "_qtc._tcp.x9.",
+        "_qtc._tcp.x77.",
+        "_tcp.x9.",
+        "n.",
+        "ns1.",
+        "dns.",
+        "a.dns.",
+        "biaqaai.n.",
+    ] {
+        let asked = Name::from_ascii(format!("{label}seed.example.")).unwrap();
+        let wire = WireName::of(&asked);
+        let record = chain.at(&wire, &zone, &snapshot).unwrap();
+        let next = next(&record).as_bytes().len();
+        let map = &record.rdata[0][next..];
+        assert_eq!(usize::from(map[1]), map.len() - 2);
+        let has = |kind: u16| {
+            let byte = map.get(2 + usize::from(kind / 8)).copied().unwrap_or(0);
+            byte & (0x80 >> (kind % 8)) != 0
+        };
+        for kind in [A, AAAA, NS, SOA, TXT, SRV, 15, 257] {
+            let question = Question {
+                name: &asked,
+                class: DNSClass::IN,
+                kind: RecordType::from(kind),
+            };
+            let answered = !engine.answer(&question, &snapshot, 0).answers.is_empty();
+            // CAA is beyond the first window.
+            assert_eq!(has(kind) && kind < 256, answered, "{label} {kind}");
+        }
+        assert!(has(kind::RRSIG) && has(kind::NSEC));
+        assert_eq!(has(kind::DNSKEY), label.is_empty());
+    }
+}
+
+#[test]
+fn gaps_deny_what_is_in_them() {
+    let (zone, snapshot, chain) = (zone(), snapshot(), chain());
+    let gaps = chain.gaps();
+    assert!(gaps.is_sorted_by_key(|(begin, _)| begin));
+    let shown: Vec<_> = gaps
+        .iter()
+        .map(|(begin, _)| begin.escape_ascii().to_string())
+        .collect();
+    assert_eq!(shown, ["", "_tcp", "dns", "n", "ns1", "x"]);
+    for text in ["0", "a", "dnsx", "nope", "ns2", "zebra", "www", "1-"] {
+        let begin = gaps
+            .iter()
+            .rev()
+            .find(|(begin, _)| begin.as_slice() <= text.as_bytes())
+            .unwrap();
+        let example = begin.1.unwrap();
+        let of = |name: &WireName| -> Vec<_> {
+            let records = chain.around(name, &zone, &snapshot).unwrap();
+            records
+                .iter()
+                .map(|record| (record.owner, record.rdata.clone()))
+                .collect()
+        };
+        let (there, deeper) = (
+            name(&format!("{text}.seed.example.")),
+            name(&format!("a.b.{text}.seed.example.")),
+        );
+        assert_eq!(of(&there), of(&example), "{text}");
+        assert_eq!(of(&deeper), of(&example), "{text}");
+    }
+}
+
+/// Whether an NSEC record covers a name, by hickory's order of names.
+fn covers(record: &RrSet, name: &Name) -> bool {
+    let hickory = |name: &WireName| Name::from_ascii(format!("{name:?}")).unwrap();
+    let (owner, next) = (hickory(&record.owner), hickory(&next(record)));
+    let last = next == Name::from_ascii("seed.example.").unwrap();
+    owner < *name && (*name < next || last)
+}
+
+proptest! {
+    #[test]
+    fn what_does_not_exist_is_covered_and_what_exists_is_not(
+        text in "([a-z0-9_]{1,3}|x[0-9a-g]{0,18}|n|_tcp|_qtc|x[1-9a-f][0-9a-f]{0,16})(\\.(n|_tcp|x[1-9a-f][0-9a-f]{0,15}|ns1|dns|[a-z]))?"
+    ) {
+        let (zone, snapshot, chain) = (zone(), snapshot(), chain());
+        let asked = Name::from_ascii(format!("{text}.seed.example.")).unwrap();
+        let wire = WireName::of(&asked);
+        let exists = match zone.place(&wire) {
+            Place::Nothing => false,
+            Place::Host(ip) => snapshot.knows_host(ip),
+            _ => true,
+        };
+        prop_assert_eq!(chain.exists(&labels(&text)), exists);
+        if exists {
+            let record = chain.at(&wire, &zone, &snapshot).unwrap();
+            prop_assert_eq!(record.owner, wire);
+            prop_assert!(!covers(&record, &asked));
+        } else {
+            let records = chain.around(&wire, &zone, &snapshot).unwrap();
+            prop_assert!(covers(&records[0], &asked), "{:?} {:?}", records[0].owner, next(&records[0]));
+            // Nothing exists between an owner and its next name: the next of the one is what comes before the next.
+            for record in &records {
+                let (owner, next) = (labels_of(&record.owner), labels_of(&next(record)));
+                prop_assert!(chain.exists(&owner) && chain.exists(&next));
+                prop_assert_eq!(chain.after(&owner), next.clone());
+                prop_assert!(next.is_empty() || owner < next);
+            }
+            let wildcard = (0..wire.labels())
+                .map(|above| Name::from_ascii(format!("*.{}", shown(&wire, above + 1))).unwrap())
+                .find(|wildcard| {
+                    let parent = WireName::of(&wildcard.base_name());
+                    parent == *zone.apex_wire() || chain.exists(&labels_of(&parent))
+                })
+                .unwrap();
+            prop_assert!(records.iter().any(|record| covers(record, &wildcard)), "{wildcard}");
+        }
+    }
+
+    /// Against the list of all filters of up to three digits among ten thousand, as sorted by bytes.
+    #[test]
+    fn neighbours_of_filters_are_those_of_the_sorted_list(label in "x?[0-9a-gx]{0,4}") {
+        let mut all: Vec<Vec<u8>> = (1..=0xffff_u32).map(|n| format!("x{n:x}").into_bytes()).collect();
+        all.sort();
+        let label = label.as_bytes();
+        let before = all.iter().rev().find(|known| known.as_slice() <= label);
+        let floor = filters::floor(label);
+        // Below the last step of the way there are longer ones, which the list has not.
+        match (before, &floor) {
+            (None, None) => {}
+            (Some(before), Some(floor)) => {
+                prop_assert!(floor.as_slice() <= label && floor >= before);
+                prop_assert!(floor == before || floor.starts_with(before) && floor.len() == 17);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        let after = all.iter().find(|known| known.as_slice() > label);
+        let ceiling = filters::ceiling(label);
+        match (after, &ceiling) {
+            (None, None) => {}
+            (Some(after), Some(ceiling)) => {
+                prop_assert!(ceiling.as_slice() > label && ceiling <= after);
+                prop_assert!(ceiling == after || ceiling.len() > 5);
+            }
+            (None, Some(ceiling)) => prop_assert!(ceiling.len() > 5),
+            (Some(after), None) => prop_assert!(false, "{after:?}"),
+        }
+    }
+}
+
+fn labels_of(name: &WireName) -> Path {
+    path(name, zone().apex_wire())
+}
+
+fn shown(name: &WireName, skip: usize) -> String {
+    (skip..name.labels())
+        .map(|index| format!("{}.", name.label(index).unwrap().escape_ascii()))
+        .collect()
+}

@@ -1,0 +1,213 @@
+//! Adds to an answer what a validator needs.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::{denial::Chain, key::KeyError, kind, sign::Signer};
+use crate::{
+    snapshot::Snapshot,
+    wire::{
+        code::NXDOMAIN,
+        name::WireName,
+        tail::{Parts, RrSet, Section},
+    },
+    zone::Zone,
+};
+
+/// Signatures that are remembered: the targets of all SRV records of a large network, at some 200 bytes each.
+const REMEMBERED: usize = 8192;
+
+/// Signatures a second that queries may cause, for each transport: about a twentieth of a core.
+const ON_DEMAND_PER_S: u64 = 1000;
+
+/// An answer that can't be proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// Signing failed.
+    #[error("signing failed: {0}")]
+    Key(#[from] KeyError),
+    /// A name in the chain would be too long for DNS.
+    #[error("a name is too long for DNS")]
+    Name,
+    /// See [`Budget`].
+    #[error("too many signatures are asked for")]
+    Budget,
+}
+
+/// Proves the answers of one zone and one snapshot.
+#[derive(Debug)]
+pub struct Prover {
+    signer: Signer,
+    chain: Chain,
+    key_sets: Vec<RrSet>,
+    remembered: Mutex<HashMap<u128, Arc<RrSet>>>,
+}
+
+impl Prover {
+    /// For a zone that has keys.
+    #[must_use]
+    pub fn new(signer: Signer, zone: &Zone, snapshot: &Snapshot) -> Self {
+        let key_sets = signer.key_sets();
+        let types = key_sets.iter().map(|set| set.kind).collect();
+        Self {
+            chain: Chain::new(zone, snapshot, types),
+            signer,
+            key_sets,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// DNSKEY, CDS and CDNSKEY of the apex, as far as it has them.
+    #[must_use]
+    pub fn key_sets(&self) -> &[RrSet] {
+        &self.key_sets
+    }
+
+    /// The zone's names.
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Fills in the proof of an answer to `name` and `kind`. A question for NSEC or RRSIG is answered with the name's NSEC or that
+    /// one's signature. Each signature that has to be made is taken out of `budget`.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn prove(
+        &self,
+        parts: &mut Parts,
+        name: &WireName,
+        kind: u16,
+        zone: &Zone,
+        snapshot: &Snapshot,
+        budget: &Budget,
+    ) -> Result<(), ProveError> {
+        let mut proof = Vec::new();
+        if parts.section == Section::Authority {
+            let records = if u16::from(parts.code) == NXDOMAIN {
+                self.chain.around(name, zone, snapshot)
+            } else {
+                self.chain
+                    .at(name, zone, snapshot)
+                    .map(|record| vec![record])
+            };
+            let records = records.ok_or(ProveError::Name)?;
+            if u16::from(parts.code) != NXDOMAIN && matches!(kind, kind::NSEC | kind::RRSIG) {
+                return self.own(parts, &records, kind, budget);
+            }
+            proof = records;
+        }
+        // Each signature behind its set; those of the head first, since that has been written.
+        let mut all = Vec::new();
+        for set in &parts.head {
+            all.push(self.signature(set, budget)?);
+        }
+        for set in proof {
+            let signature = self.signature(&set, budget)?;
+            all.extend([set, signature]);
+        }
+        parts.proof = all;
+        Ok(())
+    }
+
+    fn own(
+        &self,
+        parts: &mut Parts,
+        records: &[RrSet],
+        kind: u16,
+        budget: &Budget,
+    ) -> Result<(), ProveError> {
+        parts.section = Section::Answer;
+        let Some(nsec) = records.first() else {
+            return Err(ProveError::Name);
+        };
+        let signature = self.signature(nsec, budget)?;
+        if kind == kind::NSEC {
+            parts.head = vec![nsec.clone()];
+            parts.proof = vec![signature];
+        } else {
+            parts.head = vec![signature];
+            parts.proof = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn signature(&self, set: &RrSet, budget: &Budget) -> Result<RrSet, ProveError> {
+        let key = identity(set);
+        let lock = || {
+            self.remembered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = lock().get(&key) {
+            return Ok(RrSet::clone(known));
+        }
+        if !budget.take() {
+            return Err(ProveError::Budget);
+        }
+        let made = Arc::new(self.signer.sign(set)?);
+        let mut remembered = lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(key, Arc::clone(&made));
+        Ok(RrSet::clone(&made))
+    }
+}
+
+/// Sets of the same records are the same, in whatever order.
+fn identity(set: &RrSet) -> u128 {
+    let mut sorted: Vec<&Vec<u8>> = set.rdata.iter().collect();
+    sorted.sort_unstable();
+    let mut hasher = SipHasher13::new();
+    let mut add = |bytes: &[u8]| std::hash::Hasher::write(&mut hasher, bytes);
+    add(set.owner.as_bytes());
+    add(&set.kind.to_be_bytes());
+    add(&set.ttl.to_be_bytes());
+    for rdata in sorted {
+        add(&rdata.len().to_be_bytes());
+        add(rdata);
+    }
+    hasher.finish128().as_u128()
+}
+
+/// How many signatures may be made. Names that are not written ahead can be thought up without end, and each costs some dozen
+/// microseconds.
+#[derive(Debug)]
+pub enum Budget<'a> {
+    /// As many as there are: for the table.
+    Unlimited,
+    /// Out of an allowance, at a moment in microseconds.
+    OnDemand(&'a Allowance, u64),
+}
+
+/// Signatures that may be made on demand; the generic cell rate algorithm, as in [`crate::guard::rate`].
+#[derive(Debug, Default)]
+pub struct Allowance(AtomicU64);
+
+impl Budget<'_> {
+    fn take(&self) -> bool {
+        let Self::OnDemand(Allowance(arrival), now) = self else {
+            return true;
+        };
+        let step = |arrival: u64| {
+            let arrival = arrival.max(*now);
+            // A second's worth at once.
+            (arrival - now <= 1_000_000).then_some(arrival + 1_000_000 / ON_DEMAND_PER_S)
+        };
+        arrival
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

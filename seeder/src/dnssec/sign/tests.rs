@@ -1,0 +1,98 @@
+//! hickory verifies what we sign.
+
+use hickory_proto::{
+    dnssec::{Verifier, rdata::DNSSECRData},
+    rr::{DNSClass, Name, RData, Record, RecordType},
+    serialize::binary::{BinDecodable, BinDecoder},
+};
+
+use super::*;
+use crate::dnssec::{
+    key::{Algorithm, Role},
+    times::Times,
+};
+
+fn name(text: &str) -> WireName {
+    WireName::of(&Name::from_ascii(text).unwrap())
+}
+
+/// A record of a set as hickory reads it off the wire.
+fn record(set: &RrSet, rdata: &[u8]) -> Record {
+    let mut bytes = set.owner.as_bytes().to_vec();
+    bytes.extend(set.kind.to_be_bytes());
+    bytes.extend(set.class.to_be_bytes());
+    bytes.extend(set.ttl.to_be_bytes());
+    bytes.extend((rdata.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(rdata);
+    Record::read(&mut BinDecoder::new(&bytes)).unwrap()
+}
+
+fn signer(keys: Vec<Arc<Key>>) -> Signer {
+    let current = Current {
+        published: keys.clone(),
+        for_parent: keys.clone(),
+        key_signing: keys.clone(),
+        zone_signing: keys,
+    };
+    Signer::new(name("seed1.example."), current, 1_800_000_000, 17)
+}
+
+#[test]
+fn hickory_verifies_our_signatures() {
+    let times = Times::from_now(0);
+    let make = |algorithm| {
+        Arc::new(Key::generate(name("seed1.example."), algorithm, Role::KeySigning, times).unwrap())
+    };
+    let signer = signer(vec![make(Algorithm::EcdsaP256), make(Algorithm::Ed25519)]);
+    let mut sets = signer.key_sets();
+    assert_eq!(
+        sets.iter().map(|set| set.kind).collect::<Vec<_>>(),
+        [kind::DNSKEY, kind::CDS, kind::CDNSKEY]
+    );
+    let keys: Vec<_> = sets[0]
+        .rdata
+        .iter()
+        .map(|rdata| record(&sets[0], rdata))
+        .collect();
+    sets.push(RrSet {
+        owner: name("x9.SEED1.example."),
+        kind: 1,
+        class: CLASS_IN,
+        ttl: 60,
+        // Out of order, and one twice.
+        rdata: vec![
+            vec![10, 0, 0, 2],
+            vec![10, 0, 0, 1],
+            vec![10, 0, 0, 2],
+            vec![9, 0, 0, 1],
+        ],
+    });
+    for set in sets {
+        let signatures = signer.sign(&set).unwrap();
+        assert_eq!((signatures.kind, signatures.rdata.len()), (kind::RRSIG, 2));
+        let mut records: Vec<_> = set.rdata.iter().map(|rdata| record(&set, rdata)).collect();
+        records.sort_by_key(|record| record.data.to_string());
+        records.dedup();
+        for rdata in &signatures.rdata {
+            let RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) = record(&signatures, rdata).data else {
+                panic!()
+            };
+            let tag = rrsig.input().key_tag;
+            let verified = keys.iter().filter(|key| {
+                let RData::DNSSEC(DNSSECRData::DNSKEY(key)) = &key.data else {
+                    panic!()
+                };
+                key.calculate_key_tag().unwrap() == tag
+                    && key
+                        .verify_rrsig(&records[0].name, DNSClass::IN, &rrsig, records.iter())
+                        .is_ok()
+            });
+            assert_eq!(verified.count(), 1, "{}", RecordType::from(set.kind));
+            let (from, to) = (
+                rrsig.input().sig_inception.get(),
+                rrsig.input().sig_expiration.get(),
+            );
+            assert!(from < 1_800_000_000 - 3599 && to > 1_800_000_000 + 604_799);
+        }
+    }
+}
