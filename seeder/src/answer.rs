@@ -9,41 +9,41 @@
 //! | ANY | the one HINFO of RFC 8482 |
 //! | CHAOS `version.bind`, `id.server` … | as configured, else REFUSED |
 
-use hickory_proto::{
-    op::ResponseCode,
-    rr::{DNSClass, Name, RData, Record, RecordType, rdata::TXT},
-};
-
 use crate::{
     snapshot::{ADDRESSES, Family, SERVICES, Snapshot, TEXTS},
-    wire::name::WireName,
-    zone::{Place, Zone},
+    wire::{
+        CLASS_CH, CLASS_IN, code,
+        kind::{self, A, AAAA, ANY, NS, SOA, SRV, TXT},
+        name::WireName,
+        rrset::{Rdata, RrSet},
+    },
+    zone::{Place, Zone, render},
 };
 
 /// One parsed question.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// The name, in the case in which it was asked.
-    pub name: &'a Name,
+    /// The name.
+    pub name: &'a WireName,
     /// The class.
-    pub class: DNSClass,
+    pub class: u16,
     /// The type.
-    pub kind: RecordType,
+    pub kind: u16,
 }
 
 /// What to send back, before it is fitted to the client's limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// RCODE.
-    pub code: ResponseCode,
+    pub code: u8,
     /// The AA bit: the name is in one of our zones.
     pub authoritative: bool,
-    /// Answer section.
-    pub answers: Vec<Record>,
-    /// Authority section.
-    pub authorities: Vec<Record>,
+    /// The set that answers.
+    pub answer: Option<RrSet>,
+    /// The SOA that denies.
+    pub denial: Option<RrSet>,
     /// Additional section without OPT; may be left out when there is no room (RFC 2181, 9).
-    pub additionals: Vec<Record>,
+    pub additionals: Vec<RrSet>,
     /// Index of the zone that answers, for metrics.
     pub zone: Option<usize>,
 }
@@ -81,23 +81,20 @@ impl Engine {
     #[must_use]
     pub fn answer(&self, question: &Question<'_>, snapshot: &Snapshot, pick: u64) -> Answer {
         match question.class {
-            DNSClass::IN => {}
-            DNSClass::CH => return self.chaos(question),
+            CLASS_IN => {}
+            CLASS_CH => return self.chaos(question),
             _ => return Answer::refused(),
         }
-        let name = WireName::of(question.name);
-        let Some((index, zone)) = self.zone_of(&name) else {
+        let Some((index, zone)) = self.zone_of(question.name) else {
             return Answer::refused();
         };
         let answer = match question.kind {
             // Transfers are not offered. These four are the QTYPEs besides ANY (RFC 1035, 3.2.3).
-            RecordType::AXFR | RecordType::IXFR => Answer::refused(),
-            RecordType::Unknown(253 | 254) => Answer::of(ResponseCode::NotImp),
+            kind::AXFR | kind::IXFR => Answer::refused(),
+            253 | 254 => Answer::of(code::NOTIMP),
             // Types that live in messages, not in zones (RFC 6895, 3.1).
-            RecordType::OPT | RecordType::TSIG | RecordType::ZERO | RecordType::Unknown(249) => {
-                Answer::of(ResponseCode::FormErr)
-            }
-            _ => zone_answer(zone, zone.place(&name), question, snapshot, pick),
+            0 | kind::OPT | 249 | kind::TSIG => Answer::of(code::FORMERR),
+            _ => zone_answer(zone, question, snapshot, pick),
         };
         Answer {
             zone: Some(index),
@@ -107,7 +104,7 @@ impl Engine {
 
     /// How many different answers there are to a question about peers; others have one.
     #[must_use]
-    pub fn variants(&self, name: &WireName, kind: RecordType, snapshot: &Snapshot) -> u64 {
+    pub fn variants(&self, name: &WireName, kind: u16, snapshot: &Snapshot) -> u64 {
         let place = self.zone_of(name).map(|(_, zone)| zone.place(name));
         let filter = match place {
             Some(Place::Apex) => 0,
@@ -115,9 +112,9 @@ impl Engine {
             _ => return 1,
         };
         let family = match kind {
-            RecordType::A => Family::V4,
-            RecordType::AAAA => Family::V6,
-            RecordType::TXT | RecordType::SRV => Family::Any,
+            A => Family::V4,
+            AAAA => Family::V6,
+            TXT | SRV => Family::Any,
             _ => return 1,
         };
         snapshot.variants(filter, family)
@@ -132,20 +129,27 @@ impl Engine {
     }
 
     fn chaos(&self, question: &Question<'_>) -> Answer {
-        let text = match question.name.to_lowercase().to_ascii().as_str() {
-            "version.bind." | "version.server." => &self.identity.version,
-            "id.server." | "hostname.bind." => &self.identity.id,
+        let label = |index| question.name.label(index).unwrap_or_default();
+        let text = match (question.name.labels(), label(0), label(1)) {
+            (2, b"version", b"bind" | b"server") => &self.identity.version,
+            (2, b"id", b"server") | (2, b"hostname", b"bind") => &self.identity.id,
             _ => &None,
         };
         match (text, question.kind) {
-            (Some(text), RecordType::TXT | RecordType::ANY) => {
-                let data = RData::TXT(TXT::new(vec![text.clone()]));
-                let mut record = Record::from_rdata(question.name.clone(), 0, data);
-                record.dns_class = DNSClass::CH;
+            (Some(text), TXT | ANY) => {
+                let mut rdata = Rdata::default();
+                rdata.push(|bytes| render::push_string(bytes, text));
+                let set = RrSet {
+                    owner: *question.name,
+                    kind: TXT,
+                    class: CLASS_CH,
+                    ttl: 0,
+                    rdata,
+                };
                 Answer {
                     authoritative: true,
-                    answers: vec![record],
-                    ..Answer::of(ResponseCode::NoError)
+                    answer: Some(set),
+                    ..Answer::of(code::NOERROR)
                 }
             }
             _ => Answer::refused(),
@@ -154,111 +158,118 @@ impl Engine {
 }
 
 impl Answer {
-    fn of(code: ResponseCode) -> Self {
+    const fn of(code: u16) -> Self {
         Self {
-            code,
+            // All codes of answers are below 16.
+            code: code as u8,
             authoritative: false,
-            answers: Vec::new(),
-            authorities: Vec::new(),
+            answer: None,
+            denial: None,
             additionals: Vec::new(),
             zone: None,
         }
     }
 
-    fn refused() -> Self {
-        Self::of(ResponseCode::Refused)
+    const fn refused() -> Self {
+        Self::of(code::REFUSED)
     }
 
     /// NOERROR with records, or NODATA when there are none.
-    fn data(answers: Vec<Record>, additionals: Vec<Record>, zone: &Zone, serial: u32) -> Self {
-        let authorities = if answers.is_empty() {
-            vec![zone.denial(serial)]
-        } else {
-            Vec::new()
-        };
+    fn data(answer: RrSet, additionals: Vec<RrSet>, zone: &Zone, serial: u32) -> Self {
+        if answer.rdata.is_empty() {
+            return Self::no_data(zone, serial);
+        }
         Self {
             authoritative: true,
-            answers,
-            authorities,
+            answer: Some(answer),
             additionals,
-            ..Self::of(ResponseCode::NoError)
+            ..Self::of(code::NOERROR)
+        }
+    }
+
+    /// NOERROR with this set.
+    pub(crate) fn of_set(set: RrSet) -> Self {
+        Self {
+            authoritative: true,
+            answer: Some(set),
+            ..Self::of(code::NOERROR)
         }
     }
 
     /// NOERROR without records.
     pub(crate) fn no_data(zone: &Zone, serial: u32) -> Self {
-        Self::data(Vec::new(), Vec::new(), zone, serial)
+        Self {
+            authoritative: true,
+            denial: Some(zone.denial(serial)),
+            ..Self::of(code::NOERROR)
+        }
     }
 
     /// NXDOMAIN.
     pub(crate) fn no_such_name(zone: &Zone, serial: u32) -> Self {
         Self {
             authoritative: true,
-            authorities: vec![zone.denial(serial)],
-            ..Self::of(ResponseCode::NXDomain)
+            denial: Some(zone.denial(serial)),
+            ..Self::of(code::NXDOMAIN)
         }
     }
 }
 
-fn zone_answer(
-    zone: &Zone,
-    place: Place,
-    question: &Question<'_>,
-    snapshot: &Snapshot,
-    pick: u64,
-) -> Answer {
+fn zone_answer(zone: &Zone, question: &Question<'_>, snapshot: &Snapshot, pick: u64) -> Answer {
+    let owner = question.name;
+    let place = zone.place(owner);
     let exists = match place {
         Place::Nothing => false,
         Place::Host(ip) => snapshot.knows_host(ip),
         _ => true,
     };
+    let serial = snapshot.serial;
     if !exists {
-        return Answer::no_such_name(zone, snapshot.serial);
+        return Answer::no_such_name(zone, serial);
     }
-    let owner = question.name;
     let asked = Asked {
         zone,
         owner,
         snapshot,
         pick,
     };
-    let (answers, additionals) = match (place, question.kind) {
-        (Place::Hollow | Place::Nothing, _) => Default::default(),
-        (_, RecordType::ANY) => (vec![zone.minimal_any(owner)], Vec::new()),
-        (Place::Apex, RecordType::SOA) => (vec![zone.authority(owner, snapshot.serial)], vec![]),
-        (Place::Apex, RecordType::NS) => (zone.delegation(owner).collect(), zone.glue().collect()),
-        (Place::Apex, kind) => (asked.peers(0, kind), Vec::new()),
-        (Place::Filter(filter), kind) => (asked.peers(filter, kind), Vec::new()),
-        (Place::Service(filter), RecordType::SRV) => asked.services(filter),
-        (Place::Service(_), _) => Default::default(),
-        (Place::Host(ip), kind) if kind == family_type(ip.is_ipv4()) => {
-            (vec![zone.address(owner, ip)], Vec::new())
-        }
-        (Place::Host(_), _) => Default::default(),
+    let found = match (place, question.kind) {
+        (Place::Hollow | Place::Nothing, _) => None,
+        (_, ANY) => Some((zone.minimal_any(owner), Vec::new())),
+        (Place::Apex, SOA) => Some((zone.authority(serial), Vec::new())),
+        (Place::Apex, NS) => Some((zone.delegation(), zone.glue())),
+        (Place::Apex, kind) => asked.peers(0, kind),
+        (Place::Filter(filter), kind) => asked.peers(filter, kind),
+        (Place::Service(filter), SRV) => Some(asked.services(filter)),
+        (Place::Service(_), _) => None,
+        (Place::Host(ip), kind) => (kind == family_type(ip.is_ipv4()))
+            .then(|| (zone.addresses(owner, std::iter::once(ip)), Vec::new())),
         (Place::NameServer, kind) => {
-            let records = zone.name_server_records(owner);
-            (
-                records
-                    .filter(|record| record.record_type() == kind)
-                    .collect(),
-                Vec::new(),
-            )
+            let mut sets = zone.name_server_records(owner).into_iter();
+            let set = sets.find(|set| set.kind == kind);
+            set.map(|set| (set, Vec::new()))
         }
     };
-    Answer::data(answers, additionals, zone, snapshot.serial)
+    match found {
+        None => Answer::no_data(zone, serial),
+        Some((answer, additionals)) => Answer::data(answer, additionals, zone, serial),
+    }
 }
 
 /// A question about peers.
 struct Asked<'a> {
     zone: &'a Zone,
-    owner: &'a Name,
+    owner: &'a WireName,
     snapshot: &'a Snapshot,
     pick: u64,
 }
 
+/// What answers, and what is added to it.
+type Found = (RrSet, Vec<RrSet>);
+
 impl Asked<'_> {
     /// A, AAAA or TXT of peers; other types have no records here.
-    fn peers(&self, filter: u64, kind: RecordType) -> Vec<Record> {
+    fn peers(&self, filter: u64, kind: u16) -> Option<Found> {
         let Self {
             zone,
             owner,
@@ -267,52 +278,43 @@ impl Asked<'_> {
         } = *self;
         let addresses = |family| {
             let peers = snapshot.select(filter, family, pick, ADDRESSES);
-            peers
-                .into_iter()
-                .map(|peer| zone.address(owner, peer.addr.ip()))
-                .collect()
+            zone.addresses(owner, peers.iter().map(|peer| peer.addr.ip()))
         };
-        match kind {
-            RecordType::A => addresses(Family::V4),
-            RecordType::AAAA => addresses(Family::V6),
-            RecordType::TXT => {
+        let set = match kind {
+            A => addresses(Family::V4),
+            AAAA => addresses(Family::V6),
+            TXT => {
                 let peers = snapshot.select(filter, Family::Any, pick, TEXTS);
-                peers
-                    .into_iter()
-                    .map(|peer| zone.text(owner, peer))
-                    .collect()
+                zone.texts(owner, peers.into_iter())
             }
-            _ => Vec::new(),
-        }
+            _ => return None,
+        };
+        Some((set, Vec::new()))
     }
 
-    /// SRV records and the addresses of their targets. A peer whose target's name would be too long for
-    /// DNS is left out; that takes an apex of more than 200 characters.
-    fn services(&self, filter: u64) -> (Vec<Record>, Vec<Record>) {
+    /// SRV records and the addresses of their targets.
+    fn services(&self, filter: u64) -> Found {
         let Self {
             zone,
             owner,
             snapshot,
             pick,
         } = *self;
-        let mut additionals: Vec<Record> = Vec::new();
-        let mut answers = Vec::new();
-        for peer in snapshot.select(filter, Family::Any, pick, SERVICES) {
-            if let (Ok(service), Ok(host)) = (zone.service(owner, peer), zone.host(peer.addr.ip()))
-            {
-                answers.push(service);
-                // Peers that share an address share the target.
-                if !additionals.contains(&host) {
-                    additionals.push(host);
-                }
+        let peers = snapshot.select(filter, Family::Any, pick, SERVICES);
+        let (services, targets) = zone.services(owner, peers.into_iter());
+        let mut additionals: Vec<RrSet> = Vec::with_capacity(targets.len());
+        for (target, ip) in targets {
+            // Peers that share an address share the target.
+            if !additionals.iter().any(|set| set.owner == target) {
+                additionals.push(zone.addresses(&target, std::iter::once(ip)));
             }
         }
-        (answers, additionals)
+        (services, additionals)
     }
 }
 
-const fn family_type(v4: bool) -> RecordType {
-    if v4 { RecordType::A } else { RecordType::AAAA }
+const fn family_type(v4: bool) -> u16 {
+    if v4 { A } else { AAAA }
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use hickory_proto::rr::{DNSClass, Name, RecordType};
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode},
+    rr::{Name, RecordType},
+};
 use quantumcoin::{
     service::{
         dirs,
@@ -24,9 +27,10 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use crate::{
-    answer::{Answer, Engine, Identity, Question},
+    answer::Identity,
     config::{FileConfig, SeederConfig, cookie_secret},
     follow::unix_now,
+    respond,
     server::{Control, Seeder},
     snapshot::Snapshot,
     zone::dump,
@@ -70,6 +74,9 @@ enum Command {
         /// The type: A, AAAA, SRV, TXT, NS, SOA …
         #[arg(default_value = "A")]
         kind: String,
+        /// With signatures and proofs, if the zone has keys.
+        #[arg(long)]
+        dnssec: bool,
     },
     /// Make, show and replace the keys that zones are signed with.
     #[command(subcommand)]
@@ -199,7 +206,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let config = configure(flags.clone()).await?;
     match cli.command {
         Command::Run => run(config, flags).await,
-        Command::Query { name, kind } => query(&config, &name, &kind).await,
+        Command::Query { name, kind, dnssec } => query(&config, &name, &kind, dnssec).await,
         Command::Keys(command) => print(&keys::run(&config, &command)?),
         Command::Zone { dump } => zones(&config, dump).await,
     }
@@ -231,24 +238,23 @@ async fn reload(control: Control, flags: Options, mut hangups: watch::Receiver<u
     }
 }
 
-async fn query(config: &SeederConfig, name: &str, kind: &str) -> anyhow::Result<()> {
-    let engine = Engine::new(config.build_zones()?, config.identity.clone());
-    let snapshot = load(config).await;
-    let mut name = Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
-    name.set_fqdn(true);
+async fn query(config: &SeederConfig, name: &str, kind: &str, dnssec: bool) -> anyhow::Result<()> {
+    let mut owner =
+        Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
+    owner.set_fqdn(true);
     let kind: RecordType = kind.to_ascii_uppercase().parse().map_err(|_| {
         anyhow::anyhow!("{kind:?} is no record type: use A, AAAA, SRV, TXT, NS, SOA …")
     })?;
-    let question = Question {
-        name: &name,
-        class: DNSClass::IN,
-        kind,
-    };
-    print(&render(&engine.answer(
-        &question,
-        &snapshot,
-        rand::random(),
-    )))
+    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+    message.add_query(hickory_proto::op::Query::query(owner, kind));
+    if dnssec {
+        let mut edns = Edns::new();
+        edns.set_dnssec_ok(true);
+        message.set_edns(edns);
+    }
+    let snapshot = load(config).await;
+    let response = respond::answer_once(config, snapshot, &message.to_vec()?)?;
+    print(&render(&Message::from_vec(&response)?))
 }
 
 async fn zones(config: &SeederConfig, dump: bool) -> anyhow::Result<()> {
@@ -299,12 +305,12 @@ async fn load(config: &SeederConfig) -> Snapshot {
 }
 
 /// As `dig` shows it: the code, then the sections.
-fn render(answer: &Answer) -> String {
-    let mut text = format!("; {}\n", answer.code);
+fn render(message: &Message) -> String {
+    let mut text = format!("; {}\n", message.metadata.response_code);
     let sections = [
-        ("answer", &answer.answers),
-        ("authority", &answer.authorities),
-        ("additional", &answer.additionals),
+        ("answer", &message.answers),
+        ("authority", &message.authorities),
+        ("additional", &message.additionals),
     ];
     for (name, records) in sections {
         if !records.is_empty() {

@@ -4,7 +4,10 @@
 //! answers: the last good set stays, marked stale, and health and metrics say why. Only a seeder that has
 //! never seen a good peer falls back to the chain spec's bootstrap nodes.
 
+mod drawer;
+
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,14 +18,14 @@ use quantumcoin::{
     service::health::Check,
     store::{GoodSet, StoreError, StoreReader},
 };
-use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::drawer::{Draft, Drawer, Peers};
 use crate::{
     respond::{Shared, State, StateError},
     setup::Setup,
-    snapshot::{Origin, Policy, Snapshot},
+    snapshot::{Origin, Policy},
 };
 
 /// Longest wait for one reading of the store. A locked file answers after SQLite's busy timeout (5 s);
@@ -88,6 +91,7 @@ pub struct Follower {
     options: FollowOptions,
     setup: Arc<Setup>,
     shared: Shared,
+    drawer: Drawer,
     reader: Option<(FileId, StoreReader)>,
     check: Check,
     gauges: Gauges,
@@ -126,9 +130,17 @@ struct FileId(u64, u64);
 
 impl Follower {
     /// A follower that has read nothing yet.
-    #[must_use]
-    pub fn new(options: FollowOptions, shared: Shared, check: Check, gauges: Gauges) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the system gives no thread to draw on.
+    pub fn new(
+        options: FollowOptions,
+        shared: Shared,
+        check: Check,
+        gauges: Gauges,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            drawer: Drawer::start()?,
             options,
             setup: Arc::clone(&shared.load().setup),
             shared,
@@ -136,7 +148,7 @@ impl Follower {
             check,
             gauges,
             last_error: None,
-        }
+        })
     }
 
     fn take_up(&mut self, reload: Reload) -> oneshot::Sender<()> {
@@ -246,14 +258,15 @@ impl Follower {
         }
     }
 
-    /// Draws and writes on a thread of its own: a large set takes some hundred milliseconds.
     async fn build(&self, peers: Peers, now: i64) -> Result<State, FollowError> {
-        let (policy, previous) = (self.options.policy, self.shared.load_full());
-        let setup = Arc::clone(&self.setup);
-        let built =
-            tokio::task::spawn_blocking(move || build(peers, setup, &policy, &previous, now));
-        // It fails only at shutdown, when the runtime cancels its threads' work.
-        built.await.map_err(|_| FollowError::Interrupted)?
+        let draft = Draft {
+            peers,
+            setup: Arc::clone(&self.setup),
+            policy: self.options.policy,
+            previous: self.shared.load_full(),
+            now,
+        };
+        self.drawer.draw(draft).await
     }
 
     fn report(&mut self, trouble: Option<FollowError>) {
@@ -295,38 +308,6 @@ impl Follower {
             self.last_error = words;
         }
     }
-}
-
-/// Who shall be served.
-enum Peers {
-    /// These of the crawl.
-    Crawled(GoodSet),
-    /// Those of the state before.
-    Kept,
-    /// The chain spec's.
-    Bootstrap(Vec<SocketAddr>),
-}
-
-fn build(
-    peers: Peers,
-    setup: Arc<Setup>,
-    policy: &Policy,
-    previous: &State,
-    now: i64,
-) -> Result<State, FollowError> {
-    let before = &previous.snapshot;
-    let mut rng = StdRng::from_os_rng();
-    let snapshot = match peers {
-        Peers::Crawled(set) => Snapshot::build(set, policy, Some(before), now, &mut rng),
-        Peers::Bootstrap(nodes) => Snapshot::bootstrap(&nodes, policy, Some(before), now, &mut rng),
-        Peers::Kept => {
-            let mut kept = Snapshot::clone(before);
-            kept.stale = true;
-            kept
-        }
-    };
-    // Also when nobody has changed: signatures grow old, and keys come and go.
-    Ok(State::new(setup, Arc::new(snapshot), now)?)
 }
 
 /// Unix seconds by the system's clock.

@@ -54,7 +54,12 @@ impl Bench {
         let [signed, _] = ZONES;
         let zone = Zone::new(signed, &ZoneOptions::default()).expect("a zone");
         let times = Times::from_now(0);
-        let key = Key::generate(*zone.apex_wire(), Algorithm::EcdsaP256, Role::KeySigning, times);
+        let key = Key::generate(
+            *zone.apex_wire(),
+            Algorithm::EcdsaP256,
+            Role::KeySigning,
+            times,
+        );
         // Of a run that had the same number.
         let _ = keyfile::write(&keys, &key.expect("a key"));
         let config = SeederConfig {
@@ -70,7 +75,8 @@ impl Bench {
             quality: 0.9,
             ..GoodPeer::unknown(addr.parse().expect("an address"))
         };
-        let addrs = (1..=60).flat_map(|n| [format!("{n}.1.2.3:8333"), format!("[2400:{n}::1]:8333")]);
+        let addrs =
+            (1..=60).flat_map(|n| [format!("{n}.1.2.3:8333"), format!("[2400:{n}::1]:8333")]);
         let set = GoodSet {
             left_out: 0,
             peers: addrs.map(peer).collect(),
@@ -80,7 +86,7 @@ impl Bench {
         };
         let mut rng = StdRng::seed_from_u64(1);
         let snapshot = Snapshot::build(set, &config.policy(), None, 1000, &mut rng);
-        let state = State::new(setup, Arc::new(snapshot), 1000).expect("a state");
+        let state = State::new(setup, Arc::new(snapshot), 1000, 0).expect("a state");
         Self {
             responder: Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters),
             micros: Cell::new(0),

@@ -7,13 +7,8 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
-use hickory_proto::{
-    rr::{DNSClass, Name, RecordType},
-    serialize::binary::{BinDecodable, BinDecoder},
-};
-
 use crate::{
+    SeederConfig,
     answer::Question,
     dnssec::{
         keyring::KeyringError,
@@ -21,6 +16,7 @@ use crate::{
         prove::{Allowance as SigningAllowance, Budget, ProveError, Prover},
         sign::Signer,
     },
+    follow::unix_now,
     guard::{Network, rate::Allowance},
     server::counters::Counters,
     setup::{Guards, Setup},
@@ -30,10 +26,12 @@ use crate::{
         CLASS_IN, MAX_UDP, PLAIN_UDP, code, kind,
         query::{self, Edns, Header, Packet, Query},
         reply::{Opt, Reply},
-        tail::{Arena, Layout, Section, View},
+        tail::{Arena, Layout, Parts, Section, View},
     },
     zone::Zone,
 };
+use arc_swap::ArcSwap;
+use quantumcoin::service::metrics::Metrics;
 
 /// Extended error "Not Authoritative" (RFC 8914, 4.21): goes with REFUSED for names outside our zones.
 const NOT_AUTHORITATIVE: u16 = 20;
@@ -75,11 +73,17 @@ pub enum StateError {
 pub type Shared = Arc<ArcSwap<State>>;
 
 impl State {
-    /// Writes and signs the table for a snapshot with the keys that count at `now`, Unix seconds.
+    /// Writes and signs the table for a snapshot with the keys that count at `now`, Unix seconds. `bytes` is about how large the
+    /// table will be.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn new(setup: Arc<Setup>, snapshot: Arc<Snapshot>, now: i64) -> Result<Self, StateError> {
+    pub fn new(
+        setup: Arc<Setup>,
+        snapshot: Arc<Snapshot>,
+        now: i64,
+        bytes: usize,
+    ) -> Result<Self, StateError> {
         let engine = &setup.engine;
         let prover = |zone: &Zone| -> Result<Option<Prover>, KeyringError> {
             let keys = setup.keyring.current(zone.apex_wire(), now)?;
@@ -91,7 +95,10 @@ impl State {
             .iter()
             .map(prover)
             .collect::<Result<Vec<_>, _>>()?;
-        let table = Table::build(engine, &snapshot, &provers)?;
+        let table = Table::build(engine, &snapshot, &provers, bytes)?;
+        for prover in provers.iter().flatten() {
+            prover.forget();
+        }
         Ok(Self {
             setup,
             snapshot,
@@ -271,6 +278,30 @@ fn opt<'a>(guards: &'a Guards, edns: &Edns, from: Asker, error: Option<u16>) -> 
     }
 }
 
+/// The answer to one query without a server: what a seeder with this configuration would say about this snapshot.
+///
+/// # Errors
+/// When the configuration can't be used, and for what gets no answer.
+pub(crate) fn answer_once(
+    config: &SeederConfig,
+    snapshot: Snapshot,
+    query: &[u8],
+) -> anyhow::Result<Vec<u8>> {
+    let counters = Counters::new(&Metrics::new("query"))?;
+    let setup = Arc::new(Setup::new(config, &counters, None)?);
+    let state = State::new(setup, Arc::new(snapshot), unix_now(), 0)?;
+    let responder = Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters);
+    let from = Asker {
+        addr: SocketAddr::from(([127, 0, 0, 1], 1)),
+        transport: Transport::Tcp,
+        moment: responder.moment(),
+    };
+    let mut out = Vec::new();
+    let answered = responder.respond(&responder.state.load(), query, from, &mut out);
+    anyhow::ensure!(answered, "such a query gets no answer");
+    Ok(out)
+}
+
 /// A response without records.
 const fn bare<'a>(
     header: Header,
@@ -388,58 +419,67 @@ fn ask<'a>(
     arena: &'a mut Arena,
     budget: &Budget<'_>,
 ) -> Option<Decision<'a>> {
-    let name = Name::read(&mut BinDecoder::new(query.question)).ok()?;
-    let question = Question {
-        name: &name,
-        class: DNSClass::from(query.class),
-        kind: RecordType::from(query.kind),
-    };
     let engine = &state.setup.engine;
+    let question = Question {
+        name: &query.name,
+        class: query.class,
+        kind: query.kind,
+    };
     let answer = engine.answer(&question, &state.snapshot, rand::random());
-    let code = u16::from(answer.code);
-    if answer.zone.is_none() && code == code::REFUSED {
+    let (code, index) = (u16::from(answer.code), answer.zone);
+    if index.is_none() && code == code::REFUSED {
         return Some(Decision::refused());
     }
-    let zone = answer.zone.and_then(|index| engine.zones().get(index));
+    let mut parts = table::parts(answer);
+    match prove(state, query, index, &mut parts, budget) {
+        Ok(()) => {}
+        Err(ProveError::Budget) => {
+            // Over UDP the client is sent to TCP, of which the allowance is another.
+            return Some(Decision {
+                zone: index,
+                truncate: true,
+                ..Decision::code(code::NOERROR)
+            });
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer can't be proved");
+            return None;
+        }
+    }
+    let zone = index.and_then(|index| engine.zones().get(index));
     let layout = Layout {
         question: Some(&query.name),
         apex: zone.map(Zone::apex_wire),
     };
-    let mut parts = table::parts(&answer).ok()?;
-    let wanted = query.edns.is_some_and(|edns| edns.dnssec_ok);
-    let prover = answer
-        .zone
-        .and_then(|index| state.provers.get(index)?.as_ref());
-    // Codes such as NOTIMP have no records, and so nothing to prove.
-    if let (Some(prover), Some(zone)) = (prover, zone)
-        && !parts.head.is_empty()
-        && (wanted || is_proof(query.kind))
-    {
-        let snapshot = &state.snapshot;
-        match prover.prove(&mut parts, &query.name, query.kind, zone, snapshot, budget) {
-            Ok(()) => {}
-            Err(ProveError::Budget) => {
-                // Over UDP the client is sent to TCP, of which the allowance is another.
-                return Some(Decision {
-                    zone: answer.zone,
-                    truncate: true,
-                    ..Decision::code(code::NOERROR)
-                });
-            }
-            Err(error) => {
-                tracing::error!(%error, "an answer can't be proved");
-                return None;
-            }
-        }
-    }
     let tail = arena.add(&parts, layout).ok()?;
     let view = arena.view(&tail);
     Some(Decision {
-        zone: answer.zone,
+        zone: index,
         authoritative: tail.authoritative,
         tail: (!view.head.is_empty()).then_some((view, tail.section)),
         ..Decision::code(code)
     })
+}
+
+/// Fills in the proof that a client wants, if the zone is signed. Codes such as NOTIMP have no records, and so nothing to prove.
+fn prove(
+    state: &State,
+    query: &Query<'_>,
+    zone: Option<usize>,
+    parts: &mut Parts,
+    budget: &Budget<'_>,
+) -> Result<(), ProveError> {
+    let wanted = query.edns.is_some_and(|edns| edns.dnssec_ok) || is_proof(query.kind);
+    let index = zone.filter(|_| wanted && !parts.head.is_empty());
+    let prover = index.and_then(|index| state.provers.get(index)?.as_ref());
+    let zone = index.and_then(|index| state.setup.engine.zones().get(index));
+    match (prover, zone) {
+        (Some(prover), Some(zone)) => {
+            let snapshot = &state.snapshot;
+            prover.prove(parts, &query.name, query.kind, zone, snapshot, budget)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -8,52 +8,27 @@
 //! The table is built beside the running one and swapped in as a whole. Variants are handed out in turn, so that two
 //! clients in a row get different ones and all are used alike.
 
+mod build;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound::{Included, Unbounded},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use hickory_proto::{
-    ProtoError,
-    rr::{DNSClass, Name, RecordType},
-};
-
+pub use self::build::parts;
 use crate::{
-    answer::{Answer, Engine, Question},
-    dnssec::{
-        denial::FILTERS,
-        kind as dnssec_kind,
-        prove::{Budget, ProveError, Prover},
-    },
-    snapshot::{Snapshot, USUAL_FILTERS},
+    dnssec::{denial::FILTERS, prove::ProveError},
     wire::{
         name::WireName,
-        tail::{Arena, Layout, Parts, RrSet, Section, Tail, TooLarge, View},
+        tail::{Arena, Tail, TooLarge, View},
     },
-    zone::{Place, Zone, render},
+    zone::{Place, Zone},
 };
-
-/// Types that names of a zone may have.
-const KINDS: [RecordType; 7] = [
-    RecordType::A,
-    RecordType::AAAA,
-    RecordType::TXT,
-    RecordType::SRV,
-    RecordType::NS,
-    RecordType::SOA,
-    RecordType::ANY,
-];
-
-/// A type that no name has, to learn how the engine denies one.
-const NO_KIND: RecordType = RecordType::NULL;
 
 /// A table that can't be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// hickory can't write a record, or a name is too long.
-    #[error("an answer can't be written: {0}")]
-    Record(#[from] ProtoError),
     /// It can't be proved.
     #[error("an answer can't be signed: {0}")]
     Prove(#[from] ProveError),
@@ -120,122 +95,6 @@ pub enum Found<'a> {
 }
 
 impl Table {
-    /// Writes all answers; `provers` are those of the engine's zones, of which some may not be signed.
-    ///
-    /// # Errors
-    /// [`TableError`]: with zones that could be made, none is known.
-    pub fn build(
-        engine: &Engine,
-        snapshot: &Snapshot,
-        provers: &[Option<Prover>],
-    ) -> Result<Self, TableError> {
-        let mut table = Self::default();
-        // The deepest first: of two zones of which one lies in the other, that one answers.
-        let mut zones: Vec<(usize, &Zone)> = engine.zones().iter().enumerate().collect();
-        zones.sort_by_key(|(_, zone)| std::cmp::Reverse(zone.apex_wire().labels()));
-        for (index, zone) in zones {
-            let source = Source {
-                engine,
-                snapshot,
-                zone,
-                prover: provers.get(index).and_then(Option::as_ref),
-            };
-            for name in usual_names(zone)? {
-                table.add_name(&source, index, &name)?;
-            }
-            let gaps = table.gaps(&source)?;
-            table.zones.push(Apex {
-                index,
-                name: *zone.apex_wire(),
-                zone: zone.clone(),
-                signed: source.prover.is_some(),
-                gaps,
-            });
-        }
-        table.arena.shrink();
-        table.tails.shrink_to_fit();
-        Ok(table)
-    }
-
-    fn add_name(
-        &mut self,
-        source: &Source<'_>,
-        zone: usize,
-        name: &Name,
-    ) -> Result<(), TableError> {
-        let question = WireName::of(name);
-        let apex = source.zone.apex_wire();
-        let layout = Layout {
-            question: Some(&question),
-            apex: Some(apex),
-        };
-        let mut entries = Vec::new();
-        for kind in KINDS {
-            let first = self.tails.len();
-            for variant in 0..source.engine.variants(&question, kind, source.snapshot) {
-                let answer = source.ask(name, kind, variant);
-                if answer.answers.is_empty() {
-                    break;
-                }
-                let parts = source.proved(&answer, &question, kind.into())?;
-                self.tails.push(self.arena.add(&parts, layout)?);
-            }
-            entries.extend(self.entry(kind.into(), first)?);
-        }
-        for parts in source.further(&question)? {
-            let first = self.tails.len();
-            self.tails.push(self.arena.add(&parts, layout)?);
-            let kind = parts.head.first().map_or(0, |set| set.kind);
-            entries.extend(self.entry(kind, first)?);
-        }
-        let denial = source.ask(name, NO_KIND, 0);
-        let denial = source.proved(&denial, &question, NO_KIND.into())?;
-        let node = Node {
-            zone,
-            before_apex: question.as_bytes().len() - apex.as_bytes().len(),
-            entries,
-            no_data: self.arena.add(&denial, layout)?,
-        };
-        self.names.entry(question.as_bytes().into()).or_insert(node);
-        Ok(())
-    }
-
-    /// The answers that were written since `first`.
-    fn entry(&self, kind: u16, first: usize) -> Result<Option<Entry>, TooLarge> {
-        let count = u32::try_from(self.tails.len() - first).map_err(|_| TooLarge)?;
-        Ok((count > 0).then(|| Entry {
-            kind,
-            first,
-            count,
-            turn: AtomicU32::new(0),
-        }))
-    }
-
-    fn gaps(&mut self, source: &Source<'_>) -> Result<BTreeMap<Vec<u8>, Option<Tail>>, TableError> {
-        let apex = source.zone.apex_wire();
-        let layout = Layout {
-            question: None,
-            apex: Some(apex),
-        };
-        let denial = Answer::no_such_name(source.zone, source.snapshot.serial);
-        let gaps = match source.prover {
-            None => vec![(Vec::new(), Some(*apex))],
-            Some(prover) => prover.chain().gaps(),
-        };
-        let mut tails = BTreeMap::new();
-        for (begin, name) in gaps {
-            let tail = match name {
-                None => None,
-                Some(name) => {
-                    let parts = source.proved(&denial, &name, NO_KIND.into())?;
-                    Some(self.arena.add(&parts, layout)?)
-                }
-            };
-            tails.insert(begin, tail);
-        }
-        Ok(tails)
-    }
-
     /// Looks up a question of class IN for a type that zones may have.
     #[must_use]
     pub fn find(&self, name: &WireName, kind: u16) -> Found<'_> {
@@ -304,100 +163,6 @@ impl Apex {
         let own = self.signed && (begin == top || top.starts_with(FILTERS));
         if own { None } else { tail.as_ref() }
     }
-}
-
-/// Where a zone's answers come from.
-struct Source<'a> {
-    engine: &'a Engine,
-    snapshot: &'a Snapshot,
-    zone: &'a Zone,
-    prover: Option<&'a Prover>,
-}
-
-impl Source<'_> {
-    fn ask(&self, name: &Name, kind: RecordType, variant: u64) -> Answer {
-        let class = DNSClass::IN;
-        self.engine
-            .answer(&Question { name, class, kind }, self.snapshot, variant)
-    }
-
-    fn proved(&self, answer: &Answer, name: &WireName, kind: u16) -> Result<Parts, TableError> {
-        let mut parts = parts(answer)?;
-        if let Some(prover) = self.prover {
-            let budget = &Budget::Unlimited;
-            prover.prove(&mut parts, name, kind, self.zone, self.snapshot, budget)?;
-        }
-        Ok(parts)
-    }
-
-    /// Answers of a signed zone that the engine knows nothing of: the apex's keys, and each name's NSEC and a signature.
-    fn further(&self, name: &WireName) -> Result<Vec<Parts>, TableError> {
-        let Some(prover) = self.prover else {
-            return Ok(Vec::new());
-        };
-        let mut all = Vec::new();
-        let keys = prover.key_sets().iter();
-        for set in keys.filter(|_| name == self.zone.apex_wire()) {
-            let mut parts = Parts {
-                code: 0,
-                authoritative: true,
-                section: Section::Answer,
-                head: vec![set.clone()],
-                proof: Vec::new(),
-                extra: Vec::new(),
-            };
-            let budget = &Budget::Unlimited;
-            prover.prove(&mut parts, name, set.kind, self.zone, self.snapshot, budget)?;
-            all.push(parts);
-        }
-        let none = Answer::no_data(self.zone, self.snapshot.serial);
-        for kind in [dnssec_kind::NSEC, dnssec_kind::RRSIG] {
-            all.push(self.proved(&none, name, kind)?);
-        }
-        Ok(all)
-    }
-}
-
-/// An answer as parts of a tail.
-///
-/// # Errors
-/// When hickory can't write a record.
-pub fn parts(answer: &Answer) -> Result<Parts, ProtoError> {
-    let (section, head) = if answer.answers.is_empty() {
-        (Section::Authority, &answer.authorities)
-    } else {
-        (Section::Answer, &answer.answers)
-    };
-    Ok(Parts {
-        code: answer.code.low(),
-        authoritative: answer.authoritative,
-        section,
-        head: RrSet::group(head)?,
-        proof: Vec::new(),
-        extra: RrSet::group(&answer.additionals)?,
-    })
-}
-
-/// The names of a zone that are written ahead.
-fn usual_names(zone: &Zone) -> Result<Vec<Name>, ProtoError> {
-    let apex = zone.apex();
-    let [service, protocol] = render::SERVICE_LABELS;
-    let mut names = vec![apex.prepend_label(render::HOSTS_LABEL)?];
-    for filter in std::iter::once(0).chain(USUAL_FILTERS) {
-        let name = match filter {
-            0 => apex.clone(),
-            filter => apex.prepend_label(format!("x{filter:x}"))?,
-        };
-        // An apex of more than 230 characters has no room for these.
-        if let Ok(protocol) = name.prepend_label(protocol) {
-            names.extend(protocol.prepend_label(service).ok());
-            names.push(protocol);
-        }
-        names.push(name);
-    }
-    let servers = zone.name_servers().iter();
-    names.extend(servers.filter(|server| zone.contains(server)).cloned());
-    Ok(names)
 }
 
 #[cfg(test)]

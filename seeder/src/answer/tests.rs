@@ -1,6 +1,9 @@
 use std::{collections::HashSet, net::SocketAddr};
 
-use hickory_proto::rr::rdata::SRV;
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{DNSClass, Name, RData, Record, RecordType, rdata::SRV},
+};
 use quantumcoin::{
     reachability::{GoodPeer, Transports},
     store::GoodSet,
@@ -75,20 +78,38 @@ fn engine() -> Engine {
     Engine::new(zones.into(), identity)
 }
 
-fn ask_in(snapshot: &Snapshot, class: DNSClass, name: &str, kind: RecordType) -> Answer {
-    let name = Name::from_ascii(name).unwrap();
-    engine().answer(
-        &Question {
-            name: &name,
-            class,
-            kind,
-        },
-        snapshot,
-        3,
-    )
+/// An answer as hickory shows it.
+#[derive(Debug)]
+struct Shown {
+    code: ResponseCode,
+    authoritative: bool,
+    answers: Vec<Record>,
+    authorities: Vec<Record>,
+    additionals: Vec<Record>,
 }
 
-fn ask(name: &str, kind: RecordType) -> Answer {
+fn show(answer: Answer) -> Shown {
+    let records = |sets: &[RrSet]| sets.iter().flat_map(|set| set.records().unwrap()).collect();
+    Shown {
+        code: ResponseCode::from(0, answer.code),
+        authoritative: answer.authoritative,
+        answers: records(answer.answer.as_slice()),
+        authorities: records(answer.denial.as_slice()),
+        additionals: records(&answer.additionals),
+    }
+}
+
+fn ask_in(snapshot: &Snapshot, class: DNSClass, name: &str, kind: RecordType) -> Shown {
+    let name = WireName::of(&Name::from_ascii(name).unwrap());
+    let question = Question {
+        name: &name,
+        class: class.into(),
+        kind: kind.into(),
+    };
+    show(engine().answer(&question, snapshot, 3))
+}
+
+fn ask(name: &str, kind: RecordType) -> Shown {
     ask_in(&crawl(), DNSClass::IN, name, kind)
 }
 
@@ -96,7 +117,7 @@ fn below(prefix: &str) -> String {
     format!("{prefix}.{APEX}")
 }
 
-fn texts(answer: &Answer) -> Vec<String> {
+fn texts(answer: &Shown) -> Vec<String> {
     let text = |record: &Record| match &record.data {
         RData::TXT(txt) => txt
             .txt_data
@@ -109,7 +130,7 @@ fn texts(answer: &Answer) -> Vec<String> {
 }
 
 /// The right shape of "no": SOA of the apex, kept for a minute, with a serial that is a time.
-fn assert_denies(answer: &Answer, code: ResponseCode) {
+fn assert_denies(answer: &Shown, code: ResponseCode) {
     assert_eq!(answer.code, code);
     assert!(answer.authoritative);
     assert!(answer.answers.is_empty() && answer.additionals.is_empty());
@@ -145,13 +166,6 @@ fn addresses_are_those_of_default_port_peers() {
             );
         }
     }
-}
-
-#[test]
-fn the_owner_keeps_the_case_of_the_question() {
-    let name = "sEeD1.QuantumCoin.NETWORK.";
-    let answer = ask(name, RecordType::A);
-    assert_eq!(answer.answers[0].name.to_ascii(), name);
 }
 
 #[test]
@@ -223,7 +237,7 @@ fn services_name_ports_and_bring_the_addresses_of_their_targets() {
             let name = target.to_ascii();
             let found = ask_in(&only, DNSClass::IN, &name, glue.record_type());
             assert_eq!(found.answers, vec![glue.clone()]);
-            let other = family_type(!expected.is_ipv4());
+            let other = RecordType::from(family_type(!expected.is_ipv4()));
             assert_denies(
                 &ask_in(&only, DNSClass::IN, &name, other),
                 ResponseCode::NoError,
@@ -406,11 +420,11 @@ fn the_deeper_of_two_nested_zones_answers() {
     let zones = ["quantumcoin.network", "seed1.quantumcoin.network"]
         .map(|apex| Zone::new(apex, &options).unwrap());
     let engine = Engine::new(zones.into(), Identity::default());
-    let name = Name::from_ascii(APEX).unwrap();
+    let name = WireName::of(&Name::from_ascii(APEX).unwrap());
     let question = Question {
         name: &name,
-        class: DNSClass::IN,
-        kind: RecordType::SOA,
+        class: CLASS_IN,
+        kind: SOA,
     };
     assert_eq!(engine.answer(&question, &crawl(), 0).zone, Some(1));
 }

@@ -25,7 +25,7 @@ use crate::{
         CLASS_IN,
         kind::{A, AAAA, NS, SOA, SRV, TXT},
         name::WireName,
-        tail::RrSet,
+        rrset::RrSet,
     },
     zone::{NEGATIVE_TTL, Place, Zone, label, render},
 };
@@ -49,8 +49,8 @@ impl Chain {
     /// The names of `zone` when these are the peers; the apex has `apex_types` besides its own.
     #[must_use]
     pub fn new(zone: &Zone, snapshot: &Snapshot, apex_types: Vec<u16>) -> Self {
-        let [service, protocol] = render::SERVICE_LABELS.map(|label| label.as_bytes().to_vec());
-        let hosts = render::HOSTS_LABEL.as_bytes().to_vec();
+        let [service, protocol] = render::SERVICE_LABELS.map(<[u8]>::to_vec);
+        let hosts = render::HOSTS_LABEL.to_vec();
         let mut names = BTreeSet::from([
             Vec::new(),
             vec![protocol.clone()],
@@ -173,7 +173,7 @@ impl Chain {
             class: CLASS_IN,
             // RFC 9077: as long as a negative answer.
             ttl: NEGATIVE_TTL,
-            rdata: vec![rdata],
+            rdata: std::iter::once(rdata).collect(),
         })
     }
 

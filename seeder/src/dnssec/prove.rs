@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,13 +16,14 @@ use crate::{
     wire::{
         code::NXDOMAIN,
         name::WireName,
-        tail::{Parts, RrSet, Section},
+        rrset::{Rdata, RrSet},
+        tail::{Parts, Section},
     },
     zone::Zone,
 };
 
-/// Signatures that are remembered: the targets of all SRV records of a large network, at some 200 bytes each.
-const REMEMBERED: usize = 8192;
+/// Signatures that are remembered, at some 200 bytes each: the targets of SRV records that clients ask for between two tables.
+const REMEMBERED: usize = 4096;
 
 /// Signatures a second that queries may cause, for each transport: about a twentieth of a core.
 const ON_DEMAND_PER_S: u64 = 1000;
@@ -47,7 +48,7 @@ pub struct Prover {
     signer: Signer,
     chain: Chain,
     key_sets: Vec<RrSet>,
-    remembered: Mutex<HashMap<u128, Arc<RrSet>>>,
+    remembered: Mutex<HashMap<u128, Rdata>>,
 }
 
 impl Prover {
@@ -68,6 +69,15 @@ impl Prover {
     #[must_use]
     pub fn key_sets(&self) -> &[RrSet] {
         &self.key_sets
+    }
+
+    /// Lets go of the signatures that are remembered. When a table is written, that makes the same set be signed once; after it, they
+    /// are in the table.
+    pub fn forget(&self) {
+        *self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = HashMap::new();
     }
 
     /// The zone's names.
@@ -148,31 +158,35 @@ impl Prover {
                 .unwrap_or_else(PoisonError::into_inner)
         };
         if let Some(known) = lock().get(&key) {
-            return Ok(RrSet::clone(known));
+            return Ok(RrSet {
+                owner: set.owner,
+                kind: kind::RRSIG,
+                class: set.class,
+                ttl: set.ttl,
+                rdata: known.clone(),
+            });
         }
         if !budget.take() {
             return Err(ProveError::Budget);
         }
-        let made = Arc::new(self.signer.sign(set)?);
+        let made = self.signer.sign(set)?;
         let mut remembered = lock();
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(key, Arc::clone(&made));
-        Ok(RrSet::clone(&made))
+        remembered.insert(key, made.rdata.clone());
+        Ok(made)
     }
 }
 
 /// Sets of the same records are the same, in whatever order.
 fn identity(set: &RrSet) -> u128 {
-    let mut sorted: Vec<&Vec<u8>> = set.rdata.iter().collect();
-    sorted.sort_unstable();
     let mut hasher = SipHasher13::new();
     let mut add = |bytes: &[u8]| std::hash::Hasher::write(&mut hasher, bytes);
     add(set.owner.as_bytes());
     add(&set.kind.to_be_bytes());
     add(&set.ttl.to_be_bytes());
-    for rdata in sorted {
+    for rdata in set.rdata.sorted() {
         add(&rdata.len().to_be_bytes());
         add(rdata);
     }

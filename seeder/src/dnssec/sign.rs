@@ -8,7 +8,12 @@ use super::{
     kind,
 };
 use crate::{
-    wire::{CLASS_IN, kind::SOA, name::WireName, tail::RrSet},
+    wire::{
+        CLASS_IN,
+        kind::SOA,
+        name::WireName,
+        rrset::{Rdata, RrSet},
+    },
     zone::INFRASTRUCTURE_TTL,
 };
 
@@ -63,7 +68,7 @@ impl Signer {
         ];
         let some = sets
             .into_iter()
-            .filter(|(_, rdata): &(u16, Vec<Vec<u8>>)| !rdata.is_empty());
+            .filter(|(_, rdata): &(u16, Rdata)| !rdata.is_empty());
         some.map(|(kind, rdata)| RrSet {
             owner: self.zone,
             kind,
@@ -83,13 +88,16 @@ impl Signer {
             kind::DNSKEY | kind::CDS | kind::CDNSKEY => &self.keys.key_signing,
             _ => &self.keys.zone_signing,
         };
-        let mut rdata = Vec::with_capacity(keys.len());
+        let mut rdata = Rdata::default();
         for key in keys {
-            let mut signature = self.head(set, key);
-            let mut message = signature.clone();
+            let head = self.head(set, key);
+            let mut message = head.clone();
             append_canonical(&mut message, set);
-            signature.extend(key.sign(&message)?);
-            rdata.push(signature);
+            let signature = key.sign(&message)?;
+            rdata.push(|bytes| {
+                bytes.extend_from_slice(&head);
+                bytes.extend_from_slice(&signature);
+            });
         }
         Ok(RrSet {
             owner: set.owner,
@@ -126,10 +134,7 @@ const fn original_ttl(set: &RrSet) -> u32 {
 
 /// The set in canonical form and order, each record once (RFC 4034, 6).
 fn append_canonical(message: &mut Vec<u8>, set: &RrSet) {
-    let mut sorted: Vec<&Vec<u8>> = set.rdata.iter().collect();
-    sorted.sort_unstable();
-    sorted.dedup();
-    for rdata in sorted {
+    for rdata in set.rdata.sorted() {
         message.extend_from_slice(set.owner.as_bytes());
         message.extend(set.kind.to_be_bytes());
         message.extend(set.class.to_be_bytes());

@@ -14,7 +14,7 @@ use quantumcoin::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{SeederConfig, server::counters::Counters};
+use crate::{SeederConfig, server::counters::Counters, snapshot::Snapshot};
 
 const BOOTSTRAP: &str = "127.9.9.9:28333";
 
@@ -42,7 +42,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
     };
     let counters = Counters::new(&Metrics::new("test")).unwrap();
     let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
-    let state = State::new(setup, snapshot, 1).unwrap();
+    let state = State::new(setup, snapshot, 1, 0).unwrap();
     let shared: Shared = Arc::new(ArcSwap::from_pointee(state));
     let health = Health::new();
     let gauge = || IntGauge::new("g", "g").unwrap();
@@ -61,7 +61,8 @@ fn bench(bootstrap: &[&str]) -> Bench {
         policy,
         every: Duration::from_secs(1),
     };
-    let follower = Follower::new(options, Arc::clone(&shared), health.check("store"), gauges);
+    let follower =
+        Follower::new(options, Arc::clone(&shared), health.check("store"), gauges).unwrap();
     Bench {
         _dir: dir,
         path,

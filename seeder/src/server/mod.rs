@@ -118,10 +118,11 @@ impl Seeder {
         let setup = Arc::new(Setup::new(&config, &counters, None)?);
         let now = unix_now();
         let empty = Arc::new(Snapshot::empty(&options.policy, now));
-        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now)?));
+        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, 0)?));
         let gauges = counters::gauges(&metrics)?;
         let mut follower =
-            Follower::new(options, Arc::clone(&shared), health.check("store"), gauges);
+            Follower::new(options, Arc::clone(&shared), health.check("store"), gauges)
+                .map_err(SeederError::Thread)?;
         follower.round().await;
 
         let (sender, reloads) = mpsc::channel(1);
@@ -248,7 +249,7 @@ impl Seeder {
 
 fn warn_without_glue(zones: &[Zone]) {
     for zone in zones {
-        if zone.glue().next().is_none() && !zone.own_servers().is_empty() {
+        if zone.glue().is_empty() && !zone.own_servers().is_empty() {
             tracing::warn!(
                 zone = %zone.apex(),
                 "its name server lies inside the zone but has no address: set --ns-address"

@@ -92,6 +92,11 @@ async fn converse(
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::with_capacity(READ, reader);
+    let conversation = Conversation {
+        client,
+        responder,
+        place,
+    };
     loop {
         let patience = if place.is_crowded() {
             IDLE_CROWDED
@@ -111,10 +116,9 @@ async fn converse(
             }
             () = stop.cancelled() => return Ok(()),
         }
+        let answering = conversation.answer(&mut reader, &mut writer, stop);
         let more = tokio::select! {
-            answered = timeout(patience, answer(&mut reader, &mut writer, client, responder, place)) => {
-                answered.unwrap_or(Ok(false))?
-            }
+            answered = timeout(patience, answering) => answered.unwrap_or(Ok(false))?,
             () = place.lost() => {
                 responder.counters.tcp_evicted.inc();
                 return Ok(());
@@ -127,42 +131,56 @@ async fn converse(
     }
 }
 
-/// Answers all queries that have come; `false` when the connection is to be closed.
-async fn answer(
-    reader: &mut BufReader<ReadHalf<'_>>,
-    writer: &mut WriteHalf<'_>,
+/// Who talks to whom.
+struct Conversation<'a> {
     client: SocketAddr,
-    responder: &Responder,
-    place: &Place,
-) -> io::Result<bool> {
-    let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut more = true;
-    while more && (framed.is_empty() || !reader.buffer().is_empty()) {
-        more = read_message(reader, &mut query).await?;
-        if !more {
-            break;
-        }
-        place.is_busy();
-        more = {
-            let from = Asker {
-                addr: client,
-                transport: Transport::Tcp,
-                moment: responder.moment(),
+    responder: &'a Responder,
+    place: &'a Place,
+}
+
+impl Conversation<'_> {
+    /// Answers all queries that have come; `false` when the connection is to be closed.
+    async fn answer(
+        &self,
+        reader: &mut BufReader<ReadHalf<'_>>,
+        writer: &mut WriteHalf<'_>,
+        stop: &CancellationToken,
+    ) -> io::Result<bool> {
+        let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut more = true;
+        while more && (framed.is_empty() || !reader.buffer().is_empty()) {
+            more = tokio::select! {
+                read = read_message(reader, &mut query) => read?,
+                // What has been answered is sent still.
+                () = stop.cancelled() => false,
             };
-            responder.respond(&responder.state().load(), &query, from, &mut response)
-        };
-        if more {
-            // A response that is too long for its length field can't be made from our records.
-            let length = u16::try_from(response.len()).map_err(io::Error::other)?;
-            framed.extend_from_slice(&length.to_be_bytes());
-            framed.extend_from_slice(&response);
+            if more {
+                self.place.is_busy();
+                more = self.respond(&query, &mut response);
+            }
+            if more {
+                // A response that is too long for its length field can't be made from our records.
+                let length = u16::try_from(response.len()).map_err(io::Error::other)?;
+                framed.extend_from_slice(&length.to_be_bytes());
+                framed.extend_from_slice(&response);
+            }
+            if framed.len() >= WRITE {
+                send(writer, &mut framed).await?;
+            }
         }
-        if framed.len() >= WRITE {
-            send(writer, &mut framed).await?;
-        }
+        send(writer, &mut framed).await?;
+        Ok(more)
     }
-    send(writer, &mut framed).await?;
-    Ok(more)
+
+    fn respond(&self, query: &[u8], response: &mut Vec<u8>) -> bool {
+        let from = Asker {
+            addr: self.client,
+            transport: Transport::Tcp,
+            moment: self.responder.moment(),
+        };
+        let state = self.responder.state().load();
+        self.responder.respond(&state, query, from, response)
+    }
 }
 
 async fn send(writer: &mut WriteHalf<'_>, framed: &mut Vec<u8>) -> io::Result<()> {

@@ -1,8 +1,14 @@
+use hickory_proto::rr::Name;
 use quantumcoin::{reachability::GoodPeer, store::GoodSet};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::{answer::Identity, snapshot::Policy, wire::kind, zone::ZoneOptions};
+use crate::{
+    answer::{Engine, Identity},
+    snapshot::{Policy, Snapshot},
+    wire::kind,
+    zone::ZoneOptions,
+};
 
 fn snapshot(peers: u32) -> Snapshot {
     let policy = Policy {
@@ -44,7 +50,7 @@ fn name(text: &str) -> WireName {
 fn four_zones_fit_in_the_memory_that_is_promised() {
     let zones = [1, 2, 3, 4].map(|n| zone(&format!("seed{n}.quantumcoin.network")));
     let engine = Engine::new(zones.into(), Identity::default());
-    let table = Table::build(&engine, &snapshot(2500), &[]).unwrap();
+    let table = Table::build(&engine, &snapshot(2500), &[], 0).unwrap();
     // 15 filters and 4 types with 64 variants each, NS, SOA and ANY of each zone.
     assert!(table.answers() > 4 * 14 * 4 * 64, "{}", table.answers());
     assert!(table.bytes() < 16 << 20, "{}", table.bytes());
@@ -54,7 +60,7 @@ fn four_zones_fit_in_the_memory_that_is_promised() {
 fn a_zone_within_another_answers_for_its_own_names() {
     let zones = ["example.", "x9.example.", "seed.example."].map(zone);
     let engine = Engine::new(zones.into(), Identity::default());
-    let table = Table::build(&engine, &snapshot(9), &[]).unwrap();
+    let table = Table::build(&engine, &snapshot(9), &[], 0).unwrap();
     for (asked, index) in [
         ("example.", 0),
         ("x1.example.", 0),

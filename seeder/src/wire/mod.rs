@@ -1,8 +1,8 @@
 //! DNS messages as bytes, for the path that every query takes.
 //!
-//! [`name`] and [`query`] read, without allocation and without trust; [`tail`] holds what follows the question
-//! in a response, written ahead; [`reply`] puts a response together. hickory-proto writes the RDATA and is the
-//! oracle of the tests.
+//! [`name`] and [`query`] read, without allocation and without trust; [`rrset`] is what answers are made of; [`tail`] holds
+//! what follows the question in a response, written ahead; [`reply`] puts a response together. hickory-proto shows records to
+//! people and is the oracle of the tests.
 //!
 //! ```text
 //! query  = header | question | [OPT]
@@ -15,6 +15,7 @@
 pub mod name;
 pub mod query;
 pub mod reply;
+pub mod rrset;
 pub mod tail;
 
 /// Bytes of a message's header (RFC 1035, 4.1.1).
@@ -28,7 +29,7 @@ pub const MAX_UDP: u16 = 1232;
 /// (RFC 6891, 6.2.3).
 pub const PLAIN_UDP: u16 = 512;
 
-/// Record types by number (IANA, "Resource Record TYPEs"), where bytes are all we look at.
+/// Record types by number (IANA, "Resource Record TYPEs").
 pub mod kind {
     /// IPv4 address.
     pub const A: u16 = 1;
@@ -36,6 +37,8 @@ pub mod kind {
     pub const NS: u16 = 2;
     /// Start of authority.
     pub const SOA: u16 = 6;
+    /// Host information; what answers ANY.
+    pub const HINFO: u16 = 13;
     /// Text.
     pub const TXT: u16 = 16;
     /// IPv6 address.
@@ -46,12 +49,19 @@ pub mod kind {
     pub const OPT: u16 = 41;
     /// Message authentication (RFC 8945); lives in messages only.
     pub const TSIG: u16 = 250;
+    /// Zone transfer (RFC 5936).
+    pub const AXFR: u16 = 252;
+    /// Transfer of what has changed (RFC 1995).
+    pub const IXFR: u16 = 251;
     /// Any type (RFC 8482).
     pub const ANY: u16 = 255;
 }
 
 /// The Internet class.
 pub const CLASS_IN: u16 = 1;
+
+/// The CHAOS class, which questions about the server itself have.
+pub const CLASS_CH: u16 = 3;
 
 /// Options of EDNS by number (IANA, "DNS EDNS0 Option Codes").
 pub mod option {
@@ -61,7 +71,7 @@ pub mod option {
     pub const COOKIE: u16 = 10;
 }
 
-/// Response codes (IANA, "DNS RCODEs"), where hickory's type is not at hand.
+/// Response codes (IANA, "DNS RCODEs").
 pub mod code {
     /// No error.
     pub const NOERROR: u16 = 0;

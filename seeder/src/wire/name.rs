@@ -66,6 +66,22 @@ impl WireName {
         Self::read(&bytes).map_or_else(Self::root, |(name, _)| name)
     }
 
+    /// This name below more labels, in lower case; `None` when it would be too long.
+    #[must_use]
+    pub fn below_labels(&self, labels: &[&[u8]]) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(MAX_NAME);
+        for label in labels {
+            bytes.push(
+                u8::try_from(label.len())
+                    .ok()
+                    .filter(|size| *size <= MAX_LABEL)?,
+            );
+            bytes.extend_from_slice(label);
+        }
+        bytes.extend_from_slice(self.as_bytes());
+        Self::read(&bytes).map(|(name, _)| name)
+    }
+
     const fn root() -> Self {
         Self {
             bytes: [0; MAX_NAME],

@@ -13,13 +13,7 @@
 //! Where that is depends on the question's length; a tail that denies many names ("floating") keeps a list of the
 //! pointers that have to be set.
 
-use hickory_proto::{
-    ProtoError,
-    rr::Record,
-    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
-};
-
-use super::{HEADER, kind, name::WireName};
+use super::{HEADER, kind, name::WireName, rrset::RrSet};
 
 /// Bytes of type and class after the name in a question.
 const QUESTION_REST: usize = 4;
@@ -32,51 +26,6 @@ const POINTER_REACH: usize = 0x3fff;
 
 const fn pointer(to: usize) -> u16 {
     0xc000 | (to as u16 & 0x3fff)
-}
-
-/// An RRset (RFC 2181, 5) with its RDATA in canonical form.
-#[derive(Debug, Clone)]
-pub struct RrSet {
-    /// Owner.
-    pub owner: WireName,
-    /// Type.
-    pub kind: u16,
-    /// Class.
-    pub class: u16,
-    /// Time to live in seconds.
-    pub ttl: u32,
-    /// RDATA of each record: names uncompressed and in lower case (RFC 4034, 6.2).
-    pub rdata: Vec<Vec<u8>>,
-}
-
-impl RrSet {
-    /// The RRsets of one section; records of a set stand next to each other.
-    ///
-    /// # Errors
-    /// When hickory can't write a record.
-    pub fn group(records: &[Record]) -> Result<Vec<Self>, ProtoError> {
-        let mut sets: Vec<Self> = Vec::new();
-        for record in records {
-            let owner = WireName::of(&record.name);
-            let kind = u16::from(record.record_type());
-            let mut rdata = Vec::new();
-            let mut encoder = BinEncoder::new(&mut rdata);
-            encoder.set_name_encoding(NameEncoding::UncompressedLowercase);
-            encoder.set_canonical_form(true);
-            record.data.emit(&mut encoder)?;
-            match sets.last_mut() {
-                Some(set) if set.kind == kind && set.owner == owner => set.rdata.push(rdata),
-                _ => sets.push(Self {
-                    owner,
-                    kind,
-                    class: record.dns_class.into(),
-                    ttl: record.ttl,
-                    rdata: vec![rdata],
-                }),
-            }
-        }
-        Ok(sets)
-    }
 }
 
 /// The section that head and proof belong to.
@@ -160,6 +109,15 @@ pub struct View<'a> {
 }
 
 impl Arena {
+    /// With room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            pointers: Vec::new(),
+        }
+    }
+
     /// Writes a tail.
     ///
     /// # Errors
@@ -256,7 +214,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn set(&mut self, set: &RrSet) -> Result<(), TooLarge> {
-        for rdata in &set.rdata {
+        for rdata in set.rdata.iter() {
             self.owner(&set.owner)?;
             let bytes = &mut self.arena.bytes;
             bytes.extend_from_slice(&set.kind.to_be_bytes());

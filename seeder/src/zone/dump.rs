@@ -2,68 +2,91 @@
 //!
 //! All peers are in it, not a draw: a server that loads it has to rotate by itself.
 
-use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write, net::IpAddr};
 
 use hickory_proto::{
     ProtoError,
     rr::{Name, Record},
 };
+use quantumcoin::reachability::GoodPeer;
 
 use super::{Zone, label, render};
-use crate::snapshot::{Snapshot, USUAL_FILTERS};
+use crate::{
+    snapshot::{Snapshot, USUAL_FILTERS},
+    wire::{name::WireName, rrset::RrSet},
+};
 
-/// The whole zone: the apex, the customary filters, the services and their hosts.
+/// The whole zone without signatures: the apex, the customary filters, the services and their hosts. Names that would be too long
+/// for DNS are left out (below an apex of more than 200 characters).
 ///
 /// # Errors
-/// When a name would be too long for DNS (an apex of more than 200 characters).
+/// When hickory can't show a record.
 pub fn master_file(
     zone: &Zone,
     snapshot: &Snapshot,
     default_port: u16,
 ) -> Result<String, ProtoError> {
-    let apex = zone.apex();
-    let mut records = vec![zone.authority(apex, snapshot.serial)];
-    records.extend(zone.delegation(apex));
-    records.extend(zone.glue());
-
-    let [service, protocol] = render::SERVICE_LABELS;
-    let mut hosts = BTreeSet::new();
+    let mut sets = vec![zone.authority(snapshot.serial), zone.delegation()];
+    sets.extend(zone.glue());
+    let mut hosts = Vec::new();
     for filter in std::iter::once(0).chain(USUAL_FILTERS) {
-        let owner = if filter == 0 {
-            apex.clone()
+        let label = format!("x{filter:x}");
+        let labels: &[&[u8]] = if filter == 0 {
+            &[]
         } else {
-            apex.prepend_label(format!("x{filter:x}"))?
+            &[label.as_bytes()]
         };
-        let services = owner.prepend_label(protocol)?.prepend_label(service)?;
-        let mut seen = BTreeSet::new();
-        for peer in snapshot
-            .peers()
-            .iter()
-            .filter(|peer| peer.services & filter == filter)
-        {
-            let ip = peer.addr.ip();
-            if peer.addr.port() == default_port && seen.insert(ip) {
-                records.push(zone.address(&owner, ip));
-            }
-            records.push(zone.text(&owner, peer));
-            records.push(zone.service(&services, peer)?);
-            hosts.insert(ip);
+        if let Some(owner) = zone.apex_wire().below_labels(labels) {
+            let peers = snapshot.peers().iter();
+            let fitting: Vec<_> = peers
+                .filter(|peer| peer.services & filter == filter)
+                .collect();
+            hosts.extend(add_filter(&mut sets, zone, &owner, &fitting, default_port));
         }
     }
-    for ip in hosts {
-        records.push(zone.host(ip)?);
-    }
+    let mut seen = BTreeSet::new();
+    hosts.retain(|(_, ip)| seen.insert(*ip));
+    sets.extend(
+        hosts
+            .into_iter()
+            .map(|(name, ip)| zone.addresses(&name, std::iter::once(ip))),
+    );
 
     let mut text = format!(
-        "; {apex} with {} peers; hosts are base32 of their address, e.g. {}\n",
+        "; {} with {} peers; hosts are base32 of their address, e.g. {}\n",
+        zone.apex(),
         snapshot.len(),
         label::of_host([192, 0, 2, 1].into())
     );
-    for record in &records {
-        line(&mut text, record);
+    for set in sets {
+        for record in set.records()? {
+            line(&mut text, &record);
+        }
     }
     Ok(text)
+}
+
+/// The sets of a filter, or of the apex; gives the hosts of its services.
+fn add_filter(
+    sets: &mut Vec<RrSet>,
+    zone: &Zone,
+    owner: &WireName,
+    peers: &[&GoodPeer],
+    default_port: u16,
+) -> Vec<(WireName, IpAddr)> {
+    let usual = peers.iter().filter(|peer| peer.addr.port() == default_port);
+    let ips: BTreeSet<IpAddr> = usual.map(|peer| peer.addr.ip()).collect();
+    for v4 in [true, false] {
+        let family = ips.iter().copied().filter(|ip| ip.is_ipv4() == v4);
+        sets.push(zone.addresses(owner, family));
+    }
+    sets.push(zone.texts(owner, peers.iter().copied()));
+    let Some(services) = owner.below_labels(&render::SERVICE_LABELS) else {
+        return Vec::new();
+    };
+    let (set, hosts) = zone.services(&services, peers.iter().copied());
+    sets.push(set);
+    hosts
 }
 
 /// One record in master file format.

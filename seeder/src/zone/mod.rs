@@ -30,11 +30,11 @@ pub const INFRASTRUCTURE_TTL: u32 = 3600;
 pub struct Zone {
     apex: Name,
     apex_wire: WireName,
-    name_servers: Vec<Name>,
+    name_servers: Vec<WireName>,
     /// Those within the zone.
     own_servers: Vec<WireName>,
     name_server_addresses: Vec<IpAddr>,
-    contact: Name,
+    contact: WireName,
     ttl: u32,
 }
 
@@ -128,17 +128,19 @@ impl Zone {
         if !(MIN_TTL..=86_400).contains(&ttl) {
             return Err(ZoneError::Ttl(ttl));
         }
+        let apex_wire = WireName::of(&apex);
+        let servers: Vec<WireName> = name_servers.iter().map(WireName::of).collect();
         Ok(Self {
-            own_servers: name_servers
+            own_servers: servers
                 .iter()
-                .filter(|server| apex.zone_of(server))
-                .map(WireName::of)
+                .filter(|server| server.below(&apex_wire).is_some())
+                .copied()
                 .collect(),
-            apex_wire: WireName::of(&apex),
+            apex_wire,
             apex,
-            name_servers,
+            name_servers: servers,
             name_server_addresses: options.name_server_addresses.to_vec(),
-            contact,
+            contact: WireName::of(&contact),
             ttl,
         })
     }
@@ -161,22 +163,22 @@ impl Zone {
         &self.name_server_addresses
     }
 
-    /// Names of its name servers.
+    /// All of its name servers.
     #[must_use]
-    pub fn name_servers(&self) -> &[Name] {
+    pub fn servers(&self) -> &[WireName] {
         &self.name_servers
+    }
+
+    /// Its operator, as an SOA names him.
+    #[must_use]
+    pub const fn contact(&self) -> &WireName {
+        &self.contact
     }
 
     /// Seconds that resolvers may keep peer records.
     #[must_use]
     pub const fn ttl(&self) -> u32 {
         self.ttl
-    }
-
-    /// Whether `name` is the apex or below it, in any case.
-    #[must_use]
-    pub fn contains(&self, name: &Name) -> bool {
-        self.apex.zone_of(name)
     }
 
     /// The zone's name in wire form.

@@ -1,146 +1,185 @@
 //! Records of one zone, made from peers.
-//!
-//! The owner of an answer is the name as it was asked, so that its case (the "0x20" bits that some
-//! resolvers check) comes back.
 
 use std::net::IpAddr;
 
 use data_encoding::BASE64URL_NOPAD;
-use hickory_proto::{
-    ProtoError,
-    rr::{
-        Name, RData, Record,
-        rdata::{HINFO, NS, SOA, SRV, TXT},
-    },
-};
 use quantumcoin::reachability::GoodPeer;
 
 use super::{INFRASTRUCTURE_TTL, NEGATIVE_TTL, Zone, label};
+use crate::wire::{
+    CLASS_IN,
+    kind::{A, AAAA, HINFO, NS, SOA, SRV, TXT},
+    name::WireName,
+    rrset::{Rdata, RrSet},
+};
 
 /// SOA timers for secondaries (RFC 1912, 2.2): they ask every 15 minutes, again after 5, and give up after
 /// a week, so that a seed outlives its primary.
-const REFRESH: i32 = 900;
-const RETRY: i32 = 300;
-const EXPIRE: i32 = 604_800;
+const REFRESH: u32 = 900;
+const RETRY: u32 = 300;
+const EXPIRE: u32 = 604_800;
 
 /// Names that carry a service in SRV (RFC 2782): QuantumCoin over TCP.
-pub const SERVICE_LABELS: [&str; 2] = ["_qtc", "_tcp"];
+pub const SERVICE_LABELS: [&[u8]; 2] = [b"_qtc", b"_tcp"];
 
 /// The label below the apex that holds the hosts of SRV records.
-pub const HOSTS_LABEL: &str = "n";
+pub const HOSTS_LABEL: &[u8] = b"n";
+
+/// Most bytes of one string of TXT (RFC 1035, 3.3).
+const MAX_STRING: usize = 255;
 
 impl Zone {
-    /// A or AAAA, as the address demands.
+    /// A or AAAA records of these addresses, which are of one family.
     #[must_use]
-    pub fn address(&self, owner: &Name, ip: IpAddr) -> Record {
-        Record::from_rdata(owner.clone(), self.ttl, rdata(ip))
+    pub fn addresses(&self, owner: &WireName, ips: impl Iterator<Item = IpAddr>) -> RrSet {
+        addresses(owner, self.ttl(), ips)
     }
 
-    /// One peer in text, e.g. `v=qtc1 a=192.0.2.7:8333 s=409 t=noise k=… h=1200`.
+    /// One peer a record in text, e.g. `v=qtc1 a=192.0.2.7:8333 s=409 t=noise k=… h=1200`.
     ///
     /// `s` are the service bits in hexadecimal, `t` the transports, `k` the node identity (base64url; left
     /// out when unknown, as is `t`), `h` the height.
     #[must_use]
-    pub fn text(&self, owner: &Name, peer: &GoodPeer) -> Record {
-        Record::from_rdata(
-            owner.clone(),
-            self.ttl,
-            RData::TXT(TXT::new(vec![describe(peer)])),
-        )
+    pub fn texts<'a>(&self, owner: &WireName, peers: impl Iterator<Item = &'a GoodPeer>) -> RrSet {
+        let mut rdata = Rdata::default();
+        for peer in peers {
+            rdata.push(|bytes| push_string(bytes, &describe(peer)));
+        }
+        set(owner, TXT, self.ttl(), rdata)
     }
 
-    /// The service record of one peer.
-    ///
-    /// # Errors
-    /// When the target's name would be too long for DNS.
-    pub fn service(&self, owner: &Name, peer: &GoodPeer) -> Result<Record, ProtoError> {
-        let target = self.host_name(peer.addr.ip())?;
-        let (priority, weight) = rank(peer.quality);
-        let srv = SRV::new(priority, weight, peer.addr.port(), target);
-        Ok(Record::from_rdata(owner.clone(), self.ttl, RData::SRV(srv)))
-    }
-
-    /// The address of a [`Zone::service`] record's target, for the additional section.
-    ///
-    /// # Errors
-    /// When the target's name would be too long for DNS.
-    pub fn host(&self, ip: IpAddr) -> Result<Record, ProtoError> {
-        Ok(self.address(&self.host_name(ip)?, ip))
+    /// The service records of peers, and the names of their targets. A peer whose target's name would be too long for DNS is
+    /// left out; that takes an apex of more than 200 characters.
+    #[must_use]
+    pub fn services<'a>(
+        &self,
+        owner: &WireName,
+        peers: impl Iterator<Item = &'a GoodPeer>,
+    ) -> (RrSet, Vec<(WireName, IpAddr)>) {
+        let (mut rdata, mut targets) = (Rdata::default(), Vec::new());
+        for peer in peers {
+            let ip = peer.addr.ip();
+            let Some(target) = self.host_name(ip) else {
+                continue;
+            };
+            let (priority, weight) = rank(peer.quality);
+            rdata.push(|bytes| {
+                for number in [priority, weight, peer.addr.port()] {
+                    bytes.extend(number.to_be_bytes());
+                }
+                bytes.extend_from_slice(target.as_bytes());
+            });
+            targets.push((target, ip));
+        }
+        (set(owner, SRV, self.ttl(), rdata), targets)
     }
 
     /// The zone's name servers.
-    pub fn delegation(&self, owner: &Name) -> impl Iterator<Item = Record> {
-        self.name_servers.iter().map(|server| {
-            Record::from_rdata(
-                owner.clone(),
-                INFRASTRUCTURE_TTL,
-                RData::NS(NS(server.clone())),
-            )
-        })
+    #[must_use]
+    pub fn delegation(&self) -> RrSet {
+        let names = self.servers().iter().map(WireName::as_bytes);
+        set(self.apex_wire(), NS, INFRASTRUCTURE_TTL, names.collect())
     }
 
     /// Addresses of the name servers that lie inside the zone.
-    pub fn glue(&self) -> impl Iterator<Item = Record> {
-        self.name_servers
-            .iter()
-            .filter(|server| self.contains(server))
+    #[must_use]
+    pub fn glue(&self) -> Vec<RrSet> {
+        let servers = self.own_servers().iter();
+        servers
             .flat_map(|server| self.name_server_records(server))
+            .collect()
     }
 
-    /// Addresses of one name server, owned by `owner`.
-    pub fn name_server_records(&self, owner: &Name) -> impl Iterator<Item = Record> {
-        self.name_server_addresses
-            .iter()
-            .map(|ip| Record::from_rdata(owner.clone(), INFRASTRUCTURE_TTL, rdata(*ip)))
+    /// Addresses of one name server, by family; families without an address are left out.
+    #[must_use]
+    pub fn name_server_records(&self, owner: &WireName) -> Vec<RrSet> {
+        let of = |v4| {
+            let all = self.name_server_addresses().iter().copied();
+            addresses(
+                owner,
+                INFRASTRUCTURE_TTL,
+                all.filter(move |ip| ip.is_ipv4() == v4),
+            )
+        };
+        let both = [of(true), of(false)].into_iter();
+        both.filter(|set| !set.rdata.is_empty()).collect()
     }
 
     /// The start of authority with the snapshot's serial.
     #[must_use]
-    pub fn authority(&self, owner: &Name, serial: u32) -> Record {
-        self.soa(owner, serial, INFRASTRUCTURE_TTL)
+    pub fn authority(&self, serial: u32) -> RrSet {
+        self.soa(serial, INFRASTRUCTURE_TTL)
     }
 
     /// The SOA of a negative answer: owned by the apex, kept for [`NEGATIVE_TTL`] (RFC 2308, 3).
     #[must_use]
-    pub fn denial(&self, serial: u32) -> Record {
-        self.soa(&self.apex, serial, NEGATIVE_TTL)
+    pub fn denial(&self, serial: u32) -> RrSet {
+        self.soa(serial, NEGATIVE_TTL)
     }
 
     /// The one record that answers ANY (RFC 8482, 4.2).
     #[must_use]
-    pub fn minimal_any(&self, owner: &Name) -> Record {
-        let hinfo = HINFO::new("RFC8482".to_owned(), String::new());
-        Record::from_rdata(owner.clone(), INFRASTRUCTURE_TTL, RData::HINFO(hinfo))
+    pub fn minimal_any(&self, owner: &WireName) -> RrSet {
+        let mut rdata = Rdata::default();
+        rdata.push(|bytes| {
+            push_string(bytes, "RFC8482");
+            push_string(bytes, "");
+        });
+        set(owner, HINFO, INFRASTRUCTURE_TTL, rdata)
     }
 
     /// `<label>.n.<apex>`.
-    fn host_name(&self, ip: IpAddr) -> Result<Name, ProtoError> {
-        self.apex
-            .prepend_label(HOSTS_LABEL)?
-            .prepend_label(label::of_host(ip).as_str())
+    fn host_name(&self, ip: IpAddr) -> Option<WireName> {
+        let label = label::of_host(ip);
+        self.apex_wire()
+            .below_labels(&[label.as_bytes(), HOSTS_LABEL])
     }
 
-    fn soa(&self, owner: &Name, serial: u32, ttl: u32) -> Record {
+    fn soa(&self, serial: u32, ttl: u32) -> RrSet {
         // Never empty: a zone without a name server gets one when it is made.
-        let primary = self.name_servers.first().unwrap_or(&self.apex).clone();
-        let soa = SOA::new(
-            primary,
-            self.contact.clone(),
-            serial,
-            REFRESH,
-            RETRY,
-            EXPIRE,
-            NEGATIVE_TTL,
-        );
-        Record::from_rdata(owner.clone(), ttl, RData::SOA(soa))
+        let primary = self.servers().first().unwrap_or(self.apex_wire());
+        let mut rdata = Rdata::default();
+        rdata.push(|bytes| {
+            bytes.extend_from_slice(primary.as_bytes());
+            bytes.extend_from_slice(self.contact().as_bytes());
+            for number in [serial, REFRESH, RETRY, EXPIRE, NEGATIVE_TTL] {
+                bytes.extend(number.to_be_bytes());
+            }
+        });
+        set(self.apex_wire(), SOA, ttl, rdata)
     }
 }
 
-fn rdata(ip: IpAddr) -> RData {
-    match ip {
-        IpAddr::V4(v4) => RData::A(v4.into()),
-        IpAddr::V6(v6) => RData::AAAA(v6.into()),
+const fn set(owner: &WireName, kind: u16, ttl: u32, rdata: Rdata) -> RrSet {
+    RrSet {
+        owner: *owner,
+        kind,
+        class: CLASS_IN,
+        ttl,
+        rdata,
     }
+}
+
+fn addresses(owner: &WireName, ttl: u32, ips: impl Iterator<Item = IpAddr>) -> RrSet {
+    let (mut rdata, mut kind) = (Rdata::default(), A);
+    for ip in ips {
+        match ip {
+            IpAddr::V4(v4) => rdata.push(|bytes| bytes.extend(v4.octets())),
+            IpAddr::V6(v6) => {
+                kind = AAAA;
+                rdata.push(|bytes| bytes.extend(v6.octets()));
+            }
+        }
+    }
+    set(owner, kind, ttl, rdata)
+}
+
+/// One string behind its length; what is too long is cut.
+pub(crate) fn push_string(bytes: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
+    let text = text.get(..MAX_STRING).unwrap_or(text);
+    bytes.push(text.len() as u8);
+    bytes.extend_from_slice(text);
 }
 
 /// Priority and weight of a peer. Three classes only: clients exhaust a class before they try the next, so
@@ -160,14 +199,18 @@ fn rank(quality: f64) -> (u16, u16) {
 fn describe(peer: &GoodPeer) -> String {
     use std::fmt::Write;
 
-    let mut text = format!("v=qtc1 a={} s={:x}", peer.addr, peer.services);
-    let transports: Vec<&str> = peer.transports.names().collect();
+    let mut text = String::with_capacity(128);
     // Writing to a String never fails.
-    if !transports.is_empty() {
-        let _ = write!(text, " t={}", transports.join(","));
+    let _ = write!(text, "v=qtc1 a={} s={:x}", peer.addr, peer.services);
+    let mut separator = " t=";
+    for name in peer.transports.names() {
+        text.push_str(separator);
+        text.push_str(name);
+        separator = ",";
     }
     if let Some(id) = &peer.node_id {
-        let _ = write!(text, " k={}", BASE64URL_NOPAD.encode(id));
+        text.push_str(" k=");
+        BASE64URL_NOPAD.encode_append(id, &mut text);
     }
     let _ = write!(text, " h={}", peer.height);
     text

@@ -131,25 +131,20 @@ impl Server {
         foreign("nsd", &["-d", "-c"], &path, addr, signed)
     }
 
-    /// Processor time of all its processes and threads so far.
+    /// Processor time of all its processes so far, with threads that have ended. The system tells it in hundredths of a second; a
+    /// window has some 150 of them.
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut total = 0;
+        let mut ticks = 0;
         for pid in family(self.root)? {
-            let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-                continue;
-            };
-            for task in tasks.flatten() {
-                // One that has just ended is not there.
-                let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-                total += text
-                    .split(' ')
-                    .next()
-                    .and_then(|ns| ns.parse::<u64>().ok())
-                    .unwrap_or(0);
-            }
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            // User and system time are the fourteenth and fifteenth field; the third is the first behind the name.
+            let times = after.split_whitespace().skip(11).take(2);
+            ticks += times
+                .filter_map(|time| time.parse::<u64>().ok())
+                .sum::<u64>();
         }
-        anyhow::ensure!(total > 0, "the system tells no processor time (schedstat)");
-        Ok(Duration::from_nanos(total))
+        Ok(Duration::from_millis(ticks * 10))
     }
 
     /// What its processes have resident, in MB of a million bytes.

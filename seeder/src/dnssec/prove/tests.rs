@@ -21,7 +21,7 @@ fn sets_are_the_same_whatever_their_order() {
         kind: 1,
         class: 1,
         ttl,
-        rdata: rdata.iter().map(|rdata| rdata.to_vec()).collect(),
+        rdata: rdata.iter().collect(),
     };
     let first = identity(&set(&[b"ab", b"c"], 60));
     assert_eq!(first, identity(&set(&[b"c", b"ab"], 60)));

@@ -2,8 +2,7 @@
 
 use hickory_proto::{
     dnssec::{Verifier, rdata::DNSSECRData},
-    rr::{DNSClass, Name, RData, Record, RecordType},
-    serialize::binary::{BinDecodable, BinDecoder},
+    rr::{DNSClass, Name, RData, RecordType},
 };
 
 use super::*;
@@ -14,17 +13,6 @@ use crate::dnssec::{
 
 fn name(text: &str) -> WireName {
     WireName::of(&Name::from_ascii(text).unwrap())
-}
-
-/// A record of a set as hickory reads it off the wire.
-fn record(set: &RrSet, rdata: &[u8]) -> Record {
-    let mut bytes = set.owner.as_bytes().to_vec();
-    bytes.extend(set.kind.to_be_bytes());
-    bytes.extend(set.class.to_be_bytes());
-    bytes.extend(set.ttl.to_be_bytes());
-    bytes.extend((rdata.len() as u16).to_be_bytes());
-    bytes.extend_from_slice(rdata);
-    Record::read(&mut BinDecoder::new(&bytes)).unwrap()
 }
 
 fn signer(keys: Vec<Arc<Key>>) -> Signer {
@@ -49,32 +37,25 @@ fn hickory_verifies_our_signatures() {
         sets.iter().map(|set| set.kind).collect::<Vec<_>>(),
         [kind::DNSKEY, kind::CDS, kind::CDNSKEY]
     );
-    let keys: Vec<_> = sets[0]
-        .rdata
-        .iter()
-        .map(|rdata| record(&sets[0], rdata))
-        .collect();
+    let keys = sets[0].records().unwrap();
     sets.push(RrSet {
         owner: name("x9.SEED1.example."),
         kind: 1,
         class: CLASS_IN,
         ttl: 60,
         // Out of order, and one twice.
-        rdata: vec![
-            vec![10, 0, 0, 2],
-            vec![10, 0, 0, 1],
-            vec![10, 0, 0, 2],
-            vec![9, 0, 0, 1],
-        ],
+        rdata: [[10, 0, 0, 2], [10, 0, 0, 1], [10, 0, 0, 2], [9, 0, 0, 1]]
+            .iter()
+            .collect(),
     });
     for set in sets {
         let signatures = signer.sign(&set).unwrap();
         assert_eq!((signatures.kind, signatures.rdata.len()), (kind::RRSIG, 2));
-        let mut records: Vec<_> = set.rdata.iter().map(|rdata| record(&set, rdata)).collect();
+        let mut records = set.records().unwrap();
         records.sort_by_key(|record| record.data.to_string());
         records.dedup();
-        for rdata in &signatures.rdata {
-            let RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) = record(&signatures, rdata).data else {
+        for signature in signatures.records().unwrap() {
+            let RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) = signature.data else {
                 panic!()
             };
             let tag = rrsig.input().key_tag;
