@@ -53,7 +53,8 @@ fn four_zones_fit_in_the_memory_that_is_promised() {
     let table = Table::build(&engine, &snapshot(2500), &[], 0).unwrap();
     // 15 filters and 4 types with 64 variants each, NS, SOA and ANY of each zone.
     assert!(table.answers() > 4 * 14 * 4 * 64, "{}", table.answers());
-    assert!(table.bytes() < 16 << 20, "{}", table.bytes());
+    // The addresses and texts are the same in all four and kept once.
+    assert!(table.bytes() < 8 << 20, "{}", table.bytes());
 }
 
 #[test]

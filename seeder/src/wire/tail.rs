@@ -1,6 +1,6 @@
 //! What follows the question in a response, in wire form.
 //!
-//! A [`Tail`] has up to three parts, one behind the other in an [`Arena`]:
+//! A [`Tail`] has up to three parts, which are kept in an [`Arena`]:
 //!
 //! | part | what | sent |
 //! |---|---|---|
@@ -8,10 +8,18 @@
 //! | proof | signatures of the head; for denials NSEC and their signatures | to clients that set DO |
 //! | extra | addresses of SRV targets and name servers | as far as there is room (RFC 2181, 9) |
 //!
+//! Parts that are the same bytes are kept once: the addresses of a network are the same in all of its zones, since their owner is but a
+//! pointer to the question.
+//!
 //! Head and proof are in one section, answer or authority, so that a response is the parts it needs, copied.
 //! Owners are pointers: to the question, or, behind labels of their own, to the zone's apex within the question.
 //! Where that is depends on the question's length; a tail that denies many names ("floating") keeps a list of the
 //! pointers that have to be set.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+};
 
 use super::{HEADER, kind, name::WireName, rrset::RrSet};
 
@@ -63,20 +71,28 @@ pub struct Layout<'a> {
     pub apex: Option<&'a WireName>,
 }
 
-/// Tails, one behind the other.
+/// The parts of tails.
 #[derive(Debug, Default)]
 pub struct Arena {
     bytes: Vec<u8>,
     pointers: Vec<u16>,
+    /// Where parts with a hash are, while there will be more; what it says is compared before it is used.
+    known: HashMap<u64, Part>,
+    hashes: RandomState,
+}
+
+/// Where a part is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    start: u32,
+    length: u16,
 }
 
 /// One tail in an [`Arena`].
 #[derive(Debug, Clone, Copy)]
 pub struct Tail {
-    start: u32,
-    head: u16,
-    proof: u16,
-    extra: u16,
+    /// Head, proof and extra.
+    parts: [Part; 3],
     counts: [u8; 3],
     /// Of the pointers that have to be set.
     pointers: (u32, u8),
@@ -114,7 +130,7 @@ impl Arena {
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(bytes),
-            pointers: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -123,63 +139,74 @@ impl Arena {
     /// # Errors
     /// [`TooLarge`], and nothing is kept.
     pub fn add(&mut self, parts: &Parts, layout: Layout<'_>) -> Result<Tail, TooLarge> {
-        let (bytes, pointers) = (self.bytes.len(), self.pointers.len());
-        self.write(parts, layout).inspect_err(|_| {
-            self.bytes.truncate(bytes);
-            self.pointers.truncate(pointers);
-        })
-    }
-
-    fn write(&mut self, parts: &Parts, layout: Layout<'_>) -> Result<Tail, TooLarge> {
-        let start = self.bytes.len();
-        let first_pointer = self.pointers.len();
         let mut writer = Writer {
-            arena: self,
+            bytes: Vec::with_capacity(1024),
+            pointers: Vec::new(),
             layout,
-            start,
             targets: Vec::new(),
         };
-        let mut sizes = [0; 3];
+        let mut ends = [0; 3];
         let mut counts = [0; 3];
         let all = [&parts.head, &parts.proof, &parts.extra];
-        for ((sets, size), count) in all.into_iter().zip(&mut sizes).zip(&mut counts) {
-            let before = writer.arena.bytes.len();
+        for ((sets, end), count) in all.into_iter().zip(&mut ends).zip(&mut counts) {
             for set in sets {
                 writer.set(set)?;
             }
-            *size = u16::try_from(writer.arena.bytes.len() - before).map_err(|_| TooLarge)?;
+            *end = writer.bytes.len();
             let records = sets.iter().map(|set| set.rdata.len()).sum::<usize>();
             *count = u8::try_from(records).map_err(|_| TooLarge)?;
         }
-        let [head, proof, extra] = sizes;
-        let pointers = self.pointers.len() - first_pointer;
+        let pointers = u8::try_from(writer.pointers.len()).map_err(|_| TooLarge)?;
+        let first_pointer = u32::try_from(self.pointers.len()).map_err(|_| TooLarge)?;
+        let mut kept = [Part::default(); 3];
+        let mut start = 0;
+        for (part, end) in kept.iter_mut().zip(ends) {
+            *part = self.keep(writer.bytes.get(start..end).unwrap_or_default())?;
+            start = end;
+        }
+        self.pointers.extend(writer.pointers);
         Ok(Tail {
-            start: u32::try_from(start).map_err(|_| TooLarge)?,
-            head,
-            proof,
-            extra,
+            parts: kept,
             counts,
-            pointers: (
-                u32::try_from(first_pointer).map_err(|_| TooLarge)?,
-                u8::try_from(pointers).map_err(|_| TooLarge)?,
-            ),
+            pointers: (first_pointer, pointers),
             code: parts.code,
             authoritative: parts.authoritative,
             section: parts.section,
         })
     }
 
+    /// The place of these bytes, which is another's if that has the same.
+    fn keep(&mut self, bytes: &[u8]) -> Result<Part, TooLarge> {
+        let hash = self.hashes.hash_one(bytes);
+        if let Some(known) = self.known.get(&hash)
+            && self.part(*known) == bytes
+        {
+            return Ok(*known);
+        }
+        let part = Part {
+            start: u32::try_from(self.bytes.len()).map_err(|_| TooLarge)?,
+            length: u16::try_from(bytes.len()).map_err(|_| TooLarge)?,
+        };
+        self.bytes.extend_from_slice(bytes);
+        self.known.insert(hash, part);
+        Ok(part)
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        let start = part.start as usize;
+        let range = start..start + usize::from(part.length);
+        self.bytes.get(range).unwrap_or_default()
+    }
+
     /// The parts of a tail of this arena.
     #[must_use]
     pub fn view(&self, tail: &Tail) -> View<'_> {
-        let rest = self.bytes.get(tail.start as usize..).unwrap_or_default();
-        let (head, rest) = rest.split_at_checked(tail.head.into()).unwrap_or_default();
-        let (proof, rest) = rest.split_at_checked(tail.proof.into()).unwrap_or_default();
         let (first, count) = (tail.pointers.0 as usize, usize::from(tail.pointers.1));
+        let [head, proof, extra] = tail.parts.map(|part| self.part(part));
         View {
             head,
             proof,
-            extra: rest.get(..tail.extra.into()).unwrap_or_default(),
+            extra,
             counts: tail.counts,
             pointers: self.pointers.get(first..first + count).unwrap_or_default(),
         }
@@ -197,17 +224,19 @@ impl Arena {
         self.bytes.is_empty()
     }
 
-    /// Gives back what was reserved and not used.
+    /// When all is written: gives back what was reserved and not used.
     pub fn shrink(&mut self) {
         self.bytes.shrink_to_fit();
         self.pointers.shrink_to_fit();
+        self.known = HashMap::new();
     }
 }
 
 struct Writer<'a> {
-    arena: &'a mut Arena,
+    /// What follows the question, if all of it is sent.
+    bytes: Vec<u8>,
+    pointers: Vec<u16>,
     layout: Layout<'a>,
-    start: usize,
     /// Targets of SRV records, which their addresses point to.
     targets: Vec<(Vec<u8>, u16)>,
 }
@@ -216,14 +245,14 @@ impl Writer<'_> {
     fn set(&mut self, set: &RrSet) -> Result<(), TooLarge> {
         for rdata in set.rdata.iter() {
             self.owner(&set.owner)?;
-            let bytes = &mut self.arena.bytes;
+            let bytes = &mut self.bytes;
             bytes.extend_from_slice(&set.kind.to_be_bytes());
             bytes.extend_from_slice(&set.class.to_be_bytes());
             bytes.extend_from_slice(&set.ttl.to_be_bytes());
             let length = u16::try_from(rdata.len()).map_err(|_| TooLarge)?;
             bytes.extend_from_slice(&length.to_be_bytes());
             self.remember_target(set.kind, rdata);
-            self.arena.bytes.extend_from_slice(rdata);
+            self.bytes.extend_from_slice(rdata);
         }
         Ok(())
     }
@@ -244,12 +273,12 @@ impl Writer<'_> {
             return Ok(());
         }
         let Some((apex, above)) = apex.and_then(|apex| Some((apex, owner.below(apex)?))) else {
-            self.arena.bytes.extend_from_slice(owner.as_bytes());
+            self.bytes.extend_from_slice(owner.as_bytes());
             return Ok(());
         };
         let own = owner.as_bytes().len() - owner.suffix(above).len();
         let labels = owner.as_bytes().get(..own).unwrap_or_default();
-        self.arena.bytes.extend_from_slice(labels);
+        self.bytes.extend_from_slice(labels);
         match question {
             Some(question) => {
                 let before = question
@@ -259,9 +288,8 @@ impl Writer<'_> {
                 self.put(pointer(HEADER + before));
             }
             None => {
-                let at =
-                    u16::try_from(self.arena.bytes.len() - self.start).map_err(|_| TooLarge)?;
-                self.arena.pointers.push(at);
+                let at = u16::try_from(self.bytes.len()).map_err(|_| TooLarge)?;
+                self.pointers.push(at);
                 self.put(0);
             }
         }
@@ -269,7 +297,7 @@ impl Writer<'_> {
     }
 
     fn put(&mut self, pointer: u16) {
-        self.arena.bytes.extend_from_slice(&pointer.to_be_bytes());
+        self.bytes.extend_from_slice(&pointer.to_be_bytes());
     }
 
     /// `rdata` is about to be written: an SRV record's target begins after six bytes of it (RFC 2782).
@@ -278,7 +306,7 @@ impl Writer<'_> {
             return;
         };
         let before = HEADER + question.as_bytes().len() + QUESTION_REST;
-        let at = before + (self.arena.bytes.len() - self.start) + 6;
+        let at = before + (self.bytes.len()) + 6;
         if let (Some(target), true) = (rdata.get(6..), at <= POINTER_REACH) {
             self.targets.push((target.to_vec(), pointer(at)));
         }

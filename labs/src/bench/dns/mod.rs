@@ -137,15 +137,7 @@ pub(super) struct Measured {
 
 impl Contestants {
     fn start(dir: &Path, signed: bool) -> anyhow::Result<Self> {
-        let place = dir
-            .to_str()
-            .context("the scratch directory has another name")?;
-        let arguments = if signed {
-            vec![place, "--signed"]
-        } else {
-            vec![place]
-        };
-        let ours = Server::own("seeder", &arguments)?;
+        let ours = Server::seeder(dir, signed)?;
         // As many bytes as our own answers have.
         let size = |kind| answer_size(ours.addr, kind, signed);
         let (v4, v6) = (size(1)?.to_string(), size(28)?.to_string());

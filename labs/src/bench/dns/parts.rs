@@ -1,4 +1,4 @@
-//! Servers of this program, each in a process of its own: ours, hickory-server's, and a bare echo.
+//! What the servers need, and servers of this program, each in a process of its own: hickory-server's, and a bare echo.
 
 use std::io::{IoSlice, IoSliceMut, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -20,10 +20,8 @@ use quantumcoin::store::{Heard, Observation, ProbeRecord, Store, StoreOptions, W
 use quantumcoin_seeder::dnssec::key::{Algorithm, Key, Role};
 use quantumcoin_seeder::dnssec::{keyfile, times::Times};
 use quantumcoin_seeder::wire::name::WireName;
-use quantumcoin_seeder::{Seeder, SeederConfig};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::super::worker::tell;
 use super::{ADDRESSES, PEERS, ZONES};
@@ -31,14 +29,6 @@ use super::{ADDRESSES, PEERS, ZONES};
 /// Parts of `bench dns`.
 #[derive(Debug, Subcommand)]
 pub enum Part {
-    /// The seeder over a store of good peers.
-    Seeder {
-        /// Where store and keys are.
-        dir: PathBuf,
-        /// With signed zones.
-        #[arg(long)]
-        signed: bool,
-    },
     /// hickory-server with a handler that has its records ready.
     Hickory,
     /// Sends back as many bytes as the answers to A and AAAA have.
@@ -58,7 +48,6 @@ impl Part {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Echo { v4, v6 } => echo(v4, v6),
-            Self::Seeder { dir, signed } => runtime()?.block_on(seeder(&dir, signed)),
             Self::Hickory => runtime()?.block_on(hickory()),
         }
     }
@@ -94,32 +83,12 @@ pub(super) fn write_store(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn store(dir: &Path) -> PathBuf {
+pub(super) fn store(dir: &Path) -> PathBuf {
     dir.join("crawl.sqlite")
 }
 
-fn keys(dir: &Path) -> PathBuf {
+pub(super) fn keys(dir: &Path) -> PathBuf {
     dir.join("keys")
-}
-
-async fn seeder(dir: &Path, signed: bool) -> anyhow::Result<()> {
-    let mut config = SeederConfig::new(ChainSpec::mainnet());
-    config.store = Some(store(dir));
-    config.keys = signed.then(|| keys(dir));
-    config.zones = ZONES.map(str::to_owned).into();
-    config.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    config.udp_workers = 1;
-    // One client sends more than any network of resolvers: the limit stays in the path, but out of reach.
-    config.rate_limit = u32::MAX;
-    let seeder = Seeder::bind(config).await?;
-    let stop = CancellationToken::new();
-    let (addr, ended) = (seeder.dns_addr(), stop.clone());
-    let running = tokio::spawn(seeder.run(ended));
-    ready(addr)?;
-    end_of_input().await;
-    stop.cancel();
-    running.await??;
-    Ok(())
 }
 
 /// Good peers, half of them on IPv6, each in a netgroup of its own.

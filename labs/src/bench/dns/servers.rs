@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use super::super::worker::Running;
 use super::load;
-use super::{ADDRESSES, SERVER_CORE, ZONES};
+use super::{ADDRESSES, SERVER_CORE, ZONES, parts};
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(20);
@@ -58,6 +58,27 @@ impl Server {
         })
     }
 
+    /// The seeder's own program, which lies beside this one.
+    pub(super) fn seeder(dir: &Path, signed: bool) -> anyhow::Result<Self> {
+        let home = made(dir, "seeder", signed)?;
+        let addr = free_port()?;
+        let mut config =
+            format!("listen = [\"{addr}\"]\nhttp = \"127.0.0.1:0\"\nudp_workers = 1\n");
+        writeln!(config, "zones = {ZONES:?}\nstore = {:?}", parts::store(dir))?;
+        // One client sends more than any network of resolvers: the limit stays in the path, but out of reach.
+        writeln!(config, "rate_limit = {}", u32::MAX)?;
+        if signed {
+            writeln!(config, "keys = {:?}", parts::keys(dir))?;
+        }
+        let path = home.join("seeder.toml");
+        fs::write(&path, config)?;
+        let program = std::env::current_exe()?.with_file_name("quantumcoin-seeder");
+        let flags = ["run", "--network", "mainnet", "--config"];
+        let server = foreign(&program, &flags, &path, addr, signed)?;
+        let hint = "`cargo build --release --bins` makes it";
+        server.with_context(|| format!("{} is not there: {hint}", program.display()))
+    }
+
     /// Knot, when it is installed.
     pub(super) fn knot(dir: &Path, signed: bool) -> anyhow::Result<Option<Self>> {
         let home = made(dir, "knot", signed)?;
@@ -88,7 +109,7 @@ impl Server {
         }
         let path = home.join("knot.conf");
         fs::write(&path, config)?;
-        foreign("knotd", &["-c"], &path, addr, signed)
+        foreign(Path::new("knotd"), &["-c"], &path, addr, signed)
     }
 
     /// NSD, when it is installed.
@@ -128,7 +149,7 @@ impl Server {
         }
         let path = home.join("nsd.conf");
         fs::write(&path, config)?;
-        foreign("nsd", &["-d", "-c"], &path, addr, signed)
+        foreign(Path::new("nsd"), &["-d", "-c"], &path, addr, signed)
     }
 
     /// Processor time of all its processes so far, with threads that have ended. The system tells it in hundredths of a second; a
@@ -261,18 +282,19 @@ fn free_port() -> anyhow::Result<SocketAddr> {
 
 /// Starts a program of others on the server's core and waits until it answers.
 fn foreign(
-    program: &str,
+    program: &Path,
     flags: &[&str],
     config: &Path,
     addr: SocketAddr,
     signed: bool,
 ) -> anyhow::Result<Option<Server>> {
-    let Some(path) = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"]
-        .map(|dir| Path::new(dir).join(program))
-        .into_iter()
-        .find(|path| path.exists())
-    else {
-        eprintln!("{program} is not installed: its figures are missing");
+    let places =
+        ["", "/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(|dir| Path::new(dir).join(program));
+    let Some(path) = places.into_iter().find(|path| path.exists()) else {
+        eprintln!(
+            "{} is not installed: its figures are missing",
+            program.display()
+        );
         return Ok(None);
     };
     let child = Command::new("taskset")
@@ -281,6 +303,7 @@ fn foreign(
         .args(flags)
         .arg(config)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("{} can't be started", path.display()))?;
     let server = Server {
@@ -299,7 +322,8 @@ fn foreign(
         std::thread::sleep(Duration::from_millis(50));
     }
     bail!(
-        "{program} does not answer as it should within {} s",
+        "{} does not answer as it should within {} s",
+        program.display(),
         START.as_secs()
     )
 }
