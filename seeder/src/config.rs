@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use crate::{
     answer::Identity,
-    dnssec::{keyfile::KeyFileError, keyring::Keyring},
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, VARIANTS},
     zone::{Zone, ZoneError, ZoneOptions},
@@ -22,6 +21,9 @@ pub const REFRESH_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// Default of [`SeederConfig::refresh_seconds`].
 pub const DEFAULT_REFRESH_SECONDS: u64 = 15;
+
+/// Most bytes of a text that the server tells of itself: one string of TXT, and little in an OPT record.
+const MAX_IDENTITY: usize = 255;
 
 /// Most threads for one UDP address: more than machines have cores.
 const MAX_WORKERS: usize = 1024;
@@ -84,9 +86,9 @@ pub enum ConfigError {
         least = REFRESH_SECONDS.start(), most = REFRESH_SECONDS.end()
     )]
     Refresh(u64),
-    /// A key.
-    #[error("DNSSEC keys: {0}")]
-    Keys(#[from] KeyFileError),
+    /// The server's name is too long for NSID and TXT.
+    #[error("id and version have at most {MAX_IDENTITY} bytes")]
+    Identity,
     /// The secret of cookies has another form.
     #[error(
         "cookie_secret is wrong: write 32 hexadecimal digits, as `openssl rand -hex 16` prints them"
@@ -201,6 +203,11 @@ impl SeederConfig {
         if !REFRESH_SECONDS.contains(&self.refresh_seconds) {
             return Err(ConfigError::Refresh(self.refresh_seconds));
         }
+        let Identity { version, id } = &self.identity;
+        let mut texts = [version, id].into_iter().flatten();
+        if texts.any(|text| text.len() > MAX_IDENTITY) {
+            return Err(ConfigError::Identity);
+        }
         let names: Vec<&str> = if self.zones.is_empty() {
             // The spec may add the port at which a resolver asks: that is the client's matter.
             self.spec
@@ -231,18 +238,6 @@ impl SeederConfig {
             zones.push(zone);
         }
         Ok(zones)
-    }
-
-    /// The keys of these zones.
-    ///
-    /// # Errors
-    /// [`ConfigError::Keys`].
-    pub fn keyring(&self, zones: &[Zone]) -> Result<Keyring, ConfigError> {
-        let apexes = zones.iter().map(Zone::apex_wire);
-        let Some(dir) = &self.keys else {
-            return Ok(Keyring::default());
-        };
-        Ok(Keyring::load(dir, apexes)?)
     }
 
     /// Threads for each UDP address.

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::drawer::{Draft, Drawer, Peers};
 use crate::{
-    respond::{Shared, State, StateError},
     setup::Setup,
     snapshot::{Origin, Policy},
+    state::{Shared, State, StateError},
 };
 
 /// Longest wait for one reading of the store. A locked file answers after SQLite's busy timeout (5 s);
@@ -120,8 +120,8 @@ pub struct Reload {
     pub setup: Arc<Setup>,
     /// What is followed.
     pub options: FollowOptions,
-    /// Told when answers come from it.
-    pub done: oneshot::Sender<()>,
+    /// Told when answers come from it, or why they do not.
+    pub done: oneshot::Sender<Result<(), FollowError>>,
 }
 
 /// Tells a replaced file from the one that is open.
@@ -151,7 +151,8 @@ impl Follower {
         })
     }
 
-    fn take_up(&mut self, reload: Reload) -> oneshot::Sender<()> {
+    /// Takes up a configuration; the one before stays when no answers can be made by the new one.
+    async fn take_up(&mut self, reload: Reload) {
         let Reload {
             setup,
             options,
@@ -160,23 +161,26 @@ impl Follower {
         if options.store != self.options.store {
             self.reader = None;
         }
-        self.setup = setup;
-        self.options = options;
-        done
+        let setup = std::mem::replace(&mut self.setup, setup);
+        let options = std::mem::replace(&mut self.options, options);
+        let result = self.round().await;
+        if result.is_err() {
+            (self.setup, self.options, self.reader) = (setup, options, None);
+        }
+        // Nobody may wait for it.
+        let _ = done.send(result);
     }
 
     /// Reads at each interval until `stop`, and when a new configuration comes.
     pub async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
         loop {
-            let taken_up = tokio::select! {
-                () = tokio::time::sleep(self.options.every) => None,
-                Some(reload) = reloads.recv() => Some(self.take_up(reload)),
+            tokio::select! {
+                () = tokio::time::sleep(self.options.every) => {
+                    // What went wrong has been told.
+                    let _ = self.round().await;
+                }
+                Some(reload) = reloads.recv() => self.take_up(reload).await,
                 () = stop.cancelled() => break,
-            };
-            self.round().await;
-            if let Some(done) = taken_up {
-                // Nobody may wait for it.
-                let _ = done.send(());
             }
         }
         if let Some((_, reader)) = self.reader {
@@ -185,13 +189,17 @@ impl Follower {
     }
 
     /// One reading and, whatever comes of it, one swap.
-    pub async fn round(&mut self) {
+    ///
+    /// # Errors
+    /// When no answers could be made, and those before stay.
+    pub async fn round(&mut self) -> Result<(), FollowError> {
         let now = unix_now();
         let result = match tokio::time::timeout(READ_TIMEOUT, self.read(now)).await {
             Ok(result) => result,
-            Err(_) => Err(FollowError::Timeout(
-                self.options.store.clone().unwrap_or_default(),
-            )),
+            Err(_) => {
+                let path = self.options.store.clone();
+                Err(FollowError::Timeout(path.unwrap_or_default()))
+            }
         };
         let (peers, trouble) = match result {
             Ok(set) => {
@@ -207,14 +215,15 @@ impl Follower {
                 (self.fall_back(), Some(error))
             }
         };
-        let trouble = match self.build(peers, now).await {
-            Ok(next) => {
-                self.shared.store(Arc::new(next));
-                trouble
-            }
-            Err(error) => Some(error),
-        };
-        self.report(trouble);
+        let built = self.build(peers, now).await;
+        let failed = built.as_ref().err().map(ToString::to_string);
+        let result = built.map(|next| self.shared.store(Arc::new(next)));
+        let complaints = self.shared.load().complaints().join("; ");
+        let keys = Some(complaints).filter(|text| !text.is_empty());
+        let all = [trouble.map(|error| error.to_string()), failed.clone(), keys];
+        let words: Vec<String> = all.into_iter().flatten().collect();
+        self.report(failed.is_some(), words.join("; "));
+        result
     }
 
     async fn read(&mut self, now: i64) -> Result<GoodSet, FollowError> {
@@ -269,18 +278,19 @@ impl Follower {
         self.drawer.draw(draft).await
     }
 
-    fn report(&mut self, trouble: Option<FollowError>) {
+    /// `frozen`: the answers are those of before. `words` are empty when all is well.
+    fn report(&mut self, frozen: bool, words: String) {
         let state = self.shared.load_full();
         let snapshot = &state.snapshot;
         self.gauges
             .good_peers
             .set(i64::try_from(snapshot.len()).unwrap_or(i64::MAX));
-        self.gauges.stale.set(i64::from(snapshot.stale));
+        self.gauges.stale.set(i64::from(snapshot.stale || frozen));
         self.gauges
             .newest_probe
             .set(snapshot.newest_probe_at.unwrap_or(0));
         self.gauges.serial.set(i64::from(snapshot.serial));
-        let words = trouble.map(|error| error.to_string());
+        let words = Some(words).filter(|words| !words.is_empty());
         match (&words, snapshot.origin) {
             (None, _) if !snapshot.stale => self.check.ok(),
             (None, _) => self

@@ -19,10 +19,11 @@ use crate::{
         keyfile,
         times::Times,
     },
-    respond::{Asker, Moment, Responder, State, Transport},
+    respond::{Asker, Moment, Responder, Transport},
     server::counters::Counters,
     setup::Setup,
     snapshot::Snapshot,
+    state::State,
     zone::{Zone, ZoneOptions},
 };
 
@@ -86,7 +87,7 @@ impl Bench {
         };
         let mut rng = StdRng::seed_from_u64(1);
         let snapshot = Snapshot::build(set, &config.policy(), None, 1000, &mut rng);
-        let state = State::new(setup, Arc::new(snapshot), 1000, 0).expect("a state");
+        let state = State::new(setup, Arc::new(snapshot), 1000, None).expect("a state");
         Self {
             responder: Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters),
             micros: Cell::new(0),

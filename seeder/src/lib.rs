@@ -16,6 +16,7 @@
 //! | [`dnssec`] | keys, signatures, proofs of what does not exist |
 //! | [`guard`] | cookies and the rate limit (pure, but for the state of the latter) |
 //! | [`respond`] | bytes in, bytes out: what every transport calls |
+//! | [`state`] | all of that at a moment: setup, snapshot, keys, table |
 //! | [`setup`] | what a configuration makes of a seeder; a reload makes another |
 //! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
@@ -37,6 +38,7 @@ pub mod respond;
 pub mod server;
 pub mod setup;
 pub mod snapshot;
+pub mod state;
 pub mod table;
 pub mod wire;
 pub mod zone;

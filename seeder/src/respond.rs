@@ -11,17 +11,16 @@ use crate::{
     SeederConfig,
     answer::Question,
     dnssec::{
-        keyring::KeyringError,
         kind as dnssec_kind,
-        prove::{Allowance as SigningAllowance, Budget, ProveError, Prover},
-        sign::Signer,
+        prove::{Budget, ProveError, SigningAllowance},
     },
     follow::unix_now,
     guard::{Network, rate::Allowance},
     server::counters::Counters,
     setup::{Guards, Setup},
     snapshot::Snapshot,
-    table::{self, Found, Table, TableError},
+    state::{Shared, State},
+    table::{self, Found},
     wire::{
         CLASS_IN, MAX_UDP, PLAIN_UDP, code, kind,
         query::{self, Edns, Header, Packet, Query},
@@ -45,69 +44,6 @@ pub enum Transport {
     Tcp,
 }
 
-/// Everything that answers come from, swapped as a whole.
-#[derive(Debug)]
-pub struct State {
-    /// What the configuration says.
-    pub setup: Arc<Setup>,
-    /// The good peers.
-    pub snapshot: Arc<Snapshot>,
-    /// What the engine says about the peers, written ahead.
-    pub table: Table,
-    /// Of each zone of the engine; `None` for one that is not signed.
-    pub provers: Vec<Option<Prover>>,
-}
-
-/// A state that can't be made.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// See [`KeyringError`].
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    /// See [`TableError`].
-    #[error(transparent)]
-    Table(#[from] TableError),
-}
-
-/// The state that answers come from, shared between the follower and the servers.
-pub type Shared = Arc<ArcSwap<State>>;
-
-impl State {
-    /// Writes and signs the table for a snapshot with the keys that count at `now`, Unix seconds. `bytes` is about how large the
-    /// table will be.
-    ///
-    /// # Errors
-    /// [`StateError`].
-    pub fn new(
-        setup: Arc<Setup>,
-        snapshot: Arc<Snapshot>,
-        now: i64,
-        bytes: usize,
-    ) -> Result<Self, StateError> {
-        let engine = &setup.engine;
-        let prover = |zone: &Zone| -> Result<Option<Prover>, KeyringError> {
-            let keys = setup.keyring.current(zone.apex_wire(), now)?;
-            let signer = keys.map(|keys| Signer::new(*zone.apex_wire(), keys, now, rand::random()));
-            Ok(signer.map(|signer| Prover::new(signer, zone, &snapshot)))
-        };
-        let provers = engine
-            .zones()
-            .iter()
-            .map(prover)
-            .collect::<Result<Vec<_>, _>>()?;
-        let table = Table::build(engine, &snapshot, &provers, bytes)?;
-        for prover in provers.iter().flatten() {
-            prover.forget();
-        }
-        Ok(Self {
-            setup,
-            snapshot,
-            table,
-            provers,
-        })
-    }
-}
-
 /// A moment by two clocks; read once for a batch of queries.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -122,8 +58,7 @@ pub struct Moment {
 pub struct Responder {
     state: Shared,
     pub(crate) counters: Counters,
-    /// Of UDP and TCP: neither can use up the other's.
-    signing: [SigningAllowance; 2],
+    signing: SigningAllowance,
     began: Instant,
 }
 
@@ -221,13 +156,24 @@ impl Responder {
             self.counters.limited.inc();
             return false;
         }
+        if allowance == Allowance::Slip {
+            // No more than the question had: neither cookie nor name, and nothing is decided or signed.
+            let opt = edns.map(|edns| Opt::bare(edns.dnssec_ok));
+            self.counters.slipped.inc();
+            Reply {
+                truncate: true,
+                ..bare(query.header, query.question, code::NOERROR, opt)
+            }
+            .write(out);
+            return true;
+        }
         let mut arena = Arena::default();
-        let [udp, tcp] = &self.signing;
-        let signing = match from.transport {
-            Transport::Udp => udp,
-            Transport::Tcp => tcp,
+        let budget = Budget::OnDemand {
+            allowance: &self.signing,
+            tcp: from.transport == Transport::Tcp,
+            network: Network::of(from.addr.ip()),
+            now: from.moment.micros,
         };
-        let budget = Budget::OnDemand(signing, from.moment.micros);
         let mut decision = decide(state, query, &mut arena, &budget);
         if decision.truncate && from.transport == Transport::Tcp {
             // There is no other transport to send it to.
@@ -242,7 +188,7 @@ impl Responder {
             tail: decision.tail,
             before_apex: decision.before_apex,
             limit: limit(edns, from.transport),
-            truncate: allowance == Allowance::Slip || decision.truncate,
+            truncate: decision.truncate,
             ..bare(query.header, query.question, decision.code, opt)
         };
         if reply.write(out).truncated {
@@ -289,7 +235,7 @@ pub(crate) fn answer_once(
 ) -> anyhow::Result<Vec<u8>> {
     let counters = Counters::new(&Metrics::new("query"))?;
     let setup = Arc::new(Setup::new(config, &counters, None)?);
-    let state = State::new(setup, Arc::new(snapshot), unix_now(), 0)?;
+    let state = State::new(setup, Arc::new(snapshot), unix_now(), None)?;
     let responder = Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters);
     let from = Asker {
         addr: SocketAddr::from(([127, 0, 0, 1], 1)),

@@ -1,14 +1,15 @@
 //! What a configuration makes of a seeder, besides its sockets. It never changes; a reload makes a new one.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     answer::Engine,
     config::{ConfigError, SeederConfig},
-    dnssec::keyring::Keyring,
+    dnssec::{keyfile::KeyFileError, keyring::Keyring},
     follow::FollowOptions,
     guard::{cookie::Cookies, rate::RateLimiter},
     server::counters::{Counters, ZoneCounters},
+    zone::Zone,
 };
 
 /// How a server guards itself, and what it tells of itself.
@@ -27,8 +28,8 @@ pub struct Guards {
 pub struct Setup {
     /// Decides.
     pub engine: Engine,
-    /// The keys of signed zones.
-    pub keyring: Keyring,
+    /// Directory of DNSSEC keys.
+    keys: Option<PathBuf>,
     /// See [`Guards`].
     pub guards: Guards,
     /// Queries of each zone.
@@ -59,7 +60,7 @@ impl Setup {
             None => NonZeroU32::new(config.rate_limit).map(limiter),
         };
         Ok(Self {
-            keyring: config.keyring(engine.zones())?,
+            keys: config.keys.clone(),
             queries: counters.of_zones(engine.zones()),
             guards: Guards {
                 cookies,
@@ -69,6 +70,25 @@ impl Setup {
             engine,
             rate_limit: config.rate_limit,
         })
+    }
+}
+
+impl Setup {
+    /// Reads the keys of the zones from disk.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub(crate) fn load_keyring(&self) -> Result<Keyring, KeyFileError> {
+        let apexes = self.engine.zones().iter().map(Zone::apex_wire);
+        match &self.keys {
+            None => Ok(Keyring::default()),
+            Some(dir) => Keyring::load(dir, apexes),
+        }
+    }
+
+    /// Whether zones are meant to be signed.
+    pub(crate) const fn has_keys(&self) -> bool {
+        self.keys.is_some()
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Snapshot {
     peers: Vec<GoodPeer>,
     drawn: BTreeMap<u64, Views>,
     hosts: HashMap<IpAddr, i64>,
+    /// The service bits that peers have, and which families of addresses there are with them: a handful.
+    kinds: HashMap<u64, [bool; 3]>,
     default_port: u16,
     one_per_netgroup: bool,
 }
@@ -118,6 +120,7 @@ impl Snapshot {
             peers: Vec::new(),
             drawn: BTreeMap::new(),
             hosts: HashMap::new(),
+            kinds: HashMap::new(),
             default_port: policy.default_port,
             one_per_netgroup: policy.one_per_netgroup,
         }
@@ -187,6 +190,7 @@ impl Snapshot {
             .collect();
         hosts.extend(peers.iter().map(|peer| (peer.addr.ip(), now)));
 
+        let kinds = kinds(&peers, policy.default_port);
         Self {
             serial: serial(now, previous),
             taken_at: now,
@@ -196,9 +200,18 @@ impl Snapshot {
             peers,
             drawn,
             hosts,
+            kinds,
             default_port: policy.default_port,
             one_per_netgroup: policy.one_per_netgroup,
         }
+    }
+
+    /// Served on because nothing newer can be had at `now`.
+    pub fn keep(&mut self, now: i64) {
+        self.stale = true;
+        // Answers that name them go out still.
+        let hosts = self.peers.iter().map(|peer| (peer.addr.ip(), now));
+        self.hosts.extend(hosts);
     }
 
     /// How many peers may be served.
@@ -234,13 +247,10 @@ impl Snapshot {
     /// Whether there is a peer for [`Snapshot::select`] to choose.
     #[must_use]
     pub fn has(&self, filter: u64, family: Family) -> bool {
-        match self.drawn.get(&filter) {
-            Some(views) => !views.of(family).is_empty(),
-            None => {
-                let mut peers = self.peers.iter();
-                peers.any(|peer| fits(peer, filter, family, self.default_port))
-            }
-        }
+        let index = FAMILIES.iter().position(|known| *known == family);
+        let has = |families: &[bool; 3]| index.and_then(|index| families.get(index)) == Some(&true);
+        let mut kinds = self.kinds.iter();
+        kinds.any(|(services, families)| services & filter == filter && has(families))
     }
 
     /// Some peers that have all bits of `filter`; `pick` chooses among the variants.
@@ -270,6 +280,9 @@ impl Snapshot {
 
     /// One round over all peers from a random start: the first that fit, spread over netgroups.
     fn walk(&self, filter: u64, family: Family, pick: u64, limit: usize) -> Vec<&GoodPeer> {
+        if !self.has(filter, family) {
+            return Vec::new();
+        }
         let Some(start) = position(self.peers.len(), pick) else {
             return Vec::new();
         };
@@ -398,6 +411,20 @@ fn fits(peer: &GoodPeer, filter: u64, family: Family, default_port: u16) -> bool
         Family::Any => true,
     };
     family && peer.services & filter == filter
+}
+
+/// In the order of [`Snapshot::kinds`].
+const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Any];
+
+fn kinds(peers: &[GoodPeer], default_port: u16) -> HashMap<u64, [bool; 3]> {
+    let mut kinds: HashMap<u64, [bool; 3]> = HashMap::new();
+    for peer in peers {
+        let families = kinds.entry(peer.services).or_default();
+        for (has, family) in families.iter_mut().zip(FAMILIES) {
+            *has |= fits(peer, 0, family, default_port);
+        }
+    }
+    kinds
 }
 
 fn nth<T>(items: &[T], pick: u64) -> Option<&T> {

@@ -12,11 +12,13 @@
 //!
 //! The victim has cores of its own, as it would in the world, and calm rounds alternate with attacked ones.
 //!
-//! That is `handshakes`, at a node that syncs. `eclipse` is a simulation. All others attack a node at rest and are told of
+//! That is `handshakes`, at a node that syncs. `eclipse` is a simulation, `dns` is at a seeder. All others attack a node at rest and are told of
 //! in `scenario`.
 
 mod cores;
 pub(crate) mod dial;
+#[cfg(target_os = "linux")]
+mod dns;
 mod eclipse;
 pub(crate) mod flood;
 mod handshakes;
@@ -36,6 +38,9 @@ use crate::bench::report::Report;
 pub enum Attack {
     /// Junk, whole first messages and slow ones while the node syncs: what strangers can do before they are anybody.
     Handshakes,
+    /// A flood of forged sources and thousands of silent connections, at a seeder.
+    #[cfg(target_os = "linux")]
+    Dns,
     /// An attacker with 10,000 addresses wants all outbound peers of one node: a simulation.
     Eclipse,
     /// One kind of hostile peer at a node at rest.
@@ -93,6 +98,8 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let report = match attack {
         Attack::Handshakes => handshakes::run(options.quick)?,
+        #[cfg(target_os = "linux")]
+        Attack::Dns => dns::run(options.quick)?,
         Attack::Eclipse => eclipse::run(options.quick)?,
         Attack::Scenario(scenario) => scenario::run_alone(*scenario, options.quick)?,
         Attack::All => {

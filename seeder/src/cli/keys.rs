@@ -1,10 +1,6 @@
 //! `quantumcoin-seeder keys …`: the DNSSEC keys of the zones.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -29,7 +25,7 @@ const MARGIN: i64 = 3600;
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Make keys for the zones, active at once. A running seeder takes them up on SIGHUP.
+    /// Make keys for the zones. A running seeder takes them up at its next refresh.
     Generate(New),
     /// Show all keys, and what each does now.
     List,
@@ -45,6 +41,9 @@ pub(super) enum Keys {
         /// The key's number, as `keys list` shows it.
         #[arg(long)]
         tag: u16,
+        /// Also when nothing can take over yet.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -101,7 +100,7 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
         Keys::List => list(&load(&dir, &zones)?, &zones, now),
         Keys::Ds => ds(&load(&dir, &zones)?, &zones),
         Keys::Roll(new) => roll(&dir, &zones, *new, now),
-        Keys::Retire { tag } => retire(&dir, &zones, *tag, now),
+        Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
     }
 }
 
@@ -112,30 +111,71 @@ fn load(dir: &Path, zones: &[Zone]) -> anyhow::Result<Keyring> {
 fn generate(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String> {
     make_directory(dir)?;
     let ring = load(dir, zones)?;
-    let mut text = String::new();
+    let mut changes = Vec::new();
     for zone in zones {
-        let role = new.role();
-        let others = ring.keys(zone.apex_wire()).iter();
-        let mut same = others.filter(|key| {
+        let (role, apex) = (new.role(), zone.apex_wire());
+        let mut same = ring.keys(apex).iter().filter(|key| {
             key.is_entry_point() == (role == Role::KeySigning)
                 && key.algorithm() == new.algorithm()
-                && key.times.phase(now) == Phase::Active
+                && matches!(key.times.phase(now), Phase::Published | Phase::Active)
         });
         if let Some(key) = same.next() {
             bail!(
-                "{} has such a key already ({}, active): replace it with `keys roll`",
+                "{} has such a key already ({}): replace it with `keys roll`",
                 zone.apex(),
                 key.tag()
             );
         }
         let mut times = Times::from_now(now);
-        if role == Role::KeySigning {
-            times.sync_publish = Some(now);
+        // Who has the zone's keys in a cache must learn this one before it signs alone.
+        let known = now + known_after(zone);
+        if role == Role::ZoneSigning && !ring.keys(apex).is_empty() {
+            times.activate = Some(known);
         }
-        let key = Key::generate(*zone.apex_wire(), new.algorithm(), role, times)?;
-        tell_new(&mut text, dir, &key)?;
+        // Unsigned answers must have left the caches before there is a DS.
+        times.sync_publish = (role == Role::KeySigning).then_some(known);
+        let key = Key::generate(*apex, new.algorithm(), role, times)?;
+        changes.push(Change {
+            zone,
+            keys: vec![key],
+        });
     }
-    text.push_str("Now: SIGHUP to a running seeder, `keys ds` for the parent once the zone answers with signatures.\n");
+    let mut text = commit(dir, &ring, &changes, now)?;
+    text.push_str("A running seeder takes them up at its next refresh. `keys ds` prints what the parent needs once the zone answers with signatures.\n");
+    Ok(text)
+}
+
+/// What is to be written for a zone: keys that are new, or have other times.
+struct Change<'a> {
+    zone: &'a Zone,
+    keys: Vec<Key>,
+}
+
+/// Writes changes, when with all of them each zone can be signed now and at every moment at which one of its keys changes.
+fn commit(dir: &Path, ring: &Keyring, changes: &[Change<'_>], now: i64) -> anyhow::Result<String> {
+    for Change { zone, keys } in changes {
+        let apex = zone.apex_wire();
+        let after = ring.with(apex, keys)?;
+        let mut moment = Some(now);
+        while let Some(at) = moment {
+            after
+                .current(apex, at)
+                .with_context(|| format!("nothing was changed: from {} on", written(at)))?;
+            let all = after.keys(apex).iter();
+            moment = all.filter_map(|key| key.times.next_change(at)).min();
+        }
+    }
+    let mut text = String::new();
+    for Change { zone, keys } in changes {
+        for key in keys {
+            let mut known = ring.keys(zone.apex_wire()).iter();
+            if known.any(|known| known.tag() == key.tag()) {
+                keyfile::rewrite(dir, key)?;
+            } else {
+                writeln!(text, "{}", keyfile::write(dir, key)?.display())?;
+            }
+        }
+    }
     Ok(text)
 }
 
@@ -150,12 +190,6 @@ fn make_directory(dir: &Path) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     }
-    Ok(())
-}
-
-fn tell_new(text: &mut String, dir: &Path, key: &Key) -> anyhow::Result<()> {
-    let path: PathBuf = keyfile::write(dir, key)?;
-    writeln!(text, "{}", path.display())?;
     Ok(())
 }
 
@@ -199,9 +233,13 @@ fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
     let mut text = String::new();
     for zone in zones {
         let keys = ring.keys(zone.apex_wire()).iter();
-        for key in
-            keys.filter(|key| key.is_entry_point() && key.times.phase(unix_now()) != Phase::Removed)
-        {
+        for key in keys.filter(|key| {
+            key.is_entry_point()
+                && matches!(
+                    key.times.phase(unix_now()),
+                    Phase::Published | Phase::Active
+                )
+        }) {
             let rdata = key.ds();
             let digest = HEXUPPER.encode(rdata.get(4..).unwrap_or_default());
             let number = key.algorithm().number();
@@ -223,15 +261,25 @@ fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
 /// RFC 7583: a zone-signing key by pre-publication (3.2.1), an entry point by double signature (3.3.2).
 fn roll(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String> {
     let ring = load(dir, zones)?;
-    let mut text = String::new();
+    let (mut changes, mut text) = (Vec::new(), String::new());
     for zone in zones {
+        let apex = zone.apex_wire();
         let entry_point = new.role() == Role::KeySigning;
-        let keys = ring.keys(zone.apex_wire()).iter();
-        let active: Vec<_> = keys
-            .filter(|key| {
-                key.is_entry_point() == entry_point && key.times.phase(now) == Phase::Active
+        let of = |phase| -> Vec<&Key> {
+            let keys = ring.keys(apex).iter().map(AsRef::as_ref);
+            keys.filter(|key: &&Key| {
+                key.is_entry_point() == entry_point && key.times.phase(now) == phase
             })
-            .collect();
+            .collect()
+        };
+        if let Some(waiting) = of(Phase::Published).first() {
+            bail!(
+                "{} has a key that waits already: {}",
+                zone.apex(),
+                waiting.tag()
+            );
+        }
+        let active = of(Phase::Active);
         let [old] = active.as_slice() else {
             bail!(
                 "{} has {} such active keys, and one is replaced at a time: see `keys list`",
@@ -239,53 +287,50 @@ fn roll(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String
                 active.len()
             );
         };
-        ensure!(
-            old.algorithm() == new.algorithm() || entry_point,
-            "an algorithm is replaced at its entry points first"
-        );
         // By then every cache that holds the DNSKEY set holds the new key.
-        let known = now + i64::from(KEY_TTL) + MARGIN;
-        let mut next = Times::from_now(now);
-        let mut last = old.times;
+        let known = now + known_after(zone);
+        let (mut next, mut last) = (Times::from_now(now), old.times);
         if entry_point {
             next.sync_publish = Some(known);
             last.sync_delete = Some(known);
         } else {
+            ensure!(
+                old.algorithm() == new.algorithm(),
+                "another algorithm needs another entry point: `keys generate` one and then its zone-signing key"
+            );
             next.activate = Some(known);
             last.inactive = Some(known);
-            last.delete = Some(known + forgotten(zone));
+            last.delete = Some(known + known_after(zone));
         }
-        let key = Key::generate(*zone.apex_wire(), new.algorithm(), new.role(), next)?;
-        tell_new(&mut text, dir, &key)?;
-        rewrite(dir, old, last)?;
-        if entry_point {
-            writeln!(
-                text,
-                "from {} on CDS asks the parent to trust {} in place of {}",
-                written(known),
-                key.tag(),
-                old.tag()
-            )?;
+        let key = Key::generate(*apex, new.algorithm(), new.role(), next)?;
+        let what = if entry_point {
+            "is named by CDS"
         } else {
-            writeln!(
-                text,
-                "from {} on {} signs in place of {}",
-                written(known),
-                key.tag(),
-                old.tag()
-            )?;
-        }
+            "signs"
+        };
+        writeln!(
+            text,
+            "from {} on {} {what} in place of {}",
+            written(known),
+            key.tag(),
+            old.tag()
+        )?;
+        changes.push(Change {
+            zone,
+            keys: vec![key, with_times(old, last)?],
+        });
     }
-    text.push_str("Now: SIGHUP to a running seeder.\n");
-    Ok(text)
+    let files = commit(dir, &ring, &changes, now)?;
+    Ok(format!(
+        "{files}{text}A running seeder takes it up at its next refresh.\n"
+    ))
 }
 
-fn retire(dir: &Path, zones: &[Zone], tag: u16, now: i64) -> anyhow::Result<String> {
+fn retire(dir: &Path, zones: &[Zone], tag: u16, force: bool, now: i64) -> anyhow::Result<String> {
     let ring = load(dir, zones)?;
     let all = zones.iter().flat_map(|zone| {
-        ring.keys(zone.apex_wire())
-            .iter()
-            .map(move |key| (zone, key))
+        let keys = ring.keys(zone.apex_wire()).iter();
+        keys.map(move |key| (zone, key))
     });
     let found: Vec<_> = all.filter(|(_, key)| key.tag() == tag).collect();
     let [(zone, key)] = found.as_slice() else {
@@ -294,45 +339,56 @@ fn retire(dir: &Path, zones: &[Zone], tag: u16, now: i64) -> anyhow::Result<Stri
             found.len()
         );
     };
-    let others = ring.keys(zone.apex_wire()).iter();
-    let stays = others.filter(|other| other.tag() != tag).any(|other| {
-        other.is_entry_point() == key.is_entry_point() && other.times.phase(now) == Phase::Active
-    });
+    let known = now - known_after(zone);
+    let takes_over = |other: &Key| {
+        other.tag() != tag
+            && other.is_entry_point() == key.is_entry_point()
+            && other.times.phase(now) == Phase::Active
+            && other.times.publish.is_some_and(|publish| publish <= known)
+            && (!other.is_entry_point() || other.times.is_for_parent(now))
+    };
+    let mut others = ring.keys(zone.apex_wire()).iter();
     ensure!(
-        stays,
-        "{tag} is the only active key of its kind in {}: replace it with `keys roll` first",
+        force || others.any(|other| takes_over(other)),
+        "no other key of its kind in {} has been known for long enough to take over from {tag}: see `keys list`. With --force it is \
+         taken out all the same, and validators may take the zone for forged",
         zone.apex()
     );
+    let gone = now + known_after(zone);
     let mut times = key.times;
     times.inactive = Some(now);
     times.sync_delete = Some(times.sync_delete.map_or(now, |moment| moment.min(now)));
-    times.delete = Some(now + forgotten(zone));
-    rewrite(dir, key, times)?;
+    times.delete = Some(gone);
+    let change = Change {
+        zone,
+        keys: vec![with_times(key, times)?],
+    };
+    commit(dir, &ring, &[change], now)?;
     let mut text = format!(
         "{tag} of {} signs no more, and is gone from {} on.\n",
         zone.apex(),
-        written(now + forgotten(zone))
+        written(gone)
     );
     if key.is_entry_point() {
         text.push_str("Whoever has its DS in a cache finds no way to the zone now: the parent must have dropped it for as long as its TTL.\n");
     }
-    text.push_str("Now: SIGHUP to a running seeder.\n");
     Ok(text)
 }
 
-/// Seconds until caches have forgotten the last signature of a zone.
-fn forgotten(zone: &Zone) -> i64 {
+/// Seconds until caches have taken up or forgotten what the zone says now.
+fn known_after(zone: &Zone) -> i64 {
     i64::from(KEY_TTL.max(zone.ttl())) + MARGIN
 }
 
-fn rewrite(dir: &Path, key: &Key, times: Times) -> anyhow::Result<()> {
+fn with_times(key: &Key, times: Times) -> anyhow::Result<Key> {
+    let public = key.public().to_vec();
     let same = Key::from_parts(
         key.zone,
         key.algorithm(),
         key.flags,
         *key.secret(),
-        key.public().to_vec(),
+        public,
         times,
-    )?;
-    Ok(keyfile::rewrite(dir, &same)?)
+    );
+    Ok(same?)
 }

@@ -7,10 +7,14 @@
 //! ```
 //!
 //! Most are few and kept in order ([`Chain`]); the filters are 2^64, in the order of their labels, and their neighbours are
-//! computed ([`filters`]). So an NSEC record's next name is the zone's true next name.
+//! computed ([`filters`]). So their NSEC records' next names are the zone's true next names.
+//!
+//! The hosts come and go with the peers, and a record in a cache must not deny one that has come since. So at `n` and below it an
+//! NSEC record reaches no further than it must ("minimal covering", RFC 4470): from the name before a name that does not exist to the
+//! name behind it, or from a name that exists to the first that could lie below it.
 //!
 //! Every name owns an NSEC record, also those that have no other records ("empty non-terminals" and filters that nobody
-//! passes): that denies their types with one record.
+//! passes): that denies their types with one record, as online signers do (RFC 4470; RFC 9824).
 
 use std::{
     collections::BTreeSet,
@@ -46,9 +50,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The names of `zone` when these are the peers; the apex has `apex_types` besides its own.
+    /// The names of `zone`; the apex has `apex_types` besides its own.
     #[must_use]
-    pub fn new(zone: &Zone, snapshot: &Snapshot, apex_types: Vec<u16>) -> Self {
+    pub fn new(zone: &Zone, apex_types: Vec<u16>) -> Self {
         let [service, protocol] = render::SERVICE_LABELS.map(<[u8]>::to_vec);
         let hosts = render::HOSTS_LABEL.to_vec();
         let mut names = BTreeSet::from([
@@ -57,11 +61,8 @@ impl Chain {
             vec![protocol, service],
             vec![hosts.clone()],
         ]);
-        names.extend(
-            snapshot
-                .hosts()
-                .map(|ip| vec![hosts.clone(), label::of_host(ip).into_bytes()]),
-        );
+        // Behind all hosts, whose labels are letters and digits.
+        names.insert(vec![hosts, b"~".to_vec()]);
         let apex = *zone.apex_wire();
         for server in zone.own_servers() {
             let path = path(server, &apex);
@@ -80,26 +81,46 @@ impl Chain {
     /// The NSEC record of `name`, which exists.
     #[must_use]
     pub fn at(&self, name: &WireName, zone: &Zone, snapshot: &Snapshot) -> Option<RrSet> {
-        self.record(&path(name, &self.apex), zone, snapshot)
+        let path = path(name, &self.apex);
+        let next = if is_at_hosts(&path) {
+            [path.as_slice(), &[vec![0]]].concat()
+        } else {
+            self.after(&path)
+        };
+        self.record(&path, &next, zone, snapshot)
     }
 
     /// The NSEC records that prove that neither `name` nor a wildcard for it exists; one may prove both.
     #[must_use]
     pub fn around(&self, name: &WireName, zone: &Zone, snapshot: &Snapshot) -> Option<Vec<RrSet>> {
         let path = path(name, &self.apex);
-        let before = self.before(&path);
         // The apex exists, so there is a closest encloser.
         let depth = (0..path.len())
             .rev()
-            .find(|depth| self.exists(path.get(..*depth).unwrap_or_default()))?;
+            .find(|depth| self.exists(path.get(..*depth).unwrap_or_default(), snapshot))?;
+        let closer = path.get(..=depth)?;
         let mut wildcard = path.get(..depth)?.to_vec();
         wildcard.push(b"*".to_vec());
-        let before_wildcard = self.before(&wildcard);
-        let mut records = vec![self.record(&before, zone, snapshot)?];
+        let (before, next) = self.interval(closer)?;
+        let mut records = vec![self.record(&before, &next, zone, snapshot)?];
+        let (before_wildcard, next) = self.interval(&wildcard)?;
         if before_wildcard != before {
-            records.push(self.record(&before_wildcard, zone, snapshot)?);
+            records.push(self.record(&before_wildcard, &next, zone, snapshot)?);
         }
         Some(records)
+    }
+
+    /// Names around one that does not exist, and everything below it.
+    fn interval(&self, path: &[Vec<u8>]) -> Option<(Path, Path)> {
+        let (last, above) = path.split_last()?;
+        if is_at_hosts(above) {
+            let with = |label: Vec<u8>| [above, &[label]].concat();
+            let before = label_before(last).map_or_else(|| above.to_vec(), with);
+            return Some((before, with([last.as_slice(), &[0]].concat())));
+        }
+        let before = self.before(path);
+        let next = self.after(&before);
+        Some((before, next))
     }
 
     /// The gaps between the labels directly below the apex, filters left out: each with the label that it begins behind (none for
@@ -122,7 +143,7 @@ impl Chain {
                 [begin.as_slice(), &[0]].concat()
             };
             let path = vec![label];
-            let name = if self.exists(&path) {
+            let name = if self.is_static(&path) {
                 None
             } else {
                 self.name(&path)
@@ -132,8 +153,17 @@ impl Chain {
         begins.into_iter().map(gap).collect()
     }
 
-    fn exists(&self, path: &[Vec<u8>]) -> bool {
+    fn is_static(&self, path: &[Vec<u8>]) -> bool {
         self.names.contains(path) || is_filter(path)
+    }
+
+    fn exists(&self, path: &[Vec<u8>], snapshot: &Snapshot) -> bool {
+        match path {
+            [hosts, host] if hosts == render::HOSTS_LABEL => {
+                label::host(host).is_some_and(|ip| snapshot.knows_host(ip))
+            }
+            _ => self.is_static(path),
+        }
     }
 
     /// The last name that is not behind `path`.
@@ -158,9 +188,15 @@ impl Chain {
         all.into_iter().flatten().min().unwrap_or_default()
     }
 
-    fn record(&self, path: &[Vec<u8>], zone: &Zone, snapshot: &Snapshot) -> Option<RrSet> {
+    fn record(
+        &self,
+        path: &[Vec<u8>],
+        next: &[Vec<u8>],
+        zone: &Zone,
+        snapshot: &Snapshot,
+    ) -> Option<RrSet> {
         let owner = self.name(path)?;
-        let mut rdata = self.name(&self.after(path))?.as_bytes().to_vec();
+        let mut rdata = self.name(next)?.as_bytes().to_vec();
         let mut types = types(zone, zone.place(&owner), snapshot);
         if path.is_empty() {
             types.extend(&self.apex_types);
@@ -194,6 +230,25 @@ fn path(name: &WireName, apex: &WireName) -> Path {
     labels
         .filter_map(|index| name.label(index).map(<[u8]>::to_vec))
         .collect()
+}
+
+/// Whether a name is the hosts' label or below it.
+fn is_at_hosts(path: &[Vec<u8>]) -> bool {
+    path.first().is_some_and(|top| top == render::HOSTS_LABEL)
+}
+
+/// A label before `label`, with none between that a host could have: its last byte less one, and behind that the greatest byte, which
+/// is none of base32. `None` for the first of all labels.
+fn label_before(label: &[u8]) -> Option<Vec<u8>> {
+    /// Most bytes of a label.
+    const MAX: usize = 63;
+    let (last, rest) = label.split_last()?;
+    if *last == 0 {
+        return (!rest.is_empty()).then(|| rest.to_vec());
+    }
+    let mut before = [rest, &[last - 1]].concat();
+    before.extend((before.len() < MAX).then_some(0xff));
+    Some(before)
 }
 
 /// Whether a name is that of a filter or below one, and exists.

@@ -101,8 +101,9 @@ pub fn write(dir: &Path, key: &Key) -> Result<PathBuf, KeyFileError> {
             return Err(Fault::Exists).at(path);
         }
     }
-    put(&private, &private_text(key), 0o600).at(&private)?;
+    // A public key alone is passed over by whoever reads meanwhile.
     put(&public, &public_text(key), 0o644).at(&public)?;
+    put(&private, &private_text(key), 0o600).at(&private)?;
     Ok(path)
 }
 
@@ -118,19 +119,45 @@ pub fn rewrite(dir: &Path, key: &Key) -> Result<(), KeyFileError> {
     put(&public, &public_text(key), 0o644).at(&public)
 }
 
-/// A whole file at once: whoever reads it finds the old one or the new one.
+/// A whole file at once: whoever reads it finds the old one or the new one. A file that is replaced keeps its mode and owner, and a new
+/// one belongs to whom the directory belongs, so that a daemon can read what root has made.
 fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let scratch = path.with_added_extension("new");
+    match fs::remove_file(&scratch) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
     #[cfg(not(unix))]
     let _ = mode;
     let mut file = options.open(&scratch)?;
     file.write_all(text.as_bytes())?;
+    #[cfg(unix)]
+    belong(&file, path)?;
     file.sync_all()?;
     fs::rename(&scratch, path)
+}
+
+#[cfg(unix)]
+fn belong(file: &fs::File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let replaced = fs::metadata(path).ok();
+    if let Some(old) = &replaced {
+        file.set_permissions(old.permissions())?;
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let model = match replaced {
+        Some(old) => old,
+        None => fs::metadata(directory)?,
+    };
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (model.uid(), model.gid()) {
+        fchown(file, Some(model.uid()), Some(model.gid()))?;
+    }
+    Ok(())
 }
 
 fn moments(times: &Times) -> [(&'static str, Option<i64>); 7] {
@@ -206,8 +233,8 @@ pub fn read_all(dir: &Path, wanted: impl Fn(&WireName) -> bool) -> Result<Vec<Ke
     for path in paths {
         let public = path.with_extension("key");
         let record = read_text(&public).at(&public)?;
-        let (zone, ..) = parse_public(&record).at(&public)?;
-        if wanted(&zone) {
+        // Others' may be of algorithms that we don't know.
+        if owner(&record).is_some_and(|zone| wanted(&zone)) {
             keys.push(read(&path)?);
         }
     }
@@ -260,17 +287,24 @@ fn is_private(_: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The zone of a public key file.
+fn owner(text: &str) -> Option<WireName> {
+    let line = text.lines().find(|line| is_record(line))?;
+    let mut zone = Name::from_ascii(line.split_whitespace().next()?).ok()?;
+    zone.set_fqdn(true);
+    Some(WireName::of(&zone))
+}
+
+fn is_record(line: &str) -> bool {
+    !line.starts_with(';') && line.contains("DNSKEY")
+}
+
 /// Zone, flags, algorithm and public key of a line `ZONE [TTL] [IN] DNSKEY FLAGS 3 ALGORITHM KEY…`.
 fn parse_public(text: &str) -> Result<(WireName, u16, Algorithm, Vec<u8>), Fault> {
     const LINE: Fault = Fault::Line("ZONE IN DNSKEY FLAGS 3 ALGORITHM KEY");
-    let line = text
-        .lines()
-        .find(|line| !line.starts_with(';') && line.contains("DNSKEY"))
-        .ok_or(LINE)?;
-    let (owner, record) = line.split_once("DNSKEY").ok_or(LINE)?;
-    let owner = owner.split_whitespace().next().ok_or(LINE)?;
-    let mut zone = Name::from_ascii(owner).map_err(|_| LINE)?;
-    zone.set_fqdn(true);
+    let zone = owner(text).ok_or(LINE)?;
+    let line = text.lines().find(|line| is_record(line)).ok_or(LINE)?;
+    let (_, record) = line.split_once("DNSKEY").ok_or(LINE)?;
     let mut fields = record.split_whitespace();
     let mut number = || fields.next()?.parse::<u16>().ok();
     let (Some(flags), Some(3), Some(algorithm)) = (number(), number(), number()) else {
@@ -281,7 +315,7 @@ fn parse_public(text: &str) -> Result<(WireName, u16, Algorithm, Vec<u8>), Fault
     let key = BASE64
         .decode(fields.collect::<String>().as_bytes())
         .map_err(|_| LINE)?;
-    Ok((WireName::of(&zone), flags, algorithm, key))
+    Ok((zone, flags, algorithm, key))
 }
 
 fn parse_private(text: &str, algorithm: Algorithm) -> Result<([u8; SECRET], Times), Fault> {

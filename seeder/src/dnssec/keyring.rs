@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
-    key::{Algorithm, Key},
+    key::{Algorithm, Key, KeyError},
     keyfile::{self, KeyFileError},
     times::Phase,
 };
@@ -28,6 +28,20 @@ pub enum KeyringError {
         /// Its algorithm.
         algorithm: &'static str,
     },
+    /// A signed zone with another of ours within it.
+    #[error(
+        "{zone} is to be signed, but {inner} lies within it, which it would have to delegate: serve {inner} by another seeder, or take \
+         the keys of {zone} away"
+    )]
+    Inner {
+        /// The outer zone.
+        zone: String,
+        /// The inner one.
+        inner: String,
+    },
+    /// What a state made from these keys would complain of.
+    #[error("{0}")]
+    Complaint(String),
     /// A zone that was signed would not be any more.
     #[error(
         "{0} was signed and has no keys any more. Whoever trusts its DS would take all answers for forged: put the keys back, \
@@ -73,6 +87,29 @@ impl Keyring {
         Ok(ring)
     }
 
+    /// The same with keys of a zone that are new or have other times.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn with(&self, zone: &WireName, changed: &[Key]) -> Result<Self, KeyError> {
+        let mut ring = self.clone();
+        let keys = ring.zones.entry(zone.as_bytes().to_vec()).or_default();
+        keys.retain(|key| changed.iter().all(|other| other.tag() != key.tag()));
+        for key in changed {
+            let public = key.public().to_vec();
+            let same = Key::from_parts(
+                key.zone,
+                key.algorithm(),
+                key.flags,
+                *key.secret(),
+                public,
+                key.times,
+            );
+            keys.push(Arc::new(same?));
+        }
+        Ok(ring)
+    }
+
     /// All keys of a zone; none for one that is not signed.
     #[must_use]
     pub fn keys(&self, zone: &WireName) -> &[Arc<Key>] {
@@ -81,7 +118,7 @@ impl Keyring {
 
     /// The keys of a zone that count at `now`; `None` when it has none and so is not signed.
     ///
-    /// Every algorithm that is published signs everything (RFC 4035, 2.2): with its zone-signing keys, or, where it has none,
+    /// Every algorithm that has an active key signs everything (RFC 4035, 2.2): with its zone-signing keys, or, where it has none,
     /// with its entry points ("combined" keys).
     ///
     /// # Errors
@@ -130,10 +167,11 @@ impl Keyring {
                 return Err(missing("key-signing key"));
             }
             // A zone whose zone-signing keys have all gone was not meant to be signed by the other.
-            let has_others = current
-                .published
-                .iter()
-                .any(|key| key.algorithm() == algorithm && !key.is_entry_point());
+            let has_others = all.iter().any(|key| {
+                key.algorithm() == algorithm
+                    && !key.is_entry_point()
+                    && key.times.phase(now) == Phase::Retired
+            });
             if others.is_empty() && has_others {
                 return Err(missing("zone-signing key"));
             }

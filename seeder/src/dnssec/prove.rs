@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +13,10 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{denial::Chain, key::KeyError, kind, sign::Signer};
 use crate::{
+    guard::{
+        Network,
+        rate::{Allowance, RateLimiter},
+    },
     snapshot::Snapshot,
     wire::{
         code::NXDOMAIN,
@@ -27,6 +32,9 @@ const REMEMBERED: usize = 4096;
 
 /// Signatures a second that queries may cause, for each transport: about a twentieth of a core.
 const ON_DEMAND_PER_S: u64 = 1000;
+
+/// And for each client network: a resolver that looks up the targets of SRV records needs some dozen.
+const NETWORK_PER_S: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// An answer that can't be proved.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +62,11 @@ pub struct Prover {
 impl Prover {
     /// For a zone that has keys.
     #[must_use]
-    pub fn new(signer: Signer, zone: &Zone, snapshot: &Snapshot) -> Self {
+    pub fn new(signer: Signer, zone: &Zone) -> Self {
         let key_sets = signer.key_sets();
         let types = key_sets.iter().map(|set| set.kind).collect();
         Self {
-            chain: Chain::new(zone, snapshot, types),
+            chain: Chain::new(zone, types),
             signer,
             key_sets,
             remembered: Mutex::default(),
@@ -199,19 +207,53 @@ fn identity(set: &RrSet) -> u128 {
 pub enum Budget<'a> {
     /// As many as there are: for the table.
     Unlimited,
-    /// Out of an allowance, at a moment in microseconds.
-    OnDemand(&'a Allowance, u64),
+    /// Out of an allowance.
+    OnDemand {
+        /// The allowance.
+        allowance: &'a SigningAllowance,
+        /// Whether the query came over TCP.
+        tcp: bool,
+        /// The client's network.
+        network: Network,
+        /// Microseconds of a clock that never goes back.
+        now: u64,
+    },
 }
 
-/// Signatures that may be made on demand; the generic cell rate algorithm, as in [`crate::guard::rate`].
-#[derive(Debug, Default)]
-pub struct Allowance(AtomicU64);
+/// Signatures that may be made on demand: for each transport, so that neither can use up the other's, and for each network, so that
+/// no client can use up all.
+#[derive(Debug)]
+pub struct SigningAllowance {
+    transports: [AtomicU64; 2],
+    networks: RateLimiter,
+}
+
+impl Default for SigningAllowance {
+    fn default() -> Self {
+        Self {
+            transports: Default::default(),
+            networks: RateLimiter::new(NETWORK_PER_S, &rand::random()),
+        }
+    }
+}
 
 impl Budget<'_> {
     fn take(&self) -> bool {
-        let Self::OnDemand(Allowance(arrival), now) = self else {
+        let Self::OnDemand {
+            allowance,
+            tcp,
+            network,
+            now,
+        } = self
+        else {
             return true;
         };
+        if allowance.networks.take(*network, *now) != Allowance::Full {
+            return false;
+        }
+        let [udp, over_tcp] = &allowance.transports;
+        let arrival = if *tcp { over_tcp } else { udp };
+        // The generic cell rate algorithm, as in the rate limiter.
         let step = |arrival: u64| {
             let arrival = arrival.max(*now);
             // A second's worth at once.

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use super::FollowError;
 use crate::{
-    respond::State,
     setup::Setup,
     snapshot::{Policy, Snapshot},
+    state::State,
 };
 
 /// The priority ("nice") of the thread: one that serves gets nine times as much of a core that both want (the kernel's weights of
@@ -99,12 +99,11 @@ impl Draft {
             }
             Peers::Kept => {
                 let mut kept = Snapshot::clone(before);
-                kept.stale = true;
+                kept.keep(now);
                 kept
             }
         };
         // Also when nobody has changed: signatures grow old, and keys come and go.
-        let bytes = previous.table.bytes();
-        Ok(State::new(setup, Arc::new(snapshot), now, bytes)?)
+        Ok(State::new(setup, Arc::new(snapshot), now, Some(&previous))?)
     }
 }

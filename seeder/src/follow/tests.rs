@@ -42,7 +42,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
     };
     let counters = Counters::new(&Metrics::new("test")).unwrap();
     let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
-    let state = State::new(setup, snapshot, 1, 0).unwrap();
+    let state = State::new(setup, snapshot, 1, None).unwrap();
     let shared: Shared = Arc::new(ArcSwap::from_pointee(state));
     let health = Health::new();
     let gauge = || IntGauge::new("g", "g").unwrap();
@@ -138,12 +138,12 @@ fn remove(path: &Path) {
 #[tokio::test]
 async fn a_store_that_comes_later_is_picked_up() {
     let mut bench = bench(&[BOOTSTRAP]);
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (1, Origin::Bootstrap, true));
     assert_eq!(bench.status(), Status::Degraded);
 
     let store = store(&bench.path, "devnet").await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(
         bench.now(),
         (1, Origin::Bootstrap, true),
@@ -156,12 +156,12 @@ async fn a_store_that_comes_later_is_picked_up() {
     );
 
     probe(&store, 5).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (5, Origin::Store, false));
     assert_eq!(bench.status(), Status::Ok);
     let serial = bench.shared.load().snapshot.serial;
     probe(&store, 7).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now().0, 7);
     assert!(bench.shared.load().snapshot.serial > serial);
 }
@@ -169,7 +169,7 @@ async fn a_store_that_comes_later_is_picked_up() {
 #[tokio::test]
 async fn without_store_and_bootstrap_nodes_it_is_not_ready_and_says_why() {
     let mut bench = bench(&[]);
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (0, Origin::Nothing, true));
     assert_eq!(bench.status(), Status::Failing);
     assert!(
@@ -184,10 +184,10 @@ async fn a_deleted_store_keeps_the_last_good_set_until_a_new_one_comes() {
     let mut bench = bench(&[BOOTSTRAP]);
     let first = store(&bench.path, "devnet").await;
     probe(&first, 5).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     first.close().await.unwrap();
     remove(&bench.path);
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(
         bench.now(),
         (5, Origin::Store, true),
@@ -201,14 +201,14 @@ async fn a_deleted_store_keeps_the_last_good_set_until_a_new_one_comes() {
     );
 
     let second = store(&bench.path, "devnet").await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(
         bench.now(),
         (5, Origin::Store, true),
         "an empty new crawl does not empty the answers"
     );
     probe(&second, 3).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (3, Origin::Store, false));
     assert_eq!(bench.status(), Status::Ok);
 }
@@ -218,7 +218,7 @@ async fn a_damaged_store_keeps_the_last_good_set() {
     let mut bench = bench(&[]);
     let store = store(&bench.path, "devnet").await;
     probe(&store, 5).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     store.close().await.unwrap();
     // A new file in its place, as a failed restore would leave it.
     remove(&bench.path);
@@ -227,7 +227,7 @@ async fn a_damaged_store_keeps_the_last_good_set() {
         b"this is no database, and long enough to be looked at".repeat(99),
     )
     .unwrap();
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (5, Origin::Store, true));
     assert!(bench.reason().contains("damaged"), "{}", bench.reason());
     assert_eq!(bench.follower.gauges.failures.get(), 1);
@@ -239,7 +239,7 @@ async fn the_crawl_of_another_network_is_refused() {
     let mut bench = bench(&[]);
     let store = store(&bench.path, "testnet").await;
     probe(&store, 5).await;
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (0, Origin::Nothing, true));
     assert!(bench.reason().contains("testnet"), "{}", bench.reason());
 }
@@ -251,7 +251,7 @@ async fn a_crawler_without_network_marks_the_set_stale_and_keeps_it() {
     probe(&store, 5).await;
     store.write(Write::Frozen(Some(unix_now()))).await.unwrap();
     store.flush().await.unwrap();
-    bench.follower.round().await;
+    bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (5, Origin::Store, true));
     assert_eq!(bench.status(), Status::Degraded);
 }

@@ -67,7 +67,7 @@ fn responder_with(limit: Option<u32>) -> Responder {
     };
     let counters = Counters::new(&Metrics::new("test")).unwrap();
     let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
-    let state = State::new(setup, Arc::new(snapshot), 1000, 0).unwrap();
+    let state = State::new(setup, Arc::new(snapshot), 1000, None).unwrap();
     Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters)
 }
 

@@ -7,10 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{SeederError, counters::Counters};
 use crate::{
     config::SeederConfig,
-    dnssec::keyring::KeyringError,
     follow::{Reload, unix_now},
-    respond::{Shared, StateError},
     setup::{Setup, follow_options},
+    state::{Shared, StateError},
 };
 
 /// Gives a running seeder another configuration.
@@ -39,24 +38,8 @@ impl Control {
         }
         let previous = self.shared.load_full();
         let setup = Setup::new(config, &self.counters, Some(&previous.setup))?;
-        let signed = previous.setup.engine.zones().iter().zip(&previous.provers);
-        for (zone, prover) in signed {
-            let stays = setup
-                .engine
-                .zones()
-                .iter()
-                .any(|other| other.apex() == zone.apex());
-            let has_keys = !setup.keyring.keys(zone.apex_wire()).is_empty();
-            if prover.is_some() && stays && !has_keys {
-                return Err(lost(KeyringError::Lost(zone.apex().to_string())));
-            }
-        }
-        for zone in setup.engine.zones() {
-            setup
-                .keyring
-                .current(zone.apex_wire(), unix_now())
-                .map_err(lost)?;
-        }
+        let keys = previous.check_keys(&setup, unix_now());
+        keys.map_err(StateError::from)?;
         let (done, taken_up) = oneshot::channel();
         let reload = Reload {
             setup: Arc::new(setup),
@@ -64,13 +47,12 @@ impl Control {
             done,
         };
         // Both fail when the seeder is stopping, and then nothing is left to do.
-        if self.reloads.send(reload).await.is_ok() {
-            let _ = taken_up.await;
+        if self.reloads.send(reload).await.is_err() {
+            return Ok(());
         }
-        Ok(())
+        taken_up
+            .await
+            .unwrap_or(Ok(()))
+            .map_err(SeederError::Follow)
     }
-}
-
-fn lost(error: KeyringError) -> SeederError {
-    StateError::from(error).into()
 }

@@ -21,6 +21,7 @@ pub(crate) struct Counters {
     /// By transport.
     bytes: [IntCounter; 2],
     pub(crate) limited: IntCounter,
+    pub(crate) slipped: IntCounter,
     pub(crate) truncated: IntCounter,
     pub(crate) silent: IntCounter,
     pub(crate) send_failures: IntCounter,
@@ -46,6 +47,10 @@ impl Counters {
             queries,
             responses: CODES.map(|(_, code)| responses.with_label_values(&[code])),
             bytes: TRANSPORTS.map(|transport| bytes.with_label_values(&[transport])),
+            slipped: metrics.counter(
+                "slipped_queries_total",
+                "UDP queries answered by a TC bit alone because their network was over its rate.",
+            )?,
             limited: metrics.counter(
                 "limited_queries_total",
                 "UDP queries without a response because their network was over its rate.",

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Serialize;
 
-use crate::{
-    follow::unix_now,
-    respond::{Responder, State as Served},
-    snapshot::Origin,
-};
+use crate::{follow::unix_now, respond::Responder, snapshot::Origin, state::State as Served};
 
 /// What the seeder is doing.
 #[derive(Debug, Serialize)]

@@ -31,10 +31,11 @@ pub use self::control::Control;
 use self::counters::Counters;
 use crate::{
     config::{ConfigError, SeederConfig},
-    follow::{Follower, Reload, unix_now},
-    respond::{Responder, Shared, State, StateError},
+    follow::{FollowError, Follower, Reload, unix_now},
+    respond::Responder,
     setup::{self, Setup},
     snapshot::Snapshot,
+    state::{Shared, State, StateError},
     zone::Zone,
 };
 
@@ -65,6 +66,9 @@ pub enum SeederError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A new configuration can't be taken up.
+    #[error(transparent)]
+    Follow(FollowError),
     /// A thread can't be started.
     #[error("a thread for the DNS server can't be started ({0}); is the limit of tasks too low?")]
     Thread(std::io::Error),
@@ -118,12 +122,13 @@ impl Seeder {
         let setup = Arc::new(Setup::new(&config, &counters, None)?);
         let now = unix_now();
         let empty = Arc::new(Snapshot::empty(&options.policy, now));
-        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, 0)?));
+        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, None)?));
         let gauges = counters::gauges(&metrics)?;
         let mut follower =
             Follower::new(options, Arc::clone(&shared), health.check("store"), gauges)
                 .map_err(SeederError::Thread)?;
-        follower.round().await;
+        // What went wrong has been told, and the names are served without peers until it goes right.
+        let _ = follower.round().await;
 
         let (sender, reloads) = mpsc::channel(1);
         let control = Control {
@@ -233,6 +238,7 @@ impl Seeder {
             tasks.spawn(http.run(stop.clone()));
         }
         dns_check.ok();
+        tell_signed(&responder.state().load());
         let zones = http::zone_names(&responder.state().load());
         tracing::info!(addresses = ?dns_addrs, zones = zones.join(" "), "answering DNS");
         while let Some(ended) = tasks.join_next().await {
@@ -244,6 +250,19 @@ impl Seeder {
             }
         }
         Ok(())
+    }
+}
+
+fn tell_signed(state: &State) {
+    for (zone, prover) in state.setup.engine.zones().iter().zip(&state.provers) {
+        match prover {
+            Some(_) => tracing::info!(zone = %zone.apex(), "the zone is signed"),
+            None if state.setup.has_keys() => tracing::warn!(
+                zone = %zone.apex(),
+                "the zone is not signed: there are no keys for it; if its parent has a DS, validators take all answers for forged"
+            ),
+            None => {}
+        }
     }
 }
 

@@ -148,8 +148,10 @@ impl Conversation<'_> {
     ) -> io::Result<bool> {
         let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
         let mut more = true;
-        while more && (framed.is_empty() || !reader.buffer().is_empty()) {
+        while more && (framed.is_empty() || holds_message(reader.buffer())) {
             more = tokio::select! {
+                // What has come is answered, also when we stop.
+                biased;
                 read = read_message(reader, &mut query) => read?,
                 // What has been answered is sent still.
                 () = stop.cancelled() => false,
@@ -180,6 +182,14 @@ impl Conversation<'_> {
         };
         let state = self.responder.state().load();
         self.responder.respond(&state, query, from, response)
+    }
+}
+
+/// Whether a whole query has come. Of one that has come in part, the answers before it must not wait.
+fn holds_message(buffer: &[u8]) -> bool {
+    match buffer {
+        [high, low, rest @ ..] => rest.len() >= usize::from(u16::from_be_bytes([*high, *low])),
+        _ => false,
     }
 }
 

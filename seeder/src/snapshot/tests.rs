@@ -207,3 +207,48 @@ proptest! {
         }
     }
 }
+
+/// 100,000 answers out of 5,000 good peers in as many netgroups, of which each of 64 variants is handed out eight times before
+/// the next drawing. A peer's due share is its weight, one to two, among all weights.
+#[test]
+fn every_peer_gets_its_due_share() {
+    const PEERS: u32 = 5000;
+    const ANSWERS: usize = 100_000;
+    const TURNS: usize = 8;
+    let peers: Vec<GoodPeer> = (0..PEERS)
+        .map(|n| {
+            let [_, _, a, b] = n.to_be_bytes();
+            GoodPeer {
+                quality: f64::from(n % 101) / 100.0,
+                ..peer(v4(20 + a, b, 1, 1), 9)
+            }
+        })
+        .collect();
+    let index: HashMap<SocketAddr, u32> = peers.iter().map(|peer| peer.addr).zip(0..).collect();
+    let weights: f64 = peers.iter().map(|peer| 1.0 + peer.quality).sum();
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut served = vec![0_usize; PEERS as usize];
+    let mut answers = 0;
+    while answers < ANSWERS {
+        let variants = draw_variants(&peers, &index, &policy(true), &mut rng);
+        assert_eq!(variants.len(), VARIANTS);
+        for variant in &variants {
+            let groups: HashSet<_> = variant
+                .iter()
+                .map(|n| peers[*n as usize].netgroup())
+                .collect();
+            assert_eq!(groups.len(), ADDRESSES, "nobody twice, and no netgroup");
+            for peer in variant {
+                served[*peer as usize] += TURNS;
+            }
+        }
+        assert!(variants.windows(2).all(|pair| pair[0] != pair[1]));
+        answers += variants.len() * TURNS;
+    }
+    let places = (answers * ADDRESSES) as f64;
+    for (peer, served) in peers.iter().zip(served) {
+        let due = places * (1.0 + peer.quality) / weights;
+        let ratio = served as f64 / due;
+        assert!((0.5..=2.0).contains(&ratio), "{}: {ratio}", peer.quality);
+    }
+}

@@ -65,6 +65,17 @@ pub struct Written {
 }
 
 impl Opt<'_> {
+    /// Without options.
+    #[must_use]
+    pub const fn bare(dnssec_ok: bool) -> Self {
+        Self {
+            dnssec_ok,
+            cookie: None,
+            nsid: None,
+            error: None,
+        }
+    }
+
     fn len(&self) -> usize {
         let nsid = self.nsid.map_or(0, |name| 4 + name.len());
         OPT_FIXED + nsid + self.cookie.map_or(0, |_| 4 + COOKIE) + self.error.map_or(0, |_| 6)

@@ -74,6 +74,11 @@ pub enum ZoneError {
     /// A name server may not have the zone's own name: its addresses are the peers'.
     #[error("{0} can't be its own name server, since its addresses are the peers; use ns1.{0}")]
     OwnNameServer(Name),
+    /// A name server may not have a name that means something else in the zone.
+    #[error(
+        "{0} can't be a name server: names such as x9, n and _tcp stand for peers and services; use ns1"
+    )]
+    ReservedServer(String),
     /// The contact is neither a mail address nor a domain name.
     #[error("{0:?} is no contact: write a mail address as in seed@example.net")]
     Contact(String),
@@ -116,6 +121,7 @@ impl Zone {
         if name_servers.contains(&apex) {
             return Err(ZoneError::OwnNameServer(apex));
         }
+        let name_servers = distinct(name_servers);
         let contact = match options.contact {
             "" => below("hostmaster", &apex)?,
             contact => contact_name(contact)?,
@@ -130,7 +136,7 @@ impl Zone {
         }
         let apex_wire = WireName::of(&apex);
         let servers: Vec<WireName> = name_servers.iter().map(WireName::of).collect();
-        Ok(Self {
+        let zone = Self {
             own_servers: servers
                 .iter()
                 .filter(|server| server.below(&apex_wire).is_some())
@@ -139,10 +145,16 @@ impl Zone {
             apex_wire,
             apex,
             name_servers: servers,
-            name_server_addresses: options.name_server_addresses.to_vec(),
+            name_server_addresses: distinct(options.name_server_addresses.to_vec()),
             contact: WireName::of(&contact),
             ttl,
-        })
+        };
+        // A name server's addresses must not be those of peers, nor those that are computed.
+        let reserved = |server: &&WireName| zone.place(server) != Place::NameServer;
+        if let Some(server) = zone.own_servers.iter().find(reserved) {
+            return Err(ZoneError::ReservedServer(format!("{server:?}")));
+        }
+        Ok(zone)
     }
 
     /// The zone's name, lower-case.
@@ -223,6 +235,17 @@ impl Zone {
             None => Place::Nothing,
         }
     }
+}
+
+/// Each once, in the order of the first.
+fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut distinct = Vec::with_capacity(all.len());
+    for one in all {
+        if !distinct.contains(&one) {
+            distinct.push(one);
+        }
+    }
+    distinct
 }
 
 /// Reads a domain name, lower-cases it and makes it absolute.

@@ -260,7 +260,7 @@ pub(super) fn latencies(
 }
 
 /// A query for a name and a type with EDNS, without and with DO.
-pub(super) fn query(name: &str, kind: u16, dnssec_ok: bool) -> Vec<u8> {
+pub(crate) fn query(name: &str, kind: u16, dnssec_ok: bool) -> Vec<u8> {
     let mut query = vec![0; HEADER];
     for (at, value) in [(5, 1), (11, 1)] {
         if let Some(count) = query.get_mut(at) {

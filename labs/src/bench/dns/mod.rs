@@ -11,7 +11,7 @@
 //!
 //! Knot pins its worker to the first core by itself, so that is the server's core for all.
 
-mod load;
+pub(crate) mod load;
 mod parts;
 mod servers;
 
@@ -100,6 +100,36 @@ pub fn run(quick: bool) -> anyhow::Result<Report> {
     Ok(measured.report(quick, rounds))
 }
 
+/// A seeder with its own limits, for `attack dns`, on a core of its own; this process keeps to the other.
+pub(crate) struct Attacked {
+    server: Server,
+    _dir: tempfile::TempDir,
+}
+
+impl Attacked {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        parts::write_store(dir.path())?;
+        let server = Server::seeder(dir.path(), true, None)?;
+        let mut set = CpuSet::new();
+        set.set(CLIENT_CORE);
+        sched_setaffinity(None, &set).context("the attackers can't take a core")?;
+        Ok(Self { server, _dir: dir })
+    }
+
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.server.addr
+    }
+
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        self.server.cpu()
+    }
+
+    pub(crate) fn rss_mb(&self) -> anyhow::Result<f64> {
+        self.server.rss_mb()
+    }
+}
+
 /// All that are compared, with zones that are signed or not.
 struct Contestants {
     signed: bool,
@@ -137,7 +167,8 @@ pub(super) struct Measured {
 
 impl Contestants {
     fn start(dir: &Path, signed: bool) -> anyhow::Result<Self> {
-        let ours = Server::seeder(dir, signed)?;
+        // One client sends more than any network of resolvers: the limit stays in the path, but out of reach.
+        let ours = Server::seeder(dir, signed, Some(u32::MAX))?;
         // As many bytes as our own answers have.
         let size = |kind| answer_size(ours.addr, kind, signed);
         let (v4, v6) = (size(1)?.to_string(), size(28)?.to_string());

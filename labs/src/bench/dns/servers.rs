@@ -59,14 +59,15 @@ impl Server {
     }
 
     /// The seeder's own program, which lies beside this one.
-    pub(super) fn seeder(dir: &Path, signed: bool) -> anyhow::Result<Self> {
+    pub(super) fn seeder(dir: &Path, signed: bool, limit: Option<u32>) -> anyhow::Result<Self> {
         let home = made(dir, "seeder", signed)?;
         let addr = free_port()?;
         let mut config =
             format!("listen = [\"{addr}\"]\nhttp = \"127.0.0.1:0\"\nudp_workers = 1\n");
         writeln!(config, "zones = {ZONES:?}\nstore = {:?}", parts::store(dir))?;
-        // One client sends more than any network of resolvers: the limit stays in the path, but out of reach.
-        writeln!(config, "rate_limit = {}", u32::MAX)?;
+        if let Some(limit) = limit {
+            writeln!(config, "rate_limit = {limit}")?;
+        }
         if signed {
             writeln!(config, "keys = {:?}", parts::keys(dir))?;
         }

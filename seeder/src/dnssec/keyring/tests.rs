@@ -72,6 +72,15 @@ fn each_key_does_what_its_phase_and_role_say() {
         [3, 2, 2, 2],
         "each algorithm signs everything"
     );
+    let before = [
+        (Ed25519, KeySigning, ACTIVE),
+        (Ed25519, ZoneSigning, WAITING),
+    ];
+    assert_eq!(
+        counts(&ring(&before)),
+        [2, 1, 1, 1],
+        "the entry point signs until the other does"
+    );
     assert!(
         Keyring::default().current(&zone(), NOW).unwrap().is_none(),
         "no keys, not signed"
@@ -95,7 +104,7 @@ fn a_zone_with_keys_of_which_none_signs_is_an_error() {
         (
             vec![
                 (Ed25519, KeySigning, ACTIVE),
-                (Ed25519, ZoneSigning, WAITING),
+                (Ed25519, ZoneSigning, RETIRED),
             ],
             "zone-signing",
         ),

@@ -59,7 +59,10 @@ impl Places {
         if here >= MAX_PER_NETWORK {
             book.evict(network)?;
         } else if book.total >= MAX_CONNECTIONS {
-            let most = book.networks.iter().max_by_key(|(_, seats)| {
+            let waits =
+                |seats: &HashMap<u64, Seat>| seats.values().any(|seat| seat.waits_since.is_some());
+            let some = book.networks.iter().filter(|(_, seats)| waits(seats));
+            let most = some.max_by_key(|(_, seats)| {
                 let oldest = seats.values().filter_map(|seat| seat.waits_since).min();
                 // Of networks with as many connections, the one whose has waited longest.
                 (seats.len(), std::cmp::Reverse(oldest.unwrap_or(u64::MAX)))

@@ -1,0 +1,180 @@
+//! Everything that answers come from at a moment, swapped as a whole.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    dnssec::{
+        keyring::{Current, Keyring, KeyringError},
+        prove::Prover,
+        sign::Signer,
+    },
+    setup::Setup,
+    snapshot::Snapshot,
+    table::{Table, TableError},
+    wire::name::WireName,
+    zone::Zone,
+};
+
+/// The state that answers come from, shared between the follower and the servers.
+pub type Shared = Arc<ArcSwap<State>>;
+
+/// What answers come from.
+#[derive(Debug)]
+pub struct State {
+    /// What the configuration says.
+    pub setup: Arc<Setup>,
+    /// The good peers.
+    pub snapshot: Arc<Snapshot>,
+    /// What the engine says about the peers, written ahead.
+    pub table: Table,
+    /// Of each zone of the engine; `None` for one that is not signed.
+    pub provers: Vec<Option<Prover>>,
+    /// The keys that these sign with.
+    keys: Keys,
+}
+
+/// The keys of the engine's zones that count at a moment.
+#[derive(Debug, Clone, Default)]
+struct Keys {
+    ring: Arc<Keyring>,
+    current: Vec<Option<Current>>,
+    /// Where the keys on disk could not be followed, and those of the state before go on signing.
+    complaints: Vec<String>,
+}
+
+/// A state that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// See [`KeyringError`].
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// See [`TableError`].
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl State {
+    /// Reads the keys on disk, and writes and signs the table for a snapshot with those that count at `now`, Unix seconds.
+    ///
+    /// Keys are read each time, so that one that was made in time is published in time. A zone that is signed in `previous` stays so:
+    /// when its keys are gone or none may sign, the ones before go on signing, and [`State::complaints`] says why.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn new(
+        setup: Arc<Setup>,
+        snapshot: Arc<Snapshot>,
+        now: i64,
+        previous: Option<&Self>,
+    ) -> Result<Self, StateError> {
+        let keys = Keys::read(&setup, now, previous)?;
+        let zones = setup.engine.zones();
+        let provers: Vec<Option<Prover>> = zones
+            .iter()
+            .zip(&keys.current)
+            .map(|(zone, keys)| {
+                let keys = keys.clone()?;
+                let signer = Signer::new(*zone.apex_wire(), keys, now, rand::random());
+                Some(Prover::new(signer, zone))
+            })
+            .collect();
+        let bytes = previous.map_or(0, |previous| previous.table.bytes());
+        let table = Table::build(&setup.engine, &snapshot, &provers, bytes)?;
+        for prover in provers.iter().flatten() {
+            prover.forget();
+        }
+        Ok(Self {
+            setup,
+            snapshot,
+            table,
+            provers,
+            keys,
+        })
+    }
+
+    /// Why the keys on disk are not all followed; empty when they are.
+    #[must_use]
+    pub fn complaints(&self) -> &[String] {
+        &self.keys.complaints
+    }
+
+    /// Whether a running seeder can take up a setup: what [`State::new`] would only complain of is an error here.
+    ///
+    /// # Errors
+    /// [`KeyringError`].
+    pub fn check_keys(&self, setup: &Setup, now: i64) -> Result<(), KeyringError> {
+        let keys = Keys::read(setup, now, Some(self))?;
+        match keys.complaints.into_iter().next() {
+            None => Ok(()),
+            Some(complaint) => Err(KeyringError::Complaint(complaint)),
+        }
+    }
+
+    fn current(&self, apex: &WireName) -> Option<&Current> {
+        let zones = self.setup.engine.zones().iter().zip(&self.keys.current);
+        zones
+            .filter(|(zone, _)| zone.apex_wire() == apex)
+            .find_map(|(_, keys)| keys.as_ref())
+    }
+}
+
+impl Keys {
+    fn read(setup: &Setup, now: i64, previous: Option<&State>) -> Result<Self, KeyringError> {
+        let mut complaints = Vec::new();
+        let ring = match (setup.load_keyring(), previous) {
+            (Ok(ring), _) => Arc::new(ring),
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(previous)) => {
+                complaints.push(error.to_string());
+                Arc::clone(&previous.keys.ring)
+            }
+        };
+        let zones = setup.engine.zones();
+        let mut current = Vec::with_capacity(zones.len());
+        for zone in zones {
+            let apex = zone.apex_wire();
+            let before = previous.and_then(|previous| previous.current(apex));
+            let found = match ring.current(apex, now) {
+                Ok(None) if before.is_some() => Err(KeyringError::Lost(zone.apex().to_string())),
+                found => found,
+            };
+            match (found, before) {
+                (Ok(found), _) => current.push(found),
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(before)) => {
+                    complaints.push(error.to_string());
+                    current.push(Some(before.clone()));
+                }
+            }
+        }
+        for (zone, _) in zones
+            .iter()
+            .zip(&current)
+            .filter(|(_, keys)| keys.is_some())
+        {
+            refuse_inner(zone, zones)?;
+        }
+        Ok(Self {
+            ring,
+            current,
+            complaints,
+        })
+    }
+}
+
+/// A signed zone would have to delegate the zones within it, which ours do not.
+fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringError> {
+    let inner = zones.iter().find(|other| {
+        let above = other.apex_wire().below(zone.apex_wire());
+        above.is_some_and(|above| above > 0)
+    });
+    match inner {
+        None => Ok(()),
+        Some(inner) => Err(KeyringError::Inner {
+            zone: zone.apex().to_string(),
+            inner: inner.apex().to_string(),
+        }),
+    }
+}
