@@ -167,7 +167,7 @@ impl Responder {
             .write(out);
             return true;
         }
-        let mut arena = Arena::default();
+        let mut arena = None;
         let budget = Budget::OnDemand {
             allowance: &self.signing,
             tcp: from.transport == Transport::Tcp,
@@ -322,11 +322,11 @@ impl Decision<'_> {
     }
 }
 
-/// Decides an answer; `arena` holds what is not written ahead.
+/// Decides an answer; `arena` comes to hold what is not written ahead.
 fn decide<'a>(
     state: &'a State,
     query: &Query<'_>,
-    arena: &'a mut Arena,
+    arena: &'a mut Option<Arena>,
     budget: &Budget<'_>,
 ) -> Decision<'a> {
     if query.edns.is_some_and(|edns| edns.version != 0) {
@@ -362,7 +362,7 @@ fn decide<'a>(
 fn ask<'a>(
     state: &State,
     query: &Query<'_>,
-    arena: &'a mut Arena,
+    arena: &'a mut Option<Arena>,
     budget: &Budget<'_>,
 ) -> Option<Decision<'a>> {
     let engine = &state.setup.engine;
@@ -397,6 +397,7 @@ fn ask<'a>(
         question: Some(&query.name),
         apex: zone.map(Zone::apex_wire),
     };
+    let arena = arena.insert(Arena::default());
     let tail = arena.add(&parts, layout).ok()?;
     let view = arena.view(&tail);
     Some(Decision {

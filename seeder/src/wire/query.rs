@@ -115,14 +115,15 @@ pub fn read(packet: &[u8]) -> Packet<'_> {
     let additionals = u16::from_be_bytes([r0, r1]);
     let bounded = authorities <= 1 && additionals < MAX_RECORDS;
     let body = packet.get(HEADER..).unwrap_or_default();
-    (bounded && answers == 0)
-        .then(|| match questions {
-            0 => without_question(header, body, authorities, additionals),
-            1 => with_question(header, body, authorities, additionals),
-            _ => None,
-        })
-        .flatten()
-        .unwrap_or(Packet::Broken(header, FORMERR))
+    let read = match questions {
+        0 if bounded && answers == 0 => without_question(header, body, authorities, additionals),
+        1 if bounded && answers == 0 => with_question(header, body, authorities, additionals),
+        _ => None,
+    };
+    match read {
+        Some(packet) => packet,
+        None => Packet::Broken(header, FORMERR),
+    }
 }
 
 fn without_question(
