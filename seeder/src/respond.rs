@@ -23,6 +23,7 @@ use crate::{
     table::{self, Found},
     wire::{
         CLASS_IN, MAX_UDP, PLAIN_UDP, code, kind,
+        name::WireName,
         query::{self, Edns, Header, Packet, Query},
         reply::{Opt, Reply},
         tail::{Arena, Layout, Parts, Section, View},
@@ -105,10 +106,11 @@ impl Responder {
     /// Writes the response to `packet` into `out`; `false` is silence. Nothing is allocated for usual queries when `out` has
     /// room for [`MAX_UDP`] bytes.
     pub fn respond(&self, state: &State, packet: &[u8], from: Asker, out: &mut Vec<u8>) -> bool {
+        let mut name = WireName::root();
         // No one listens on port 0: the source is forged.
         let packet = match from.addr.port() {
             0 => Packet::Silence,
-            _ => query::read(packet),
+            _ => query::read(packet, &mut name),
         };
         let guards = &state.setup.guards;
         let answered = match packet {
@@ -337,7 +339,7 @@ fn decide<'a>(
         return Decision::code(code::NOTAUTH);
     }
     let found = if query.class == CLASS_IN && !is_meta(query.kind) {
-        state.table.find(&query.name, query.kind)
+        state.table.find(query.name, query.kind)
     } else {
         Found::Ask
     };
@@ -367,7 +369,7 @@ fn ask<'a>(
 ) -> Option<Decision<'a>> {
     let engine = &state.setup.engine;
     let question = Question {
-        name: &query.name,
+        name: query.name,
         class: query.class,
         kind: query.kind,
     };
@@ -394,7 +396,7 @@ fn ask<'a>(
     }
     let zone = index.and_then(|index| engine.zones().get(index));
     let layout = Layout {
-        question: Some(&query.name),
+        question: Some(query.name),
         apex: zone.map(Zone::apex_wire),
     };
     let arena = arena.insert(Arena::default());
@@ -423,7 +425,7 @@ fn prove(
     match (prover, zone) {
         (Some(prover), Some(zone)) => {
             let snapshot = &state.snapshot;
-            prover.prove(parts, &query.name, query.kind, zone, snapshot, budget)
+            prover.prove(parts, query.name, query.kind, zone, snapshot, budget)
         }
         _ => Ok(()),
     }

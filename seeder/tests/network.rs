@@ -330,3 +330,21 @@ async fn without_a_store_names_still_exist_and_answers_are_empty() {
     stop.cancel();
     timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
 }
+
+/// The answer to a whole query does not wait for the rest of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_in_part_holds_up_no_answer() {
+    let bench = bench().await;
+    let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+    let packet = query(APEX, RecordType::SOA);
+    let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
+    let (first, rest) = packet.split_at(5);
+    stream
+        .write_all(&[&length, packet.as_slice(), &length, first].concat())
+        .await
+        .unwrap();
+    assert_eq!(receive_tcp(&mut stream).await.answers.len(), 1);
+    stream.write_all(rest).await.unwrap();
+    assert_eq!(receive_tcp(&mut stream).await.answers.len(), 1);
+    bench.finish().await;
+}

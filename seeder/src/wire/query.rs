@@ -32,10 +32,6 @@ pub struct Header {
 
 /// A packet, read.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are queries, and a box would cost each an allocation"
-)]
 pub enum Packet<'a> {
     /// Nothing that is answered.
     Silence,
@@ -55,7 +51,7 @@ pub struct Query<'a> {
     /// Name, type and class as they were asked.
     pub question: &'a [u8],
     /// The name, in lower case.
-    pub name: WireName,
+    pub name: &'a WireName,
     /// QTYPE.
     pub kind: u16,
     /// QCLASS.
@@ -90,9 +86,9 @@ pub struct Cookie {
     pub server: Option<[u8; 16]>,
 }
 
-/// Reads a packet.
+/// Reads a packet; `name` is where its name is put.
 #[must_use]
-pub fn read(packet: &[u8]) -> Packet<'_> {
+pub fn read<'a>(packet: &'a [u8], name: &'a mut WireName) -> Packet<'a> {
     let Some([id0, id1, flags, more, counts @ ..]) = packet.first_chunk::<HEADER>() else {
         return Packet::Silence;
     };
@@ -117,7 +113,7 @@ pub fn read(packet: &[u8]) -> Packet<'_> {
     let body = packet.get(HEADER..).unwrap_or_default();
     let read = match questions {
         0 if bounded && answers == 0 => without_question(header, body, authorities, additionals),
-        1 if bounded && answers == 0 => with_question(header, body, authorities, additionals),
+        1 if bounded && answers == 0 => with_question(header, body, authorities, additionals, name),
         _ => None,
     };
     match read {
@@ -138,13 +134,14 @@ fn without_question(
     Some(Packet::CookieOnly(header, edns))
 }
 
-fn with_question(
+fn with_question<'a>(
     header: Header,
-    body: &[u8],
+    body: &'a [u8],
     authorities: u16,
     additionals: u16,
-) -> Option<Packet<'_>> {
-    let (name, used) = WireName::read(body)?;
+    name: &'a mut WireName,
+) -> Option<Packet<'a>> {
+    let used = name.read_in_place(body)?;
     let (question, rest) = body.split_at_checked(used + 4)?;
     let [k0, k1, c0, c1] = *question.last_chunk::<4>()?;
     let records = records(rest, authorities, additionals)?;

@@ -198,13 +198,11 @@ where
             *place = Some(letter.client.into());
         }
         // One allocation for a batch.
-        let mut messages: Vec<MMsgHdr<'_>> = clients
-            .iter()
-            .flatten()
-            .zip(&slices)
-            .zip(&mut controls)
-            .map(|((client, slice), control)| MMsgHdr::new_with_addr(client, slice, control))
-            .collect();
+        let mut messages: Vec<MMsgHdr<'_>> = Vec::with_capacity(BATCH);
+        let ready = clients.iter().flatten().zip(&slices).zip(&mut controls);
+        messages.extend(
+            ready.map(|((client, slice), control)| MMsgHdr::new_with_addr(client, slice, control)),
+        );
         let mut rest = messages.as_mut_slice();
         while !rest.is_empty() {
             let sent = match sendmmsg(self.socket, rest, SendFlags::empty()) {
