@@ -1,6 +1,6 @@
 //! The engine's answers, written ahead.
 //!
-//! For every name that resolvers usually ask for, a [`Table`] holds what the [`Engine`] would answer, as wire
+//! For every name that resolvers usually ask for, a [`Table`] holds what the engine ([`crate::answer`]) would answer, as wire
 //! form: each variant of each type, the denial of all other types, and each zone's denial of names that do not
 //! exist. A query then costs a look into a hash table and a copy. Names that are not written ahead, such as unusual
 //! filters and targets of SRV records, are answered by the engine itself ([`Table::find`] says which).

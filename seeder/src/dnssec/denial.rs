@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Most are few and kept in order ([`Chain`]); the filters are 2^64, in the order of their labels, and their neighbours are
-//! computed ([`filters`]). So their NSEC records' next names are the zone's true next names.
+//! computed (`filters`). So their NSEC records' next names are the zone's true next names.
 //!
 //! The hosts come and go with the peers, and a record in a cache must not deny one that has come since. So at `n` and below it an
 //! NSEC record reaches no further than it must ("minimal covering", RFC 4470): from the name before a name that does not exist to the
