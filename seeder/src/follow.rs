@@ -96,6 +96,7 @@ pub struct Follower {
     check: Check,
     gauges: Gauges,
     last_error: Option<String>,
+    last_complaint: Option<String>,
 }
 
 /// What a [`Follower`] follows and how.
@@ -148,6 +149,7 @@ impl Follower {
             check,
             gauges,
             last_error: None,
+            last_complaint: None,
         })
     }
 
@@ -218,11 +220,10 @@ impl Follower {
         let built = self.build(peers, now).await;
         let failed = built.as_ref().err().map(ToString::to_string);
         let result = built.map(|next| self.shared.store(Arc::new(next)));
-        let complaints = self.shared.load().complaints().join("; ");
-        let keys = Some(complaints).filter(|text| !text.is_empty());
-        let all = [trouble.map(|error| error.to_string()), failed.clone(), keys];
-        let words: Vec<String> = all.into_iter().flatten().collect();
+        let trouble = trouble.map(|error| error.to_string());
+        let words: Vec<String> = trouble.into_iter().chain(failed.clone()).collect();
         self.report(failed.is_some(), words.join("; "));
+        self.report_keys();
         result
     }
 
@@ -276,6 +277,23 @@ impl Follower {
             now,
         };
         self.drawer.draw(draft).await
+    }
+
+    /// Keys on disk that can't be followed, on top of what was said of the store.
+    fn report_keys(&mut self) {
+        let complaints = self.shared.load().complaints().join("; ");
+        let words = Some(complaints).filter(|words| !words.is_empty());
+        if let Some(why) = &words {
+            self.check
+                .degraded(format!("signing with the keys of before: {why}"));
+        }
+        if words != self.last_complaint {
+            match &words {
+                Some(why) => tracing::error!("signing with the keys of before: {why}"),
+                None => tracing::info!("the keys on disk are followed again"),
+            }
+            self.last_complaint = words;
+        }
     }
 
     /// `frozen`: the answers are those of before. `words` are empty when all is well.

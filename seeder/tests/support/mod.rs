@@ -14,7 +14,11 @@ use quantumcoin::{
 };
 use quantumcoin_seeder::{Control, Seeder, SeederConfig, answer::Identity};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Long enough for a busy machine; nothing waits for it when all goes well.
@@ -153,4 +157,14 @@ pub(crate) async fn probe(store: &Store, addr: SocketAddr, services: u64) {
         };
         store.write(Write::Probe(Box::new(record))).await.unwrap();
     }
+}
+
+/// What an HTTP server says, headers and all.
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }
