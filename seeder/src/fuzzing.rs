@@ -70,7 +70,6 @@ impl Bench {
         };
         let counters = Counters::new(&Metrics::new("fuzz")).expect("counters");
         let setup = Arc::new(Setup::new(&config, &counters, None).expect("a setup"));
-        std::fs::remove_dir_all(&keys).expect("the keys are removed");
         let peer = |addr: String| GoodPeer {
             services: 9,
             quality: 0.9,
@@ -88,6 +87,7 @@ impl Bench {
         let mut rng = StdRng::seed_from_u64(1);
         let snapshot = Snapshot::build(set, &config.policy(), None, 1000, &mut rng);
         let state = State::new(setup, Arc::new(snapshot), 1000, None).expect("a state");
+        std::fs::remove_dir_all(&keys).expect("the keys are removed");
         Self {
             responder: Responder::new(Arc::new(ArcSwap::from_pointee(state)), counters),
             micros: Cell::new(0),
