@@ -88,13 +88,9 @@ impl Engine {
         let Some((index, zone)) = self.zone_of(question.name) else {
             return Answer::refused();
         };
-        let answer = match question.kind {
-            // Transfers are not offered. These four are the QTYPEs besides ANY (RFC 1035, 3.2.3).
-            kind::AXFR | kind::IXFR => Answer::refused(),
-            253 | 254 => Answer::of(code::NOTIMP),
-            // Types that live in messages, not in zones (RFC 6895, 3.1).
-            0 | kind::OPT | 249 | kind::TSIG => Answer::of(code::FORMERR),
-            _ => zone_answer(zone, question, snapshot, pick),
+        let answer = match meta_type(question.kind) {
+            Some(code) => Answer::of(code),
+            None => zone_answer(zone, question, snapshot, pick),
         };
         Answer {
             zone: Some(index),
@@ -253,6 +249,18 @@ fn zone_answer(zone: &Zone, question: &Question<'_>, snapshot: &Snapshot, pick: 
     match found {
         None => Answer::no_data(zone, serial),
         Some((answer, additionals)) => Answer::data(answer, additionals, zone, serial),
+    }
+}
+
+/// The code for types that no name has, but that mean something else in a question. ANY is answered like a type.
+pub(crate) const fn meta_type(kind: u16) -> Option<u16> {
+    match kind {
+        // Transfers are not offered. These four are the QTYPEs besides ANY (RFC 1035, 3.2.3).
+        kind::AXFR | kind::IXFR => Some(code::REFUSED),
+        253 | 254 => Some(code::NOTIMP),
+        // Types that live in messages, not in zones (RFC 6895, 3.1).
+        0 | kind::OPT | 249 | kind::TSIG => Some(code::FORMERR),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     SeederConfig,
-    answer::Question,
+    answer::{self, Question},
     dnssec::{
         kind as dnssec_kind,
         prove::{Budget, ProveError, SigningAllowance},
@@ -22,7 +22,7 @@ use crate::{
     state::{Shared, State},
     table::{self, Found},
     wire::{
-        CLASS_IN, MAX_UDP, PLAIN_UDP, code, kind,
+        CLASS_IN, MAX_UDP, PLAIN_UDP, code,
         name::WireName,
         query::{self, Edns, Header, Packet, Query},
         reply::{Opt, Reply},
@@ -114,7 +114,10 @@ impl Responder {
         };
         let guards = &state.setup.guards;
         let answered = match packet {
-            Packet::Silence => false,
+            Packet::Silence => {
+                self.counters.silent.inc();
+                false
+            }
             Packet::Broken(header, code) => {
                 self.without_question(guards, header, (code, None), from, out)
             }
@@ -125,8 +128,6 @@ impl Responder {
         };
         if answered {
             self.counters.sent(from.transport, out.len());
-        } else {
-            self.counters.silent.inc();
         }
         answered
     }
@@ -284,11 +285,6 @@ const fn is_proof(kind: u16) -> bool {
     matches!(kind, dnssec_kind::NSEC | dnssec_kind::RRSIG)
 }
 
-/// Types that no name has, but that mean something else in a question (RFC 6895, 3.1). ANY is answered like a type.
-const fn is_meta(kind: u16) -> bool {
-    matches!(kind, 0 | kind::OPT | 249..=254)
-}
-
 /// What to answer.
 struct Decision<'a> {
     /// Index of the zone, for the counters.
@@ -338,7 +334,7 @@ fn decide<'a>(
         // We have no keys (RFC 8945, 5.2.1).
         return Decision::code(code::NOTAUTH);
     }
-    let found = if query.class == CLASS_IN && !is_meta(query.kind) {
+    let found = if query.class == CLASS_IN && answer::meta_type(query.kind).is_none() {
         state.table.find(query.name, query.kind)
     } else {
         Found::Ask

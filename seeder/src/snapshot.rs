@@ -93,7 +93,8 @@ pub struct Snapshot {
     peers: Vec<GoodPeer>,
     drawn: BTreeMap<u64, Views>,
     hosts: HashMap<IpAddr, i64>,
-    /// The service bits that peers have, and which families of addresses there are with them: a handful.
+    /// The service bits that peers have, and which families of addresses there are with them. Honest networks have a handful;
+    /// peers choose their bits, so that there are at most as many as peers.
     kinds: HashMap<u64, [bool; 3]>,
     default_port: u16,
     one_per_netgroup: bool,
@@ -237,11 +238,6 @@ impl Snapshot {
     #[must_use]
     pub fn knows_host(&self, ip: IpAddr) -> bool {
         self.hosts.contains_key(&ip)
-    }
-
-    /// The addresses for which [`Snapshot::knows_host`] holds.
-    pub fn hosts(&self) -> impl Iterator<Item = IpAddr> {
-        self.hosts.keys().copied()
     }
 
     /// Whether there is a peer for [`Snapshot::select`] to choose.

@@ -8,13 +8,9 @@
 
 mod support;
 
-use std::{
-    collections::HashSet,
-    net::SocketAddr,
-    process::{Command, Stdio},
-};
+use std::{collections::HashSet, net::SocketAddr, process::Command};
 
-use support::bench;
+use support::{bench, has};
 
 const APEX: &str = "seed1.quantumcoin.network";
 
@@ -120,21 +116,8 @@ impl Dig {
     }
 }
 
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("-v")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !found {
-        eprintln!("skipped: {tool} is not installed (Debian: bind9-dnsutils, bind9-utils)");
-    }
-    found
-}
-
 async fn with_dig(test: impl FnOnce(SocketAddr) + Send + 'static) {
-    if !has("dig") {
+    if !has("dig", "bind9-dnsutils") {
         return;
     }
     let bench = bench().await;
@@ -362,7 +345,7 @@ async fn odd_questions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dump_is_a_zone_that_bind_loads() {
-    if !has("named-checkzone") {
+    if !has("named-checkzone", "bind9-utils") {
         return;
     }
     let bench = bench().await;

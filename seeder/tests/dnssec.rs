@@ -13,7 +13,7 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ use quantumcoin_seeder::{
     follow::unix_now,
     wire::name::WireName,
 };
-use support::{Bench, PATIENCE, bench_with};
+use support::{Bench, PATIENCE, bench_with, has};
 use tempfile::TempDir;
 
 const ZONES: [&str; 2] = ["seed1.quantumcoin.network", "seed2.quantumcoin.network"];
@@ -160,19 +160,6 @@ fn anchors(keys: &Path) -> PathBuf {
     let path = keys.join("anchors");
     fs::write(&path, text).unwrap();
     path
-}
-
-fn has(tool: &str, package: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("-v")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !found {
-        eprintln!("skipped: {tool} is not installed (Debian: {package})");
-    }
-    found
 }
 
 fn delv(server: SocketAddr, anchors: &Path, zone: &str, name: &str, kind: &str) -> String {
@@ -431,15 +418,7 @@ fn age(dir: &Path, seconds: i64) {
             sync_publish: back(key.times.sync_publish),
             sync_delete: back(key.times.sync_delete),
         };
-        let public = key.public().to_vec();
-        let aged = Key::from_parts(
-            key.zone,
-            key.algorithm(),
-            key.flags,
-            *key.secret(),
-            public,
-            times,
-        );
+        let aged = key.with_times(times);
         keyfile::rewrite(dir, &aged.unwrap()).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::overlay::PeerAddress;
+use time::OffsetDateTime;
 
 /// A labelled count with its share of the largest, for a bar.
 pub(super) struct Bar {
@@ -88,13 +89,15 @@ fn span(seconds: i64) -> String {
 
 /// `2026-11-22 19:05:09 UTC`.
 pub(super) fn date(at: i64) -> String {
-    let (y, m, d) = civil(at.div_euclid(86_400));
-    let s = at.rem_euclid(86_400);
+    let at = moment(at);
     format!(
-        "{y:04}-{m:02}-{d:02} {:02}:{:02}:{:02} UTC",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
     )
 }
 
@@ -105,29 +108,14 @@ pub(super) fn date_hour(at: i64) -> String {
 
 /// `22 Nov 12:00`.
 pub(super) fn clock(at: i64) -> String {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (_, month, day) = civil(at.div_euclid(86_400));
-    let name = usize::try_from(month - 1)
-        .ok()
-        .and_then(|m| MONTHS.get(m))
-        .copied()
-        .unwrap_or("");
-    format!("{day} {name} {:02}:00", at.rem_euclid(86_400) / 3600)
+    let at = moment(at);
+    let month: String = at.month().to_string().chars().take(3).collect();
+    format!("{} {month} {:02}:00", at.day(), at.hour())
 }
 
-/// Year, month and day of a day number since 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, day)
+/// Unix seconds; of a moment that no calendar has, the first.
+fn moment(at: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// Path of a peer's page; brackets are escaped for use in a URL.

@@ -317,7 +317,7 @@ fn roll(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String
         )?;
         changes.push(Change {
             zone,
-            keys: vec![key, with_times(old, last)?],
+            keys: vec![key, old.with_times(last)?],
         });
     }
     let files = commit(dir, &ring, &changes, now)?;
@@ -361,7 +361,7 @@ fn retire(dir: &Path, zones: &[Zone], tag: u16, force: bool, now: i64) -> anyhow
     times.delete = Some(gone);
     let change = Change {
         zone,
-        keys: vec![with_times(key, times)?],
+        keys: vec![key.with_times(times)?],
     };
     commit(dir, &ring, &[change], now)?;
     let mut text = format!(
@@ -378,17 +378,4 @@ fn retire(dir: &Path, zones: &[Zone], tag: u16, force: bool, now: i64) -> anyhow
 /// Seconds until caches have taken up or forgotten what the zone says now.
 fn known_after(zone: &Zone) -> i64 {
     i64::from(KEY_TTL.max(zone.ttl())) + MARGIN
-}
-
-fn with_times(key: &Key, times: Times) -> anyhow::Result<Key> {
-    let public = key.public().to_vec();
-    let same = Key::from_parts(
-        key.zone,
-        key.algorithm(),
-        key.flags,
-        *key.secret(),
-        public,
-        times,
-    );
-    Ok(same?)
 }

@@ -183,6 +183,16 @@ impl Key {
         })
     }
 
+    /// The same key with other times.
+    ///
+    /// # Errors
+    /// [`KeyError::Library`].
+    pub fn with_times(&self, times: Times) -> Result<Self, KeyError> {
+        let public = self.public.clone();
+        let algorithm = self.algorithm();
+        Self::from_parts(self.zone, algorithm, self.flags, self.secret, public, times)
+    }
+
     /// Its algorithm.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {

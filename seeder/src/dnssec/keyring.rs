@@ -96,16 +96,7 @@ impl Keyring {
         let keys = ring.zones.entry(zone.as_bytes().to_vec()).or_default();
         keys.retain(|key| changed.iter().all(|other| other.tag() != key.tag()));
         for key in changed {
-            let public = key.public().to_vec();
-            let same = Key::from_parts(
-                key.zone,
-                key.algorithm(),
-                key.flags,
-                *key.secret(),
-                public,
-                key.times,
-            );
-            keys.push(Arc::new(same?));
+            keys.push(Arc::new(key.with_times(key.times)?));
         }
         Ok(ring)
     }

@@ -34,6 +34,7 @@ const REMEMBERED: usize = 4096;
 const ON_DEMAND_PER_S: u64 = 1000;
 
 /// And for each client network: a resolver that looks up the targets of SRV records needs some dozen.
+// The compiler evaluates it: 100 is not 0.
 const NETWORK_PER_S: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// An answer that can't be proved.

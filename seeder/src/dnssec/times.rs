@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
+
 /// Moments in a key's life, Unix seconds; what is not set has no effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
@@ -105,39 +107,20 @@ impl Times {
     }
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar (Howard Hinnant's `days_from_civil`).
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted = (month + 9) % 12;
-    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// The date of a day since 1970-01-01 (`civil_from_days`).
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day = shifted.rem_euclid(146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let (day, month) = (
-        day_of_year - (153 * month + 2) / 5 + 1,
-        if month < 10 { month + 3 } else { month - 9 },
-    );
-    let year = year + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
-/// A moment as key files and RRSIG records are written: `YYYYMMDDHHmmSS`, UTC (RFC 4034, 3.2).
+/// A moment as key files and RRSIG records are written: `YYYYMMDDHHmmSS`, UTC (RFC 4034, 3.2). One that no calendar has is written as
+/// the first.
 #[must_use]
 pub fn written(moment: i64) -> String {
-    let (year, month, day) = date(moment.div_euclid(86_400));
-    let rest = moment.rem_euclid(86_400);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    let at = OffsetDateTime::from_unix_timestamp(moment).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}{:02}{:02}{:02}{:02}{:02}",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
 }
 
 /// Reads what [`written`] writes.
@@ -146,12 +129,16 @@ pub fn read(text: &str) -> Option<i64> {
     if text.len() != 14 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
-    let (hour, minute, second) = (part(8, 10)?, part(10, 12)?, part(12, 14)?);
-    let days = days(year, month, day);
-    let is_a_date = date(days) == (year, month, day) && hour < 24 && minute < 60 && second < 60;
-    is_a_date.then_some(days * 86_400 + hour * 3600 + minute * 60 + second)
+    let two = |from: usize| text.get(from..from + 2)?.parse::<u8>().ok();
+    let year = text.get(..4)?.parse().ok()?;
+    let month = Month::try_from(two(4)?).ok()?;
+    let date = Date::from_calendar_date(year, month, two(6)?).ok()?;
+    let time = Time::from_hms(two(8)?, two(10)?, two(12)?).ok()?;
+    Some(
+        PrimitiveDateTime::new(date, time)
+            .assume_utc()
+            .unix_timestamp(),
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! No state is kept: whoever brings back what we gave to his address has received it there. Servers of one anycast
 //! address share a secret by configuration.
 
-use std::net::IpAddr;
+use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip::SipHasher24;
 
@@ -44,10 +44,11 @@ impl Cookies {
     /// Client's and server's part, as the client shall bring it back. `now` is the low half of Unix time in seconds.
     #[must_use]
     pub fn make(&self, client: [u8; 8], addr: IpAddr, now: u32) -> [u8; COOKIE] {
-        let mut cookie = [0; COOKIE];
         let hash = self.hash(client, VERSION, now, addr);
-        let parts = [&client[..], &VERSION, &now.to_be_bytes(), &hash];
-        for (byte, value) in cookie.iter_mut().zip(parts.concat_iter()) {
+        let parts = client.into_iter().chain(VERSION);
+        let parts = parts.chain(now.to_be_bytes()).chain(hash);
+        let mut cookie = [0; COOKIE];
+        for (byte, value) in cookie.iter_mut().zip(parts) {
             *byte = value;
         }
         cookie
@@ -70,38 +71,15 @@ impl Cookies {
     }
 
     fn hash(&self, client: [u8; 8], head: [u8; 4], time: u32, addr: IpAddr) -> [u8; 8] {
-        let mut input = [0; 32];
-        let v4;
-        let v6;
-        let addr: &[u8] = match addr.to_canonical() {
-            IpAddr::V4(addr) => {
-                v4 = addr.octets();
-                &v4
-            }
-            IpAddr::V6(addr) => {
-                v6 = addr.octets();
-                &v6
-            }
-        };
-        let parts = [&client[..], &head, &time.to_be_bytes(), addr];
-        let mut length = 0;
-        for (byte, value) in input.iter_mut().zip(parts.concat_iter()) {
-            *byte = value;
-            length += 1;
+        let mut hasher = self.hasher;
+        for part in [&client[..], &head, &time.to_be_bytes()] {
+            hasher.write(part);
         }
-        let input = input.get(..length).unwrap_or_default();
-        self.hasher.hash(input).to_le_bytes()
-    }
-}
-
-/// Bytes of several slices, one after the other.
-trait ConcatIter {
-    fn concat_iter(&self) -> impl Iterator<Item = u8>;
-}
-
-impl ConcatIter for [&[u8]; 4] {
-    fn concat_iter(&self) -> impl Iterator<Item = u8> {
-        self.iter().flat_map(|part| part.iter().copied())
+        match addr.to_canonical() {
+            IpAddr::V4(addr) => hasher.write(&addr.octets()),
+            IpAddr::V6(addr) => hasher.write(&addr.octets()),
+        }
+        hasher.finish().to_le_bytes()
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Takes up a configuration and the keys on disk, and ends when answers come from them. Meanwhile answers go on from the old ones. What sockets are
-    /// made of stays as it is, and is told in the log when it differs.
+    /// Takes up a configuration and the keys on disk, and ends when answers come from them; meanwhile they come from the old
+    /// ones. What sockets are made of stays as it is, and is told in the log when it differs.
     ///
     /// # Errors
     /// [`SeederError`], and the old configuration stays. A zone that was signed may not lose its keys.

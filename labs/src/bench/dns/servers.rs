@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(20);
 pub(super) struct Server {
     pub(super) addr: SocketAddr,
     root: u32,
-    _process: Process,
+    process: Process,
 }
 
 enum Process {
@@ -54,7 +54,7 @@ impl Server {
         Ok(Self {
             addr: addr.context("a server told no address")?.parse()?,
             root: u32::try_from(pid.context("a server told no pid")?)?,
-            _process: Process::Worker(running),
+            process: Process::Worker(running),
         })
     }
 
@@ -277,8 +277,19 @@ fn sign(dir: &Path, zone: &str, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Times that [`free_port`] looks.
+const PORT_TRIES: usize = 64;
+
+/// An address that is free for UDP and for TCP. A port that a client had in the last minute is not, for TCP: after a benchmark
+/// with thousands of connections that may be every fifth.
 fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(UdpSocket::bind("127.0.0.1:0")?.local_addr()?)
+    for _ in 0..PORT_TRIES {
+        let addr = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        if TcpListener::bind(addr).is_ok() {
+            return Ok(addr);
+        }
+    }
+    bail!("no port of {PORT_TRIES} is free for both UDP and TCP")
 }
 
 /// Starts a program of others on the server's core and waits until it answers.
@@ -304,13 +315,14 @@ fn foreign(
         .args(flags)
         .arg(config)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Of ours only what hinders it; what others say goes through, lest a server that does not start be a riddle.
+        .env("QTC_LOG", "warn")
         .spawn()
         .with_context(|| format!("{} can't be started", path.display()))?;
-    let server = Server {
+    let mut server = Server {
         addr,
         root: child.id(),
-        _process: Process::Foreign(child),
+        process: Process::Foreign(child),
     };
     let mix = super::mix(signed);
     let start = Instant::now();
@@ -319,6 +331,11 @@ fn foreign(
         let asked = load::latencies(addr, &mix, 50.0, Duration::from_millis(100));
         if asked.is_ok_and(|(_, counts)| counts.answered > 0 && counts.wrong + counts.lost == 0) {
             return Ok(Some(server));
+        }
+        if let Process::Foreign(child) = &mut server.process
+            && let Some(status) = child.try_wait()?
+        {
+            bail!("{} has ended with {status}", program.display());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
