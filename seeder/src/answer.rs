@@ -101,19 +101,22 @@ impl Engine {
     /// How many different answers there are to a question about peers; others have one.
     #[must_use]
     pub fn variants(&self, name: &WireName, kind: u16, snapshot: &Snapshot) -> u64 {
-        let place = self.zone_of(name).map(|(_, zone)| zone.place(name));
-        let filter = match place {
-            Some(Place::Apex) => 0,
-            Some(Place::Filter(filter) | Place::Service(filter)) => filter,
+        let Some((_, zone)) = self.zone_of(name) else {
+            return 1;
+        };
+        let filter = match zone.place(name) {
+            Place::Apex => 0,
+            Place::Filter(filter) | Place::Service(filter) => filter,
             _ => return 1,
         };
         let family = match kind {
             A => Family::V4,
             AAAA => Family::V6,
-            TXT | SRV => Family::Any,
+            SRV => Family::Any,
+            TXT => Family::Text,
             _ => return 1,
         };
-        snapshot.variants(filter, family)
+        snapshot.variants(zone.selection(), filter, family)
     }
 
     fn zone_of(&self, name: &WireName) -> Option<(usize, &Zone)> {
@@ -285,15 +288,16 @@ impl Asked<'_> {
             pick,
         } = *self;
         let addresses = |family| {
-            let peers = snapshot.select(filter, family, pick, ADDRESSES);
+            let peers = snapshot.select(zone.selection(), filter, family, pick, ADDRESSES);
             zone.addresses(owner, peers.iter().map(|peer| peer.addr.ip()))
         };
         let set = match kind {
             A => addresses(Family::V4),
             AAAA => addresses(Family::V6),
             TXT => {
-                let peers = snapshot.select(filter, Family::Any, pick, TEXTS);
-                zone.texts(owner, peers.into_iter())
+                let peers = snapshot.select(zone.selection(), filter, Family::Text, pick, TEXTS);
+                let peers = peers.into_iter();
+                zone.texts(owner, peers.map(|peer| (peer, snapshot.address(peer))))
             }
             _ => return None,
         };
@@ -308,7 +312,7 @@ impl Asked<'_> {
             snapshot,
             pick,
         } = *self;
-        let peers = snapshot.select(filter, Family::Any, pick, SERVICES);
+        let peers = snapshot.select(zone.selection(), filter, Family::Any, pick, SERVICES);
         let (services, targets) = zone.services(owner, peers.into_iter());
         let mut additionals: Vec<RrSet> = Vec::with_capacity(targets.len());
         for (target, ip) in targets {

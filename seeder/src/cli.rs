@@ -252,7 +252,7 @@ async fn query(config: &SeederConfig, name: &str, kind: &str, dnssec: bool) -> a
         edns.set_dnssec_ok(true);
         message.set_edns(edns);
     }
-    let snapshot = load(config).await;
+    let snapshot = load(config).await?;
     let response = respond::answer_once(config, snapshot, &message.to_vec()?)?;
     print(&render(&Message::from_vec(&response)?))
 }
@@ -263,7 +263,7 @@ async fn zones(config: &SeederConfig, dump: bool) -> anyhow::Result<()> {
         let names: Vec<String> = zones.iter().map(|zone| zone.apex().to_string()).collect();
         return print(&format!("{}\n", names.join("\n")));
     }
-    let snapshot = load(config).await;
+    let snapshot = load(config).await?;
     let port = config.spec.network_protocol.default_port;
     for zone in &zones {
         print(&dump::master_file(zone, &snapshot, port)?)?;
@@ -272,8 +272,8 @@ async fn zones(config: &SeederConfig, dump: bool) -> anyhow::Result<()> {
 }
 
 /// The snapshot that a seeder would start with.
-async fn load(config: &SeederConfig) -> Snapshot {
-    let (policy, now) = (config.policy(), unix_now());
+async fn load(config: &SeederConfig) -> anyhow::Result<Snapshot> {
+    let (policy, now) = (config.policy(&config.build_zones()?), unix_now());
     let mut rng = StdRng::from_os_rng();
     let read = async {
         let path = config.store.as_ref().context("no store")?;
@@ -287,7 +287,7 @@ async fn load(config: &SeederConfig) -> Snapshot {
         );
         anyhow::Ok(reader.good_peers(now).await?)
     };
-    match read.await {
+    let snapshot = match read.await {
         Ok(set) if !set.peers.is_empty() => Snapshot::build(set, &policy, None, now, &mut rng),
         other => {
             let nodes = &config.spec.discovery.bootstrap_nodes;
@@ -301,7 +301,8 @@ async fn load(config: &SeederConfig) -> Snapshot {
             );
             Snapshot::bootstrap(nodes, &policy, None, now, &mut rng)
         }
-    }
+    };
+    Ok(snapshot)
 }
 
 /// As `dig` shows it: the code, then the sections.
@@ -345,10 +346,15 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
         Some(path) => Some(path),
         None => default_store(&defaults.spec.network),
     };
+    let mut zones = file.zones.unwrap_or_default();
+    let named = zones.clone();
+    let settings = file.zone.iter().map(|settings| &settings.name);
+    zones.extend(settings.filter(|name| !named.contains(name)).cloned());
     Ok(SeederConfig {
         store,
         listen: list(flags.listen, file.listen, defaults.listen),
-        zones: list(flags.zone, file.zones, defaults.zones),
+        zones: list(flags.zone, Some(zones), defaults.zones),
+        zone_settings: file.zone,
         name_servers: list(flags.ns, file.name_servers, defaults.name_servers),
         name_server_addresses: list(
             flags.ns_address,
@@ -370,6 +376,8 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
             .as_deref()
             .map(cookie_secret)
             .transpose()?,
+        audit_seconds: file.audit_seconds.unwrap_or(defaults.audit_seconds),
+        audit_addresses: file.audit_addresses.unwrap_or_default(),
         identity: Identity {
             version: file.version,
             id: file.id,
@@ -425,6 +433,21 @@ mod tests {
         assert_eq!((config.ttl, config.refresh_seconds), (120, 15));
         assert_eq!(config.spec.network, "devnet");
         assert_eq!(config.zones, ["a.test"]);
+        std::fs::write(
+            &path,
+            "network = \"devnet\"\nttl = 120\nzones = [\"a.test\"]\n\
+             [[zone]]\nname = \"a.test\"\nslice = \"1/2\"\n[[zone]]\nname = \"c.test\"\n",
+        )
+        .unwrap();
+        let config = configure(parse(&[])).await.unwrap();
+        assert_eq!(config.zones, ["a.test", "c.test"]);
+        let slices: Vec<String> = config
+            .build_zones()
+            .unwrap()
+            .iter()
+            .map(|zone| zone.selection().slice.to_string())
+            .collect();
+        assert_eq!(slices, ["1/2", "1/1"]);
         let config = configure(parse(&["--ttl", "90", "--zone", "b.test"]))
             .await
             .unwrap();

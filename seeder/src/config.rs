@@ -1,5 +1,7 @@
 //! What an operator may set. Layers: defaults, then the TOML file, then the environment and flags.
 
+mod zone_settings;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -8,10 +10,13 @@ use std::{
 use quantumcoin::chain_spec::ChainSpec;
 use serde::Deserialize;
 
+pub use self::zone_settings::{SettingsError, ZoneSettings};
+
 use crate::{
     answer::Identity,
+    audit::DEFAULT_AUDIT_SECONDS,
     guard::rate::DEFAULT_LIMIT,
-    snapshot::{Policy, VARIANTS},
+    snapshot::{Policy, Selection, VARIANTS},
     zone::{Zone, ZoneError, ZoneOptions},
 };
 
@@ -39,6 +44,8 @@ pub struct SeederConfig {
     pub listen: Vec<SocketAddr>,
     /// Zone names; empty means the spec's DNS seeds.
     pub zones: Vec<String>,
+    /// What is different for some of them.
+    pub zone_settings: Vec<ZoneSettings>,
     /// Names of the name servers; empty means `ns1.<zone>` for each zone.
     pub name_servers: Vec<String>,
     /// Their addresses, for glue; empty means the listen addresses that are not wildcards.
@@ -59,6 +66,10 @@ pub struct SeederConfig {
     pub rate_limit: u32,
     /// Secret of DNS cookies, which servers of one anycast address share; `None` takes a new one at each start.
     pub cookie_secret: Option<[u8; 16]>,
+    /// Seconds between two audits of itself; 0 for none.
+    pub audit_seconds: u64,
+    /// Where it asks itself; empty means the addresses of the name servers, or those that are listened on.
+    pub audit_addresses: Vec<SocketAddr>,
     /// Answers to CHAOS questions; the second is also the answer to NSID.
     pub identity: Identity,
 }
@@ -80,6 +91,14 @@ pub enum ConfigError {
     /// The same zone twice.
     #[error("the zone {0} is named twice")]
     TwiceZone(String),
+    /// What is different for a zone.
+    #[error("the zone {zone}: {source}")]
+    Settings {
+        /// The zone.
+        zone: String,
+        /// What is wrong.
+        source: SettingsError,
+    },
     /// Interval out of range.
     #[error(
         "refreshing each {0} s is out of range: choose {least} to {most} s",
@@ -126,6 +145,9 @@ pub struct FileConfig {
     pub chain_spec: Option<PathBuf>,
     /// See [`SeederConfig::zones`].
     pub zones: Option<Vec<String>>,
+    /// See [`SeederConfig::zone_settings`]; these zones are served as well.
+    #[serde(default)]
+    pub zone: Vec<ZoneSettings>,
     /// See [`SeederConfig::name_servers`].
     pub name_servers: Option<Vec<String>>,
     /// See [`SeederConfig::name_server_addresses`].
@@ -146,6 +168,10 @@ pub struct FileConfig {
     pub rate_limit: Option<u32>,
     /// See [`SeederConfig::cookie_secret`]; 32 hexadecimal digits.
     pub cookie_secret: Option<String>,
+    /// See [`SeederConfig::audit_seconds`].
+    pub audit_seconds: Option<u64>,
+    /// See [`SeederConfig::audit_addresses`].
+    pub audit_addresses: Option<Vec<SocketAddr>>,
     /// Answer to CHAOS `version.bind`.
     pub version: Option<String>,
     /// Answer to CHAOS `id.server`, and to NSID (RFC 5001).
@@ -181,6 +207,7 @@ impl SeederConfig {
                 (Ipv6Addr::UNSPECIFIED, 53).into(),
             ],
             zones: Vec::new(),
+            zone_settings: Vec::new(),
             name_servers: Vec::new(),
             name_server_addresses: Vec::new(),
             contact: String::new(),
@@ -191,6 +218,8 @@ impl SeederConfig {
             udp_workers: 0,
             rate_limit: DEFAULT_LIMIT,
             cookie_secret: None,
+            audit_seconds: DEFAULT_AUDIT_SECONDS,
+            audit_addresses: Vec::new(),
             identity: Identity::default(),
         }
     }
@@ -222,22 +251,55 @@ impl SeederConfig {
         if names.is_empty() {
             return Err(ConfigError::NoZones(self.spec.network.clone()));
         }
-        let addresses = self.glue_addresses();
-        let options = ZoneOptions {
-            name_servers: &self.name_servers,
-            name_server_addresses: &addresses,
-            contact: &self.contact,
-            ttl: self.ttl,
-        };
         let mut zones: Vec<Zone> = Vec::new();
         for name in names {
-            let zone = Zone::new(name, &options)?;
+            let zone = self.build_zone(name)?;
             if zones.iter().any(|other| other.apex() == zone.apex()) {
                 return Err(ConfigError::TwiceZone(zone.apex().to_string()));
             }
             zones.push(zone);
         }
         Ok(zones)
+    }
+
+    fn build_zone(&self, name: &str) -> Result<Zone, ConfigError> {
+        let none = ZoneSettings::default();
+        let own = self.settings_of(name).unwrap_or(&none);
+        let addresses = match &own.name_server_addresses {
+            Some(addresses) => addresses.clone(),
+            None => self.glue_addresses(),
+        };
+        Ok(Zone::new(
+            name,
+            &ZoneOptions {
+                name_servers: own.name_servers.as_deref().unwrap_or(&self.name_servers),
+                name_server_addresses: &addresses,
+                contact: own.contact.as_deref().unwrap_or(&self.contact),
+                ttl: own.ttl.unwrap_or(self.ttl),
+                selection: own.selection().map_err(|source| ConfigError::Settings {
+                    zone: name.to_owned(),
+                    source,
+                })?,
+            },
+        )?)
+    }
+
+    fn settings_of(&self, name: &str) -> Option<&ZoneSettings> {
+        let same = |own: &str| {
+            own.trim_end_matches('.')
+                .eq_ignore_ascii_case(name.trim_end_matches('.'))
+        };
+        self.zone_settings
+            .iter()
+            .find(|settings| same(&settings.name))
+    }
+
+    /// The directory of a zone's keys.
+    #[must_use]
+    pub fn keys_of(&self, zone: &Zone) -> Option<&Path> {
+        let own = self.settings_of(&zone.apex().to_ascii());
+        own.and_then(|own| own.keys.as_deref())
+            .or(self.keys.as_deref())
     }
 
     /// Threads for each UDP address.
@@ -249,17 +311,28 @@ impl SeederConfig {
         }
     }
 
-    /// How snapshots are drawn for this network.
+    /// How snapshots are drawn for these zones of this network.
     #[must_use]
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self, zones: &[Zone]) -> Policy {
         let protocol = &self.spec.network_protocol;
-        let ttl = i64::from(self.ttl.max(crate::zone::MIN_TTL));
+        let ttl = zones
+            .iter()
+            .map(|zone| i64::from(zone.ttl()))
+            .max()
+            .unwrap_or(0);
+        let mut selections: Vec<Selection> = Vec::new();
+        for zone in zones {
+            if !selections.contains(zone.selection()) {
+                selections.push(zone.selection().clone());
+            }
+        }
         Policy {
             default_port: protocol.default_port,
             one_per_netgroup: !protocol.allow_private_addresses,
             variants: VARIANTS,
             // The record may leave us just before the peer does, and live one TTL in a cache.
             host_memory: ttl + 2 * i64::try_from(self.refresh_seconds).unwrap_or(0),
+            selections,
         }
     }
 

@@ -272,7 +272,7 @@ impl Follower {
         let draft = Draft {
             peers,
             setup: Arc::clone(&self.setup),
-            policy: self.options.policy,
+            policy: self.options.policy.clone(),
             previous: self.shared.load_full(),
             now,
         };

@@ -78,14 +78,19 @@ impl Bench {
         let addrs =
             (1..=60).flat_map(|n| [format!("{n}.1.2.3:8333"), format!("[2400:{n}::1]:8333")]);
         let set = GoodSet {
-            left_out: 0,
             peers: addrs.map(peer).collect(),
             generation: 1,
             newest_probe_at: Some(1),
-            stale: false,
+            ..GoodSet::default()
         };
         let mut rng = StdRng::seed_from_u64(1);
-        let snapshot = Snapshot::build(set, &config.policy(), None, 1000, &mut rng);
+        let snapshot = Snapshot::build(
+            set,
+            &config.policy(&config.build_zones().expect("zones")),
+            None,
+            1000,
+            &mut rng,
+        );
         let state = State::new(setup, Arc::new(snapshot), 1000, None).expect("a state");
         std::fs::remove_dir_all(&keys).expect("the keys are removed");
         Self {

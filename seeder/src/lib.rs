@@ -27,6 +27,8 @@
 //! so that both give the same answers by construction. Nothing on the usual path allocates or takes a lock.
 
 pub mod answer;
+mod ask;
+mod audit;
 pub mod cli;
 pub mod config;
 pub mod dnssec;

@@ -1,15 +1,22 @@
 //! What a configuration makes of a seeder, besides its sockets. It never changes; a reload makes a new one.
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     answer::Engine,
+    audit::AuditOptions,
     config::{ConfigError, SeederConfig},
     dnssec::{keyfile::KeyFileError, keyring::Keyring},
     follow::FollowOptions,
     guard::{cookie::Cookies, rate::RateLimiter},
     server::counters::{Counters, ZoneCounters},
-    zone::Zone,
+    wire::name::WireName,
 };
 
 /// How a server guards itself, and what it tells of itself.
@@ -28,12 +35,14 @@ pub struct Guards {
 pub struct Setup {
     /// Decides.
     pub engine: Engine,
-    /// Directory of DNSSEC keys.
-    keys: Option<PathBuf>,
+    /// Directories of DNSSEC keys, in the order of the engine's zones.
+    keys: Vec<Option<PathBuf>>,
     /// See [`Guards`].
     pub guards: Guards,
     /// Queries of each zone.
     pub(crate) queries: ZoneCounters,
+    /// How the seeder looks at itself.
+    pub(crate) audit: AuditOptions,
     rate_limit: u32,
 }
 
@@ -48,7 +57,12 @@ impl Setup {
         counters: &Counters,
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
-        let engine = Engine::new(config.build_zones()?, config.identity.clone());
+        let zones = config.build_zones()?;
+        let keys = zones
+            .iter()
+            .map(|zone| config.keys_of(zone).map(Path::to_owned));
+        let keys = keys.collect();
+        let engine = Engine::new(zones, config.identity.clone());
         let cookies = match (config.cookie_secret, previous) {
             (Some(secret), _) => Cookies::new(&secret),
             (None, Some(previous)) => previous.guards.cookies.clone(),
@@ -60,12 +74,17 @@ impl Setup {
             None => NonZeroU32::new(config.rate_limit).map(limiter),
         };
         Ok(Self {
-            keys: config.keys.clone(),
+            keys,
             queries: counters.of_zones(engine.zones()),
             guards: Guards {
                 cookies,
                 rate,
                 nsid: config.identity.id.clone().map(String::into_bytes),
+            },
+            audit: AuditOptions {
+                every: Duration::from_secs(config.audit_seconds),
+                addresses: config.audit_addresses.clone(),
+                spec: Arc::new(config.spec.clone()),
             },
             engine,
             rate_limit: config.rate_limit,
@@ -79,26 +98,36 @@ impl Setup {
     /// # Errors
     /// [`KeyFileError`].
     pub(crate) fn load_keyring(&self) -> Result<Keyring, KeyFileError> {
-        let apexes = self.engine.zones().iter().map(Zone::apex_wire);
-        match &self.keys {
-            None => Ok(Keyring::default()),
-            Some(dir) => Keyring::load(dir, apexes),
+        let mut dirs: BTreeMap<&Path, Vec<&WireName>> = BTreeMap::new();
+        for (zone, dir) in self.engine.zones().iter().zip(&self.keys) {
+            if let Some(dir) = dir {
+                dirs.entry(dir).or_default().push(zone.apex_wire());
+            }
         }
+        let mut ring = Keyring::default();
+        for (dir, apexes) in dirs {
+            ring.append(Keyring::load(dir, apexes)?);
+        }
+        Ok(ring)
     }
 
-    /// Whether zones are meant to be signed.
-    pub(crate) const fn has_keys(&self) -> bool {
-        self.keys.is_some()
+    /// Whether the zone of that index is meant to be signed.
+    pub(crate) fn has_keys(&self, zone: usize) -> bool {
+        self.keys.get(zone).is_some_and(Option::is_some)
     }
 }
 
 /// What of a configuration is about following the store.
-pub(crate) fn follow_options(config: &SeederConfig) -> FollowOptions {
-    FollowOptions {
+///
+/// # Errors
+/// [`ConfigError`].
+pub(crate) fn follow_options(config: &SeederConfig) -> Result<FollowOptions, ConfigError> {
+    let zones = config.build_zones()?;
+    Ok(FollowOptions {
         store: config.store.clone(),
         network: config.spec.network.clone(),
         bootstrap: config.spec.discovery.bootstrap_nodes.clone(),
-        policy: config.policy(),
+        policy: config.policy(&zones),
         every: Duration::from_secs(config.refresh_seconds),
-    }
+    })
 }

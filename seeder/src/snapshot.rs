@@ -3,21 +3,33 @@
 //! A [`Snapshot`] never changes once built; a newer one replaces it as a whole. Building is the slow part
 //! (many weighted draws); picking is an index. Filters that resolvers really ask for are drawn ahead;
 //! any other is answered by one bounded walk over the peers, so an odd filter costs no memory and no draw.
+//!
+//! Zones may serve different peers ([`Selection`]); each selection has variants of its own. Which peers stand together in an answer
+//! is decided in `compose`.
+
+mod compose;
+mod selection;
+mod view;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
 };
 
 use quantumcoin::{
     reachability::{
         GoodPeer,
-        overlay::is_stand_in,
-        selection::{Draw, draw},
+        overlay::{OverlayName, PeerAddress, is_stand_in},
     },
     store::GoodSet,
 };
 use rand::{Rng, seq::SliceRandom};
+
+pub use self::selection::{NoSlice, Selection, Slice};
+use self::{
+    compose::{Company, Fit},
+    view::View,
+};
 
 /// Peers of one address answer. 24 AAAA records fit in 1232 bytes, 24 A records in 512.
 pub const ADDRESSES: usize = 24;
@@ -27,6 +39,10 @@ pub const SERVICES: usize = 12;
 
 /// Peers of one TXT answer: about 135 bytes each with an IPv6 address.
 pub const TEXTS: usize = 8;
+
+/// How many of these are peers of overlay networks, when there are any: enough for who can reach no others, and few since
+/// such names cost nothing. They have 24 bytes more than the longest addresses: two of them fit.
+pub const OVERLAY_TEXTS: usize = 2;
 
 /// An answer holds at least that many peers when there are that many, even if they share netgroups.
 pub const LEAST: usize = 8;
@@ -47,9 +63,13 @@ pub enum Family {
     V4,
     /// IPv6 on the network's default port (AAAA).
     V6,
-    /// Any address and port (SRV, TXT).
+    /// Any address and port (SRV).
     Any,
+    /// Those, and peers of overlay networks (TXT).
+    Text,
 }
+
+const FAMILIES: [Family; 4] = [Family::V4, Family::V6, Family::Any, Family::Text];
 
 /// Where a snapshot's peers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -64,7 +84,7 @@ pub enum Origin {
 }
 
 /// How snapshots are built.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     /// Port of peers that A and AAAA may name.
     pub default_port: u16,
@@ -75,6 +95,8 @@ pub struct Policy {
     /// Seconds that the name of an SRV target stays resolvable after its peer left the good set: caches
     /// hold the SRV record that long.
     pub host_memory: i64,
+    /// What the zones serve; each different one once.
+    pub selections: Vec<Selection>,
 }
 
 /// The good peers at one moment.
@@ -91,21 +113,12 @@ pub struct Snapshot {
     /// When a probe last passed, Unix seconds.
     pub newest_probe_at: Option<i64>,
     peers: Vec<GoodPeer>,
-    drawn: BTreeMap<u64, Views>,
+    /// Names of those whose address stands for one.
+    names: HashMap<IpAddr, OverlayName>,
+    views: Vec<View>,
     hosts: HashMap<IpAddr, i64>,
-    /// The service bits that peers have, and which families of addresses there are with them. Honest networks have a handful;
-    /// peers choose their bits, so that there are at most as many as peers.
-    kinds: HashMap<u64, [bool; 3]>,
     default_port: u16,
     one_per_netgroup: bool,
-}
-
-/// Variants of one filter, as indices into the peers.
-#[derive(Debug, Clone, Default)]
-struct Views {
-    v4: Vec<Vec<u32>>,
-    v6: Vec<Vec<u32>>,
-    any: Vec<Vec<u32>>,
 }
 
 impl Snapshot {
@@ -119,9 +132,9 @@ impl Snapshot {
             stale: true,
             newest_probe_at: None,
             peers: Vec::new(),
-            drawn: BTreeMap::new(),
+            names: HashMap::new(),
+            views: Vec::new(),
             hosts: HashMap::new(),
-            kinds: HashMap::new(),
             default_port: policy.default_port,
             one_per_netgroup: policy.one_per_netgroup,
         }
@@ -146,11 +159,9 @@ impl Snapshot {
             Origin::Bootstrap
         };
         let set = GoodSet {
-            left_out: 0,
             peers,
-            generation: 0,
-            newest_probe_at: None,
             stale: true,
+            ..GoodSet::default()
         };
         Self {
             origin,
@@ -167,52 +178,44 @@ impl Snapshot {
         now: i64,
         rng: &mut impl Rng,
     ) -> Self {
-        let mut peers = set.peers;
-        // Those that have a name instead of an address can't be told in A, AAAA and SRV.
-        peers.retain(|peer| !is_stand_in(peer.addr.ip()));
+        let (mut peers, names) = (set.peers, set.names);
+        // Whom nobody knows by name nobody can be told of.
+        peers.retain(|peer| !is_stand_in(peer.addr.ip()) || names.contains_key(&peer.addr.ip()));
         // The walk for unusual filters starts anywhere in this order.
         peers.shuffle(rng);
-        let index: HashMap<SocketAddr, u32> = peers
-            .iter()
-            .zip(0..)
-            .map(|(peer, index)| (peer.addr, index))
-            .collect();
-
-        let drawn = std::iter::once(0)
-            .chain(USUAL_FILTERS)
-            .map(|filter| (filter, Views::draw(&peers, &index, filter, policy, rng)))
-            .collect();
-
         let mut hosts: HashMap<IpAddr, i64> = previous
             .map(|previous| previous.hosts.clone())
             .unwrap_or_default()
             .into_iter()
             .filter(|(_, seen)| now.saturating_sub(*seen) <= policy.host_memory)
             .collect();
-        hosts.extend(peers.iter().map(|peer| (peer.addr.ip(), now)));
+        hosts.extend(with_addresses(&peers).map(|ip| (ip, now)));
 
-        let kinds = kinds(&peers, policy.default_port);
         Self {
             serial: serial(now, previous),
             taken_at: now,
             origin: Origin::Store,
             stale: set.stale,
             newest_probe_at: set.newest_probe_at,
+            views: views(&peers, policy, rng),
             peers,
-            drawn,
+            names,
             hosts,
-            kinds,
             default_port: policy.default_port,
             one_per_netgroup: policy.one_per_netgroup,
         }
     }
 
-    /// Served on because nothing newer can be had at `now`.
-    pub fn keep(&mut self, now: i64) {
+    /// Served on because nothing newer can be had at `now`; drawn anew where zones shall serve others of them.
+    pub fn keep(&mut self, policy: &Policy, now: i64, rng: &mut impl Rng) {
         self.stale = true;
         // Answers that name them go out still.
-        let hosts = self.peers.iter().map(|peer| (peer.addr.ip(), now));
-        self.hosts.extend(hosts);
+        self.hosts
+            .extend(with_addresses(&self.peers).map(|ip| (ip, now)));
+        let drawn = self.views.iter().map(|view| &view.selection);
+        if !drawn.eq(&policy.selections) {
+            self.views = views(&self.peers, policy, rng);
+        }
     }
 
     /// How many peers may be served.
@@ -233,6 +236,15 @@ impl Snapshot {
         &self.peers
     }
 
+    /// Where a peer is, as clients are told.
+    #[must_use]
+    pub fn address(&self, peer: &GoodPeer) -> PeerAddress {
+        let name = self.names.get(&peer.addr.ip());
+        name.map_or(peer.addr.into(), |name| {
+            PeerAddress::Named(*name, peer.addr.port())
+        })
+    }
+
     /// Whether the address belongs to a peer of this set, or did until a short while ago
     /// ([`Policy::host_memory`]).
     #[must_use]
@@ -242,185 +254,165 @@ impl Snapshot {
 
     /// Whether there is a peer for [`Snapshot::select`] to choose.
     #[must_use]
-    pub fn has(&self, filter: u64, family: Family) -> bool {
-        let index = FAMILIES.iter().position(|known| *known == family);
-        let has = |families: &[bool; 3]| index.and_then(|index| families.get(index)) == Some(&true);
-        let mut kinds = self.kinds.iter();
-        kinds.any(|(services, families)| services & filter == filter && has(families))
+    pub fn has(&self, selection: &Selection, filter: u64, family: Family) -> bool {
+        self.view(selection)
+            .is_some_and(|view| view.has(filter, family))
     }
 
-    /// Some peers that have all bits of `filter`; `pick` chooses among the variants.
+    /// Some peers of a selection that have all bits of `filter`; `pick` chooses among the variants.
     #[must_use]
-    pub fn select(&self, filter: u64, family: Family, pick: u64, limit: usize) -> Vec<&GoodPeer> {
-        match self.drawn.get(&filter) {
-            Some(views) => {
-                let variants = views.of(family);
-                nth(variants, pick)
-                    .into_iter()
-                    .flatten()
-                    .take(limit)
+    pub fn select(
+        &self,
+        selection: &Selection,
+        filter: u64,
+        family: Family,
+        pick: u64,
+        limit: usize,
+    ) -> Vec<&GoodPeer> {
+        let Some(view) = self.view(selection) else {
+            return Vec::new();
+        };
+        match view.variants(filter, family) {
+            Some(variants) => {
+                let chosen = nth(variants, pick).into_iter().flatten().take(limit);
+                chosen
                     .filter_map(|index| self.peers.get(*index as usize))
                     .collect()
             }
-            None => self.walk(filter, family, pick, limit),
+            None if view.has(filter, family) => {
+                let start = position(self.peers.len(), pick).unwrap_or_default();
+                let walk = Walk {
+                    snapshot: self,
+                    selection: &view.selection,
+                    filter,
+                    start,
+                };
+                match family {
+                    Family::Text => walk.texts(limit),
+                    family => walk.addresses(family, limit),
+                }
+            }
+            None => Vec::new(),
         }
     }
 
     /// How many different choices [`Snapshot::select`] has; 1 where it walks.
     #[must_use]
-    pub fn variants(&self, filter: u64, family: Family) -> u64 {
-        self.drawn
-            .get(&filter)
-            .map_or(1, |views| views.of(family).len().max(1) as u64)
+    pub fn variants(&self, selection: &Selection, filter: u64, family: Family) -> u64 {
+        let variants = self
+            .view(selection)
+            .and_then(|view| view.variants(filter, family));
+        variants.map_or(1, |variants| variants.len().max(1) as u64)
     }
 
-    /// One round over all peers from a random start: the first that fit, spread over netgroups.
-    fn walk(&self, filter: u64, family: Family, pick: u64, limit: usize) -> Vec<&GoodPeer> {
-        if !self.has(filter, family) {
-            return Vec::new();
-        }
-        let Some(start) = position(self.peers.len(), pick) else {
-            return Vec::new();
-        };
-        let (before, after) = self.peers.split_at(start);
-        let (mut chosen, mut spare) = (Vec::new(), Vec::new());
+    fn view(&self, selection: &Selection) -> Option<&View> {
+        self.views.iter().find(|view| view.selection == *selection)
+    }
+}
+
+/// One round over all peers, from a start, for a filter that is not drawn ahead.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    selection: &'a Selection,
+    filter: u64,
+    start: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn peers(self, fits: impl Fn(&GoodPeer) -> bool) -> impl Iterator<Item = &'a GoodPeer> {
+        let (before, after) = self
+            .snapshot
+            .peers
+            .split_at_checked(self.start)
+            .unwrap_or_default();
+        let all = after.iter().chain(before);
+        all.filter(move |peer| fits(peer) && self.selection.holds(peer.addr, peer.services))
+    }
+
+    /// The first that fit, by the rules of answers that are drawn.
+    fn addresses(self, family: Family, limit: usize) -> Vec<&'a GoodPeer> {
+        let port = self.snapshot.default_port;
+        let mut company = Company::default();
+        // Those whose country has its share, and those whose netgroup is in.
+        let (mut crowded, mut spare) = (Vec::new(), Vec::new());
         let mut groups = Vec::new();
-        for peer in after.iter().chain(before) {
-            if !fits(peer, filter, family, self.default_port) {
-                continue;
-            }
-            let group = peer.netgroup();
-            if self.one_per_netgroup && groups.contains(&group) {
-                if spare.len() < LEAST {
-                    spare.push(peer);
-                }
-                continue;
-            }
-            groups.push(group);
-            chosen.push(peer);
-            if chosen.len() >= limit {
+        for peer in self.peers(|peer| fits(peer, self.filter, family, port)) {
+            if company.len() >= limit {
                 break;
             }
+            let group = peer.netgroup();
+            let taken = self.snapshot.one_per_netgroup && groups.contains(&group);
+            match company.fit(peer) {
+                Fit::Twin => {}
+                _ if taken => push_below(&mut spare, peer, LEAST),
+                Fit::Crowded => push_below(&mut crowded, peer, limit),
+                Fit::Well => {
+                    company.join(peer);
+                    groups.push(group);
+                }
+            }
         }
-        let missing = LEAST.min(limit).saturating_sub(chosen.len());
-        chosen.extend(spare.into_iter().take(missing));
+        for (others, enough) in [(crowded, limit), (spare, LEAST.min(limit))] {
+            for peer in others {
+                if company.len() < enough && company.fit(peer) != Fit::Twin {
+                    company.join(peer);
+                }
+            }
+        }
+        company.into_members()
+    }
+
+    /// Those with addresses, and some with names.
+    fn texts(self, limit: usize) -> Vec<&'a GoodPeer> {
+        let mut chosen = self.addresses(Family::Any, limit);
+        let room = OVERLAY_TEXTS.max(limit - chosen.len()).min(limit);
+        let named = |peer: &GoodPeer| {
+            is_stand_in(peer.addr.ip()) && peer.services & self.filter == self.filter
+        };
+        let named = self.peers(named).filter(|peer| !is_twin(peer, &chosen));
+        let named: Vec<&GoodPeer> = named.take(room).collect();
+        chosen.truncate(limit - named.len());
+        chosen.extend(named);
         chosen
     }
 }
 
-impl Views {
-    fn draw(
-        peers: &[GoodPeer],
-        index: &HashMap<SocketAddr, u32>,
-        filter: u64,
-        policy: &Policy,
-        rng: &mut impl Rng,
-    ) -> Self {
-        let mut variants = |family| {
-            let fitting: Vec<GoodPeer> = peers
-                .iter()
-                .filter(|peer| fits(peer, filter, family, policy.default_port))
-                .cloned()
-                .collect();
-            draw_variants(&fitting, index, policy, rng)
-        };
-        Self {
-            v4: variants(Family::V4),
-            v6: variants(Family::V6),
-            any: variants(Family::Any),
-        }
-    }
+/// Whether some peer has the same identity.
+fn is_twin(peer: &GoodPeer, others: &[&GoodPeer]) -> bool {
+    peer.node_id.is_some() && others.iter().any(|other| other.node_id == peer.node_id)
+}
 
-    fn of(&self, family: Family) -> &[Vec<u32>] {
-        match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-            Family::Any => &self.any,
-        }
+fn push_below<'a>(peers: &mut Vec<&'a GoodPeer>, peer: &'a GoodPeer, limit: usize) {
+    if peers.len() < limit {
+        peers.push(peer);
     }
 }
 
-/// Draws variants until there are enough. One draw over a large set gives several: its first half, cut
-/// into answers. (The second half holds those that the weights put last.)
-fn draw_variants(
-    fitting: &[GoodPeer],
-    index: &HashMap<SocketAddr, u32>,
-    policy: &Policy,
-    rng: &mut impl Rng,
-) -> Vec<Vec<u32>> {
-    let mut variants = Vec::new();
-    if fitting.is_empty() {
-        return variants;
-    }
-    let everyone = Draw {
-        count: fitting.len(),
-        one_per_netgroup: policy.one_per_netgroup,
-    };
-    while variants.len() < policy.variants.max(1) {
-        let mut order = draw(fitting, everyone, rng);
-        if order.len() < LEAST && order.len() < fitting.len() {
-            top_up(&mut order, fitting, rng);
-        }
-        let usable = (order.len() / 2).max(ADDRESSES).min(order.len());
-        let whole = usable
-            - if usable > ADDRESSES {
-                usable % ADDRESSES
-            } else {
-                0
-            };
-        for chunk in order.get(..whole).unwrap_or_default().chunks(ADDRESSES) {
-            variants.push(
-                chunk
-                    .iter()
-                    .filter_map(|p| index.get(&p.addr).copied())
-                    .collect(),
-            );
-        }
-    }
-    variants.truncate(policy.variants.max(1));
-    variants
+fn views(peers: &[GoodPeer], policy: &Policy, rng: &mut impl Rng) -> Vec<View> {
+    let selections = policy.selections.iter();
+    selections
+        .map(|selection| View::draw(selection, peers, policy, rng))
+        .collect()
 }
 
-/// Too few netgroups for an answer: fill up with others of the same ones.
-fn top_up<'a>(order: &mut Vec<&'a GoodPeer>, fitting: &'a [GoodPeer], rng: &mut impl Rng) {
-    for peer in draw(
-        fitting,
-        Draw {
-            count: 2 * LEAST,
-            one_per_netgroup: false,
-        },
-        rng,
-    ) {
-        if order.len() >= LEAST {
-            break;
-        }
-        if !order.iter().any(|chosen| chosen.addr == peer.addr) {
-            order.push(peer);
-        }
-    }
+/// The addresses of those that have one.
+fn with_addresses(peers: &[GoodPeer]) -> impl Iterator<Item = IpAddr> {
+    peers
+        .iter()
+        .map(|peer| peer.addr.ip())
+        .filter(|ip| !is_stand_in(*ip))
 }
 
 fn fits(peer: &GoodPeer, filter: u64, family: Family, default_port: u16) -> bool {
+    let named = is_stand_in(peer.addr.ip());
     let family = match family {
         Family::V4 => peer.addr.is_ipv4() && peer.addr.port() == default_port,
-        Family::V6 => peer.addr.is_ipv6() && peer.addr.port() == default_port,
-        Family::Any => true,
+        Family::V6 => peer.addr.is_ipv6() && peer.addr.port() == default_port && !named,
+        Family::Any => !named,
+        Family::Text => true,
     };
     family && peer.services & filter == filter
-}
-
-/// In the order of [`Snapshot::kinds`].
-const FAMILIES: [Family; 3] = [Family::V4, Family::V6, Family::Any];
-
-fn kinds(peers: &[GoodPeer], default_port: u16) -> HashMap<u64, [bool; 3]> {
-    let mut kinds: HashMap<u64, [bool; 3]> = HashMap::new();
-    for peer in peers {
-        let families = kinds.entry(peer.services).or_default();
-        for (has, family) in families.iter_mut().zip(FAMILIES) {
-            *has |= fits(peer, 0, family, default_port);
-        }
-    }
-    kinds
 }
 
 fn nth<T>(items: &[T], pick: u64) -> Option<&T> {
@@ -445,4 +437,4 @@ fn serial(now: i64, previous: Option<&Snapshot>) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ use hickory_proto::{
     rr::{Name, RData, RecordType},
 };
 use quantumcoin_seeder::{Seeder, SeederError};
-use support::{PATIENCE, bench, bench_on, config, get, port, probe};
+use support::{PATIENCE, bench, bench_on, bench_with, config, get, port, probe};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -337,5 +337,37 @@ async fn a_query_in_part_holds_up_no_answer() {
     assert_eq!(receive_tcp(&mut stream).await.answers.len(), 1);
     stream.write_all(rest).await.unwrap();
     assert_eq!(receive_tcp(&mut stream).await.answers.len(), 1);
+    bench.finish().await;
+}
+
+/// Nobody listens where the peers of the test's crawl are said to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seeder_that_serves_dead_peers_finds_out_by_itself() {
+    let bench = bench_with(&["127.0.0.1:0"], |config| config.audit_seconds = 1).await;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let health = loop {
+        let health = get(bench.http, "/health/ready").await;
+        if health.contains("served peers that were dialled 0 answered") {
+            break health;
+        }
+        assert!(tokio::time::Instant::now() < end, "{health}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(
+        !health.contains("over UDP") && !health.contains("over TCP"),
+        "{health}"
+    );
+    let metrics = get(bench.http, "/metrics").await;
+    for line in [
+        "qtc_seeder_audit_ways 2",
+        "qtc_seeder_audit_failed_ways 0",
+        "qtc_seeder_audit_answered_peers 0",
+        "qtc_seeder_audit_answered_ratio 0",
+    ] {
+        assert!(
+            metrics.contains(&format!("\n{line}\n")),
+            "{line} in {metrics}"
+        );
+    }
     bench.finish().await;
 }

@@ -1,5 +1,7 @@
 //! [`StoreReader`]: the read-only side, for the seeder, the dashboard and the command line.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use super::StoreError;
 use super::candidates::Candidates;
 use super::schema;
 use crate::reachability::crowding::thin_out;
+use crate::reachability::overlay::OverlayName;
 use crate::reachability::verdict::is_good;
 use crate::reachability::{GoodPeer, GoodPolicy, Place, Transports};
 
@@ -29,6 +32,8 @@ pub struct StoreReader {
 pub struct GoodSet {
     /// In no particular order; draw with [`crate::reachability::selection`].
     pub peers: Vec<GoodPeer>,
+    /// Names of those that have one instead of an address, by what stands for it.
+    pub names: HashMap<IpAddr, OverlayName>,
     /// Good peers that are not in it, since their netgroups hold too much of it ([`crate::reachability::crowding`]).
     pub left_out: usize,
     /// Grows with every change that a reader may see; compare with [`StoreReader::generation`].
@@ -92,7 +97,10 @@ impl StoreReader {
         });
         drop(candidates);
         let left_out = thin_out(&mut peers, policy.max_netgroup_percent);
+        let named = self.named(peers.iter().map(|peer| peer.addr)).await?;
+        let names = named.into_values().filter_map(|peer| peer.name());
         Ok(GoodSet {
+            names: names.map(|name| (name.stand_in().into(), name)).collect(),
             peers,
             left_out,
             generation,

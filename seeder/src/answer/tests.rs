@@ -1,11 +1,11 @@
 use std::{collections::HashSet, net::SocketAddr};
 
 use hickory_proto::{
-    op::ResponseCode,
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::SRV},
 };
 use quantumcoin::{
-    reachability::{GoodPeer, Transports},
+    reachability::{GoodPeer, Transports, overlay::OverlayName},
     store::GoodSet,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -26,7 +26,7 @@ fn peer(addr: &str, services: u64) -> GoodPeer {
         user_agent: "/x:1/".into(),
         height: 1200,
         transports: Transports::NOISE,
-        node_id: Some([7; 32]),
+        node_id: Some(crate::snapshot::tests::id_of(addr)),
         quality: 0.9,
         last_ok_at: NOW,
         ..GoodPeer::unknown(addr.parse().unwrap())
@@ -39,13 +39,13 @@ fn snapshot(peers: Vec<GoodPeer>) -> Snapshot {
         one_per_netgroup: false,
         variants: 8,
         host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
     };
     let set = GoodSet {
-        left_out: 0,
         peers,
         generation: 1,
         newest_probe_at: Some(NOW),
-        stale: false,
+        ..GoodSet::default()
     };
     Snapshot::build(set, &policy, None, NOW, &mut StdRng::seed_from_u64(1))
 }
@@ -273,7 +273,7 @@ fn a_text_tells_one_peer() {
         APEX,
         RecordType::TXT,
     );
-    let id = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    let id = "MTAuOS45Ljk6MTg0NDQHBwcHBwcHBwcHBwcHBwcHBwc";
     assert_eq!(
         texts(&answer),
         [format!(
@@ -288,6 +288,48 @@ fn a_text_tells_one_peer() {
     let answer = ask_in(&snapshot(vec![six]), DNSClass::IN, APEX, RecordType::TXT);
     assert_eq!(texts(&answer), ["v=qtc1 a=[2001:db8::7]:8333 s=0 h=1200"]);
     assert_eq!(ask(APEX, RecordType::TXT).answers.len(), TEXTS);
+}
+
+/// The longest addresses that there are at the default port, and two names: no client need come over TCP for them, not even to the longest customary filter.
+#[test]
+fn texts_with_names_fit_in_a_datagram() {
+    let names = [OverlayName::Onion([7; 32]), OverlayName::I2p([8; 32])];
+    let stand_ins = names.map(|name| format!("[{}]:8333", name.stand_in()));
+    let six = |n| format!("[2001:db8:1000:{n}:8888:9999:aaaa:bbbb]:8333");
+    let addrs = (1001..1020).map(six).chain(stand_ins);
+    let peers = addrs.map(|addr| GoodPeer {
+        transports: Transports::NOISE.union(Transports::TLS),
+        height: 1_234_567,
+        ..peer(&addr, 0xc49)
+    });
+    let set = GoodSet {
+        peers: peers.collect(),
+        names: names.map(|name| (name.stand_in().into(), name)).into(),
+        ..GoodSet::default()
+    };
+    let policy = Policy {
+        default_port: 8333,
+        one_per_netgroup: false,
+        variants: 8,
+        host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
+    };
+    let snapshot = Snapshot::build(set, &policy, None, NOW, &mut StdRng::seed_from_u64(1));
+    let answer = ask_in(&snapshot, DNSClass::IN, &below("xc48"), RecordType::TXT);
+    let told = texts(&answer);
+    let named = told
+        .iter()
+        .filter(|text| text.contains(".onion:8333") || text.contains(".b32.i2p:8333"));
+    assert_eq!((told.len(), named.count()), (TEXTS, 2));
+    let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+    message.add_query(Query::query(
+        Name::from_ascii(below("xc48")).unwrap(),
+        RecordType::TXT,
+    ));
+    message.add_answers(answer.answers);
+    message.set_edns(Edns::new());
+    let length = message.to_vec().unwrap().len();
+    assert!(length <= 1232, "{length}");
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! `quantumcoin-seeder keys …`: the DNSSEC keys of the zones.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -89,19 +94,39 @@ impl New {
 
 /// Runs a command and tells what it did.
 pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<String> {
-    let dir = config
-        .keys
-        .clone()
-        .context("name the directory of the keys with --keys DIR")?;
-    let zones = config.build_zones()?;
     let now = unix_now();
-    match command {
-        Keys::Generate(new) => generate(&dir, &zones, *new, now),
-        Keys::List => list(&load(&dir, &zones)?, &zones, now),
-        Keys::Ds => ds(&load(&dir, &zones)?, &zones),
-        Keys::Roll(new) => roll(&dir, &zones, *new, now),
-        Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
+    let mut told = String::new();
+    let directories = directories(config)?;
+    ensure!(
+        directories.len() == 1 || !matches!(command, Keys::Retire { .. }),
+        "the zones have their keys in several directories: name one zone with --zone"
+    );
+    for (dir, zones) in directories {
+        let text = match command {
+            Keys::Generate(new) => generate(&dir, &zones, *new, now),
+            Keys::List => list(&load(&dir, &zones)?, &zones, now),
+            Keys::Ds => ds(&load(&dir, &zones)?, &zones),
+            Keys::Roll(new) => roll(&dir, &zones, *new, now),
+            Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
+        };
+        told.push_str(&text?);
     }
+    Ok(told)
+}
+
+/// The directories of keys with the zones that have theirs there.
+fn directories(config: &SeederConfig) -> anyhow::Result<BTreeMap<PathBuf, Vec<Zone>>> {
+    let mut all: BTreeMap<PathBuf, Vec<Zone>> = BTreeMap::new();
+    for zone in config.build_zones()? {
+        let dir = config.keys_of(&zone).with_context(|| {
+            format!(
+                "name the directory of the keys of {} with --keys DIR",
+                zone.apex()
+            )
+        })?;
+        all.entry(dir.to_owned()).or_default().push(zone);
+    }
+    Ok(all)
 }
 
 fn load(dir: &Path, zones: &[Zone]) -> anyhow::Result<Keyring> {

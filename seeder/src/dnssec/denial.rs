@@ -266,12 +266,12 @@ fn types(zone: &Zone, place: Place, snapshot: &Snapshot) -> Vec<u16> {
     let mut types = Vec::new();
     match place {
         Place::Apex => {
-            types = peers(0, snapshot);
+            types = peers(zone, 0, snapshot);
             types.extend([NS, SOA]);
         }
-        Place::Filter(filter) => types = peers(filter, snapshot),
+        Place::Filter(filter) => types = peers(zone, filter, snapshot),
         Place::Service(filter) => {
-            if snapshot.has(filter, Family::Any) {
+            if snapshot.has(zone.selection(), filter, Family::Any) {
                 types.push(SRV);
             }
         }
@@ -284,11 +284,11 @@ fn types(zone: &Zone, place: Place, snapshot: &Snapshot) -> Vec<u16> {
     types
 }
 
-fn peers(filter: u64, snapshot: &Snapshot) -> Vec<u16> {
-    let kinds = [(A, Family::V4), (AAAA, Family::V6), (TXT, Family::Any)];
+fn peers(zone: &Zone, filter: u64, snapshot: &Snapshot) -> Vec<u16> {
+    let kinds = [(A, Family::V4), (AAAA, Family::V6), (TXT, Family::Text)];
     let some = kinds
         .into_iter()
-        .filter(|(_, family)| snapshot.has(filter, *family));
+        .filter(|(_, family)| snapshot.has(zone.selection(), filter, *family));
     some.map(|(kind, _)| kind).collect()
 }
 

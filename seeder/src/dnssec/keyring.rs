@@ -87,6 +87,11 @@ impl Keyring {
         Ok(ring)
     }
 
+    /// Adds the keys of zones that have none yet.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.zones.append(&mut other.zones);
+    }
+
     /// The same with keys of a zone that are new or have other times.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Draft {
             }
             Peers::Kept => {
                 let mut kept = Snapshot::clone(before);
-                kept.keep(now);
+                kept.keep(&policy, now, &mut rng);
                 kept
             }
         };

@@ -34,6 +34,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
         one_per_netgroup: false,
         variants: 4,
         host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
     };
     let snapshot = Arc::new(Snapshot::empty(&policy, 1));
     let config = SeederConfig {

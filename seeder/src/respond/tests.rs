@@ -29,7 +29,7 @@ fn peers() -> Vec<GoodPeer> {
             protocol_version: 70_015,
             height: 123_456,
             transports: quantumcoin::reachability::Transports::NOISE,
-            node_id: Some([9; 32]),
+            node_id: Some(crate::snapshot::tests::id_of(&addr)),
             quality: 0.5,
             ..GoodPeer::unknown(addr.parse().unwrap())
         })
@@ -46,13 +46,13 @@ fn responder_with(limit: Option<u32>) -> Responder {
         one_per_netgroup: true,
         variants: 4,
         host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
     };
     let set = GoodSet {
-        left_out: 0,
         peers: peers(),
         generation: 1,
         newest_probe_at: Some(1),
-        stale: false,
+        ..GoodSet::default()
     };
     let snapshot = Snapshot::build(set, &policy, None, 1000, &mut StdRng::seed_from_u64(1));
     let config = SeederConfig {

@@ -43,7 +43,7 @@ impl Control {
         let (done, taken_up) = oneshot::channel();
         let reload = Reload {
             setup: Arc::new(setup),
-            options: follow_options(config),
+            options: follow_options(config)?,
             done,
         };
         // Both fail when the seeder is stopping, and then nothing is left to do.

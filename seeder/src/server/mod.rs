@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::control::Control;
 use self::counters::Counters;
 use crate::{
+    audit::{AuditGauges, Auditor},
     config::{ConfigError, SeederConfig},
     follow::{FollowError, Follower, Reload, unix_now},
     respond::Responder,
@@ -86,6 +87,7 @@ pub struct Seeder {
     dns_addrs: Vec<SocketAddr>,
     http: Option<HttpServer>,
     follower: Follower,
+    auditor: Auditor,
     reloads: mpsc::Receiver<Reload>,
     control: Control,
     dns_check: Check,
@@ -118,7 +120,7 @@ impl Seeder {
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let health = Health::new();
         let counters = Counters::new(&metrics)?;
-        let options = setup::follow_options(&config);
+        let options = setup::follow_options(&config)?;
         let setup = Arc::new(Setup::new(&config, &counters, None)?);
         let now = unix_now();
         let empty = Arc::new(Snapshot::empty(&options.policy, now));
@@ -130,6 +132,12 @@ impl Seeder {
         // What went wrong has been told, and the names are served without peers until it goes right.
         let _ = follower.round().await;
 
+        let auditor = Auditor {
+            shared: Arc::clone(&shared),
+            listen: dns_addrs.clone(),
+            check: health.check("audit"),
+            gauges: AuditGauges::new(&metrics)?,
+        };
         let (sender, reloads) = mpsc::channel(1);
         let control = Control {
             shared: Arc::clone(&shared),
@@ -156,6 +164,7 @@ impl Seeder {
             dns_addrs,
             http,
             follower,
+            auditor,
             reloads,
             control,
             dns_check,
@@ -216,6 +225,7 @@ impl Seeder {
             dns_addrs,
             http,
             follower,
+            auditor,
             reloads,
             dns_check,
             ..
@@ -234,6 +244,7 @@ impl Seeder {
             ));
         }
         tasks.spawn(follower.run(reloads, stop.clone()));
+        tasks.spawn(auditor.run(stop.clone()));
         if let Some(http) = http {
             tasks.spawn(http.run(stop.clone()));
         }
@@ -254,10 +265,11 @@ impl Seeder {
 }
 
 fn tell_signed(state: &State) {
-    for (zone, prover) in state.setup.engine.zones().iter().zip(&state.provers) {
+    let zones = state.setup.engine.zones().iter().zip(&state.provers);
+    for (index, (zone, prover)) in zones.enumerate() {
         match prover {
             Some(_) => tracing::info!(zone = %zone.apex(), "the zone is signed"),
-            None if state.setup.has_keys() => tracing::warn!(
+            None if state.setup.has_keys(index) => tracing::warn!(
                 zone = %zone.apex(),
                 "the zone is not signed: there are no keys for it; if its parent has a DS, validators take all answers for forged"
             ),

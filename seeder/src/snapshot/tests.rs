@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::*;
+use super::{view::draw_variants, *};
 
 pub(crate) const PORT: u16 = 8333;
 
@@ -13,7 +13,17 @@ pub(crate) fn policy(one_per_netgroup: bool) -> Policy {
         one_per_netgroup,
         variants: VARIANTS,
         host_memory: 100,
+        selections: vec![Selection::default()],
     }
+}
+
+/// An identity that no other address has.
+pub(crate) fn id_of(addr: &str) -> [u8; 32] {
+    let mut id = [7; 32];
+    id.iter_mut()
+        .zip(addr.bytes())
+        .for_each(|(own, byte)| *own = byte);
+    id
 }
 
 fn peer(addr: SocketAddr, services: u64) -> GoodPeer {
@@ -31,11 +41,10 @@ fn v4(a: u8, b: u8, c: u8, d: u8) -> SocketAddr {
 
 fn build(peers: Vec<GoodPeer>, policy: &Policy, previous: Option<&Snapshot>, now: i64) -> Snapshot {
     let set = GoodSet {
-        left_out: 0,
         peers,
         generation: 1,
         newest_probe_at: Some(now),
-        stale: false,
+        ..GoodSet::default()
     };
     Snapshot::build(set, policy, previous, now, &mut StdRng::seed_from_u64(3))
 }
@@ -46,7 +55,7 @@ fn answers_rotate_over_all_peers() {
     let snapshot = build(peers, &policy(true), None, 1000);
     let mut seen = HashSet::new();
     for pick in 0..64 {
-        let chosen = snapshot.select(0, Family::V4, pick, ADDRESSES);
+        let chosen = snapshot.select(&Selection::default(), 0, Family::V4, pick, ADDRESSES);
         assert_eq!(chosen.len(), ADDRESSES);
         let distinct: HashSet<_> = chosen.iter().map(|p| p.addr).collect();
         assert_eq!(distinct.len(), ADDRESSES, "nobody twice in one answer");
@@ -65,7 +74,7 @@ fn an_answer_has_one_peer_a_netgroup_but_at_least_eight() {
     peers.push(peer(v4(30, 1, 1, 1), 1));
     let snapshot = build(peers.clone(), &policy(true), None, 1000);
     for filter in [0, 1] {
-        let chosen = snapshot.select(filter, Family::V4, 5, ADDRESSES);
+        let chosen = snapshot.select(&Selection::default(), filter, Family::V4, 5, ADDRESSES);
         assert_eq!(chosen.len(), LEAST, "two netgroups, topped up");
         assert!(
             chosen.iter().any(|p| p.addr == v4(30, 1, 1, 1)),
@@ -75,7 +84,7 @@ fn an_answer_has_one_peer_a_netgroup_but_at_least_eight() {
     peers.extend((0..50).map(|n| peer(v4(40 + n, 1, 1, 1), 1)));
     let snapshot = build(peers, &policy(true), None, 1000);
     for pick in 0..64 {
-        let chosen = snapshot.select(0, Family::V4, pick, ADDRESSES);
+        let chosen = snapshot.select(&Selection::default(), 0, Family::V4, pick, ADDRESSES);
         let groups: HashSet<_> = chosen.iter().map(|p| p.netgroup()).collect();
         assert_eq!(groups.len(), chosen.len());
     }
@@ -89,7 +98,7 @@ fn odd_filters_are_answered_by_the_same_rules_as_usual_ones() {
     peers.extend((0..50).map(|n| peer(v4(100 + n, 1, 1, 1), 1)));
     let snapshot = build(peers, &policy(true), None, 1000);
     for pick in [0, 7, 153, u64::MAX] {
-        let chosen = snapshot.select(0x1000, Family::V4, pick, ADDRESSES);
+        let chosen = snapshot.select(&Selection::default(), 0x1000, Family::V4, pick, ADDRESSES);
         assert!(chosen.iter().all(|p| p.services & 0x1000 != 0));
         assert_eq!(chosen.len(), LEAST);
         let groups: HashSet<_> = chosen.iter().map(|p| p.netgroup()).collect();
@@ -99,7 +108,11 @@ fn odd_filters_are_answered_by_the_same_rules_as_usual_ones() {
             "each netgroup is in before any comes twice"
         );
     }
-    assert!(snapshot.select(0x2000, Family::V4, 1, ADDRESSES).is_empty());
+    assert!(
+        snapshot
+            .select(&Selection::default(), 0x2000, Family::V4, 1, ADDRESSES)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -107,8 +120,17 @@ fn a_filter_for_pruned_nodes_is_answered() {
     // NODE_NETWORK_LIMITED without NODE_NETWORK.
     let peers = (0..10).map(|n| peer(v4(20 + n, 1, 1, 1), 0x400)).collect();
     let snapshot = build(peers, &policy(true), None, 1000);
-    assert_eq!(snapshot.select(0x400, Family::V4, 1, ADDRESSES).len(), 10);
-    assert!(snapshot.select(0x1, Family::V4, 1, ADDRESSES).is_empty());
+    assert_eq!(
+        snapshot
+            .select(&Selection::default(), 0x400, Family::V4, 1, ADDRESSES)
+            .len(),
+        10
+    );
+    assert!(
+        snapshot
+            .select(&Selection::default(), 0x1, Family::V4, 1, ADDRESSES)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -120,7 +142,7 @@ fn addresses_name_default_ports_only_and_services_any() {
     for filter in [0, 1] {
         let of = |family| -> HashSet<SocketAddr> {
             snapshot
-                .select(filter, family, 9, ADDRESSES)
+                .select(&Selection::default(), filter, family, 9, ADDRESSES)
                 .iter()
                 .map(|p| p.addr)
                 .collect()
@@ -171,8 +193,17 @@ fn bootstrap_nodes_are_served_without_claims_about_them() {
     let mut rng = StdRng::seed_from_u64(1);
     let snapshot = Snapshot::bootstrap(&nodes, &policy(true), None, 1000, &mut rng);
     assert_eq!((snapshot.origin, snapshot.stale), (Origin::Bootstrap, true));
-    assert_eq!(snapshot.select(0, Family::V4, 0, ADDRESSES).len(), 2);
-    assert!(snapshot.select(1, Family::V4, 0, ADDRESSES).is_empty());
+    assert_eq!(
+        snapshot
+            .select(&Selection::default(), 0, Family::V4, 0, ADDRESSES)
+            .len(),
+        2
+    );
+    assert!(
+        snapshot
+            .select(&Selection::default(), 1, Family::V4, 0, ADDRESSES)
+            .is_empty()
+    );
     let none = Snapshot::bootstrap(&[], &policy(true), None, 1000, &mut rng);
     assert_eq!((none.origin, none.len()), (Origin::Nothing, 0));
 }
@@ -194,8 +225,8 @@ proptest! {
         let small = Policy { variants: 3, ..policy(grouped) };
         let snapshot = build(peers, &small, None, 1);
         for filter in [0, 1, filter & services, filter] {
-            for family in [Family::V4, Family::V6, Family::Any] {
-                let chosen = snapshot.select(filter, family, pick, limit);
+            for family in FAMILIES {
+                let chosen = snapshot.select(&Selection::default(), filter, family, pick, limit);
                 prop_assert!(chosen.len() <= limit.max(LEAST));
                 prop_assert!(chosen.iter().all(|p| fits(p, filter, family, PORT)));
                 let distinct: HashSet<_> = chosen.iter().map(|p| p.addr).collect();
@@ -250,5 +281,197 @@ fn every_peer_gets_its_due_share() {
         let due = places * (1.0 + peer.quality) / weights;
         let ratio = served as f64 / due;
         assert!((0.5..=2.0).contains(&ratio), "{}: {ratio}", peer.quality);
+    }
+}
+
+fn onion(n: u8) -> OverlayName {
+    OverlayName::Onion([n; 32])
+}
+
+/// With overlay peers `onions` and one of I2P; their netgroup is one.
+fn with_names(addresses: u8, onions: u8, policy: &Policy) -> Snapshot {
+    let names = (0..onions).map(onion).chain([OverlayName::I2p([9; 32])]);
+    let named: HashMap<IpAddr, OverlayName> =
+        names.map(|name| (name.stand_in().into(), name)).collect();
+    let mut peers: Vec<GoodPeer> = (0..addresses)
+        .map(|n| peer(v4(20 + n, 1, 1, 1), 0x1001))
+        .collect();
+    peers.extend(named.keys().map(|ip| peer((*ip, PORT).into(), 0x1001)));
+    // Nobody knows how this one is called.
+    peers.push(peer((onion(200).stand_in(), PORT).into(), 0x1001));
+    let set = GoodSet {
+        peers,
+        names: named,
+        ..GoodSet::default()
+    };
+    Snapshot::build(set, policy, None, 1000, &mut StdRng::seed_from_u64(3))
+}
+
+#[test]
+fn peers_with_names_are_told_in_texts_alone() {
+    let snapshot = with_names(60, 20, &policy(true));
+    assert_eq!(snapshot.len(), 81);
+    let mut told = HashSet::new();
+    // The second is not drawn ahead.
+    for filter in [0, 1, 0x1000] {
+        for pick in 0..64 {
+            let of = |family| snapshot.select(&Selection::default(), filter, family, pick, TEXTS);
+            for family in [Family::V4, Family::V6, Family::Any] {
+                assert!(of(family).iter().all(|peer| !is_stand_in(peer.addr.ip())));
+            }
+            let texts = of(Family::Text);
+            assert_eq!(texts.len(), TEXTS);
+            let names: Vec<_> = texts
+                .iter()
+                .filter_map(|peer| snapshot.address(peer).name())
+                .collect();
+            assert_eq!(names.len(), OVERLAY_TEXTS, "filter {filter:x}");
+            if filter < 0x1000 {
+                let kinds: HashSet<_> = names
+                    .iter()
+                    .map(|name| std::mem::discriminant(name))
+                    .collect();
+                assert_eq!(kinds.len(), 2, "one of each network");
+            }
+            told.extend(names);
+        }
+    }
+    assert!(
+        told.len() > 18 && !told.contains(&onion(200)),
+        "{}",
+        told.len()
+    );
+    assert!(!snapshot.knows_host(onion(1).stand_in().into()));
+}
+
+#[test]
+fn a_network_of_names_alone_is_told_whole() {
+    let snapshot = with_names(0, 20, &policy(true));
+    for filter in [0, 0x1000] {
+        let texts = snapshot.select(&Selection::default(), filter, Family::Text, 3, TEXTS);
+        assert_eq!(texts.len(), TEXTS);
+        assert!(
+            snapshot
+                .select(&Selection::default(), filter, Family::V6, 3, TEXTS)
+                .is_empty()
+        );
+        assert!(!snapshot.has(&Selection::default(), filter, Family::Any));
+        assert!(snapshot.has(&Selection::default(), filter, Family::Text));
+    }
+}
+
+#[test]
+fn slices_are_disjoint_and_together_everybody() {
+    let slices: Vec<Selection> = (1..=3)
+        .map(|n| Selection {
+            slice: format!("{n}/3").parse().unwrap(),
+            ..Selection::default()
+        })
+        .collect();
+    let policy = Policy {
+        selections: slices.clone(),
+        ..policy(true)
+    };
+    let peers: Vec<GoodPeer> = (0..180)
+        .map(|n| peer(v4(20 + n, 1, 1, 1), 0x1009))
+        .collect();
+    let snapshot = build(peers, &policy, None, 1000);
+    let mut seen = HashSet::new();
+    for slice in &slices {
+        let mut own = HashSet::new();
+        // The last is not drawn ahead.
+        for filter in [0, 9, 0x1000] {
+            for pick in 0..180 {
+                let chosen = snapshot.select(slice, filter, Family::V4, pick, ADDRESSES);
+                assert_eq!(chosen.len(), ADDRESSES);
+                own.extend(chosen.iter().map(|peer| peer.addr));
+            }
+        }
+        assert!(
+            own.iter()
+                .all(|addr| slice.holds(*addr, 9) && seen.insert(*addr))
+        );
+    }
+    assert!(seen.len() > 170, "{} of 180", seen.len());
+    let other = Selection {
+        services: 1,
+        ..Selection::default()
+    };
+    assert!(
+        snapshot
+            .select(&other, 0, Family::V4, 0, ADDRESSES)
+            .is_empty(),
+        "never drawn"
+    );
+}
+
+#[test]
+fn a_zone_may_demand_services_and_name_its_filters() {
+    let selection = Selection {
+        services: 1,
+        filters: vec![0x20],
+        ..Selection::default()
+    };
+    let policy = Policy {
+        selections: vec![selection.clone()],
+        ..policy(true)
+    };
+    let peers = (0..90).map(|n| peer(v4(20 + n, 1, 1, 1), [0x20, 0x21, 0x1][usize::from(n % 3)]));
+    let snapshot = build(peers.collect(), &policy, None, 1000);
+    for filter in [0, 0x20, 0x1, 0x9] {
+        let chosen = snapshot.select(&selection, filter, Family::V4, 1, ADDRESSES);
+        assert!(chosen.iter().all(|peer| peer.services & 1 == 1));
+        assert_eq!(chosen.is_empty(), filter == 9);
+        assert_eq!(snapshot.has(&selection, filter, Family::V4), filter != 9);
+    }
+    assert!(snapshot.variants(&selection, 0x20, Family::V4) > 1);
+    assert_eq!(
+        snapshot.variants(&selection, 0x1, Family::V4),
+        1,
+        "not drawn ahead"
+    );
+}
+
+#[test]
+fn who_is_kept_is_drawn_anew_where_zones_serve_others() {
+    let peers = (0..90).map(|n| peer(v4(20 + n, 1, 1, 1), 9)).collect();
+    let mut snapshot = build(peers, &policy(true), None, 1000);
+    let half = Selection {
+        slice: "1/2".parse().unwrap(),
+        ..Selection::default()
+    };
+    let other = Policy {
+        selections: vec![half.clone()],
+        ..policy(true)
+    };
+    snapshot.keep(&other, 2000, &mut StdRng::seed_from_u64(1));
+    assert!(snapshot.stale && snapshot.knows_host(IpAddr::from([20, 1, 1, 1])));
+    let chosen = snapshot.select(&half, 0, Family::V4, 1, ADDRESSES);
+    assert!(chosen.len() == ADDRESSES && chosen.iter().all(|peer| half.holds(peer.addr, 9)));
+}
+
+#[test]
+fn one_identity_is_in_an_answer_once_and_a_country_half_of_it() {
+    let mut peers: Vec<GoodPeer> = (0..120)
+        .map(|n| peer(v4(20 + n, 1, 1, 1), 0x1001))
+        .collect();
+    for (peer, n) in peers.iter_mut().zip(0..) {
+        let country = if n % 3 == 0 { "CH" } else { "US" };
+        peer.place.country = Some(country.parse().unwrap());
+        peer.node_id = Some([if n < 30 { 7 } else { n }; 32]);
+    }
+    let snapshot = build(peers, &policy(true), None, 1000);
+    // The second is not drawn ahead.
+    for filter in [0, 0x1000] {
+        for pick in 0..64 {
+            let chosen =
+                snapshot.select(&Selection::default(), filter, Family::V4, pick, ADDRESSES);
+            let ids: HashSet<_> = chosen.iter().map(|peer| peer.node_id).collect();
+            assert_eq!((chosen.len(), ids.len()), (ADDRESSES, ADDRESSES));
+            let most = chosen
+                .iter()
+                .filter(|peer| peer.place.country == Some("US".parse().unwrap()));
+            assert!(most.count() <= ADDRESSES / 2, "filter {filter:x}");
+        }
     }
 }

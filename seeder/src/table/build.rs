@@ -9,7 +9,7 @@ use crate::{
         kind::{NSEC, RRSIG},
         prove::{Budget, Prover},
     },
-    snapshot::{Snapshot, USUAL_FILTERS},
+    snapshot::Snapshot,
     wire::{
         CLASS_IN,
         kind::{A, AAAA, ANY, NS, SOA, SRV, TXT},
@@ -216,7 +216,7 @@ fn usual_names(zone: &Zone) -> Vec<WireName> {
         .below_labels(&[render::HOSTS_LABEL])
         .into_iter()
         .collect();
-    for filter in std::iter::once(0).chain(USUAL_FILTERS) {
+    for filter in std::iter::once(&0).chain(&zone.selection().filters) {
         let name = match filter {
             0 => Some(*apex),
             filter => apex.below_labels(&[format!("x{filter:x}").as_bytes()]),

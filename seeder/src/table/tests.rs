@@ -16,6 +16,7 @@ fn snapshot(peers: u32) -> Snapshot {
         one_per_netgroup: true,
         variants: 64,
         host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
     };
     let peer = |n: u32| {
         let [_, a, b, c] = n.to_be_bytes();
@@ -29,11 +30,10 @@ fn snapshot(peers: u32) -> Snapshot {
         })
     };
     let set = GoodSet {
-        left_out: 0,
         peers: (0..peers).flat_map(peer).collect(),
         generation: 1,
         newest_probe_at: Some(1),
-        stale: false,
+        ..GoodSet::default()
     };
     Snapshot::build(set, &policy, None, 1000, &mut StdRng::seed_from_u64(1))
 }

@@ -8,11 +8,11 @@ use hickory_proto::{
     ProtoError,
     rr::{Name, Record},
 };
-use quantumcoin::reachability::GoodPeer;
+use quantumcoin::reachability::{GoodPeer, overlay::is_stand_in};
 
 use super::{Zone, label, render};
 use crate::{
-    snapshot::{Snapshot, USUAL_FILTERS},
+    snapshot::Snapshot,
     wire::{name::WireName, rrset::RrSet},
 };
 
@@ -29,18 +29,23 @@ pub fn master_file(
     let mut sets = vec![zone.authority(snapshot.serial), zone.delegation()];
     sets.extend(zone.glue());
     let mut hosts = Vec::new();
-    for filter in std::iter::once(0).chain(USUAL_FILTERS) {
+    let selection = zone.selection();
+    for filter in std::iter::once(&0).chain(&selection.filters) {
         let label = format!("x{filter:x}");
-        let labels: &[&[u8]] = if filter == 0 {
+        let labels: &[&[u8]] = if *filter == 0 {
             &[]
         } else {
             &[label.as_bytes()]
         };
         if let Some(owner) = zone.apex_wire().below_labels(labels) {
             let peers = snapshot.peers().iter();
-            let fitting: Vec<_> = peers
-                .filter(|peer| peer.services & filter == filter)
+            let mut fitting: Vec<_> = peers
+                .filter(|peer| peer.services & filter == *filter)
+                .filter(|peer| selection.holds(peer.addr, peer.services))
                 .collect();
+            let texts = fitting.iter().map(|peer| (*peer, snapshot.address(peer)));
+            sets.push(zone.texts(&owner, texts));
+            fitting.retain(|peer| !is_stand_in(peer.addr.ip()));
             hosts.extend(add_filter(&mut sets, zone, &owner, &fitting, default_port));
         }
     }
@@ -66,7 +71,7 @@ pub fn master_file(
     Ok(text)
 }
 
-/// The sets of a filter, or of the apex; gives the hosts of its services.
+/// The sets of a filter, or of the apex, but for texts; gives the hosts of its services.
 fn add_filter(
     sets: &mut Vec<RrSet>,
     zone: &Zone,
@@ -80,7 +85,6 @@ fn add_filter(
         let family = ips.iter().copied().filter(|ip| ip.is_ipv4() == v4);
         sets.push(zone.addresses(owner, family));
     }
-    sets.push(zone.texts(owner, peers.iter().copied()));
     let Some(services) = owner.below_labels(&render::SERVICE_LABELS) else {
         return Vec::new();
     };

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 
-use crate::wire::name::WireName;
+use crate::{snapshot::Selection, wire::name::WireName};
 
 /// TTL of negative answers (RFC 2308) in seconds, and the SOA's minimum: a filter that finds nobody now may
 /// find someone at the next refresh.
@@ -36,6 +36,7 @@ pub struct Zone {
     name_server_addresses: Vec<IpAddr>,
     contact: WireName,
     ttl: u32,
+    selection: Selection,
 }
 
 /// What a name in the zone stands for, before the peers are asked.
@@ -98,6 +99,8 @@ pub struct ZoneOptions<'a> {
     pub contact: &'a str,
     /// Seconds that resolvers may keep peer records; 0 means [`MIN_TTL`].
     pub ttl: u32,
+    /// Which peers it serves.
+    pub selection: Selection,
 }
 
 impl Zone {
@@ -148,6 +151,7 @@ impl Zone {
             name_server_addresses: distinct(options.name_server_addresses.to_vec()),
             contact: WireName::of(&contact),
             ttl,
+            selection: options.selection.clone(),
         };
         // A name server's addresses must not be those of peers, nor those that are computed.
         let reserved = |server: &&WireName| zone.place(server) != Place::NameServer;
@@ -191,6 +195,12 @@ impl Zone {
     #[must_use]
     pub const fn ttl(&self) -> u32 {
         self.ttl
+    }
+
+    /// Which peers it serves.
+    #[must_use]
+    pub const fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// The zone's name in wire form.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use data_encoding::BASE64URL_NOPAD;
-use quantumcoin::reachability::GoodPeer;
+use quantumcoin::reachability::{GoodPeer, overlay::PeerAddress};
 
 use super::{INFRASTRUCTURE_TTL, NEGATIVE_TTL, Zone, label};
 use crate::wire::{
@@ -37,13 +37,17 @@ impl Zone {
 
     /// One peer a record in text, e.g. `v=qtc1 a=192.0.2.7:8333 s=409 t=noise k=… h=1200`.
     ///
-    /// `s` are the service bits in hexadecimal, `t` the transports, `k` the node identity (base64url; left
+    /// `a` is where the peer is, an address or a name of an overlay network, `s` are the service bits in hexadecimal, `t` the transports, `k` the node identity (base64url; left
     /// out when unknown, as is `t`), `h` the height.
     #[must_use]
-    pub fn texts<'a>(&self, owner: &WireName, peers: impl Iterator<Item = &'a GoodPeer>) -> RrSet {
+    pub fn texts<'a>(
+        &self,
+        owner: &WireName,
+        peers: impl Iterator<Item = (&'a GoodPeer, PeerAddress)>,
+    ) -> RrSet {
         let mut rdata = Rdata::default();
-        for peer in peers {
-            rdata.push(|bytes| push_string(bytes, &describe(peer)));
+        for (peer, address) in peers {
+            rdata.push(|bytes| push_string(bytes, &describe(peer, address)));
         }
         set(owner, TXT, self.ttl(), rdata)
     }
@@ -196,12 +200,12 @@ fn rank(quality: f64) -> (u16, u16) {
     (priority, weight)
 }
 
-fn describe(peer: &GoodPeer) -> String {
+fn describe(peer: &GoodPeer, address: PeerAddress) -> String {
     use std::fmt::Write;
 
     let mut text = String::with_capacity(128);
     // Writing to a String never fails.
-    let _ = write!(text, "v=qtc1 a={} s={:x}", peer.addr, peer.services);
+    let _ = write!(text, "v=qtc1 a={address} s={:x}", peer.services);
     let mut separator = " t=";
     for name in peer.transports.names() {
         text.push_str(separator);

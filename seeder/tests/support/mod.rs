@@ -136,13 +136,17 @@ pub(crate) async fn probe(store: &Store, addr: SocketAddr, services: u64) {
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs() as i64;
+    let mut id = [5; 32];
+    id.iter_mut()
+        .zip(addr.to_string().bytes())
+        .for_each(|(own, byte)| *own = byte);
     for at in [now - 1200, now - 600, now] {
         let observed = Observation {
             services: Some(services),
             protocol_version: Some(70_015),
             proved_height: Some(512),
             transports: Some(Transports::NOISE),
-            node_id: Some([5; 32]),
+            node_id: Some(id),
             ..Observation::default()
         };
         let record = ProbeRecord {

@@ -1,5 +1,7 @@
 //! What is kept for years, and what is given up.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::reachability::census::{Latencies, Quantiles, Trait};
 use crate::reachability::overlay::{OverlayName, PeerAddress};
@@ -222,10 +224,28 @@ async fn a_name_that_is_none_is_no_name() {
             next_due: T0,
         });
         store.write(write).await.unwrap();
+        for at in [T0 - 1200, T0 - 600, T0] {
+            let Write::Probe(mut passed) = probe(1, at, Outcome::Ok) else {
+                unreachable!("a probe")
+            };
+            passed.addr = address.key();
+            store.write(Write::Probe(passed)).await.unwrap();
+        }
     }
     store.close().await.unwrap();
     let reader = StoreReader::open(&path).await.unwrap();
     assert_eq!(reader.overlay_names().await.unwrap().len(), 2);
+    let named = async || {
+        let good = reader.good_peers(T0 + 10).await.unwrap();
+        assert_eq!(good.peers.len(), 2);
+        let known = good
+            .peers
+            .iter()
+            .map(|peer| good.names.get(&peer.addr.ip()).copied());
+        known.collect::<HashSet<_>>()
+    };
+    let all = names.map(|address| address.name());
+    assert_eq!(named().await, HashSet::from(all));
     let mut connection = raw(&path).await;
     let junk = "UPDATE overlay_names SET name = 'junk' WHERE name = $1";
     let name = names[0].name().unwrap().to_string();
@@ -234,6 +254,7 @@ async fn a_name_that_is_none_is_no_name() {
         .execute(&mut connection)
         .await
         .unwrap();
+    assert_eq!(named().await, HashSet::from([None, all[1]]));
     let key = names[0].key();
     assert_eq!(reader.address(key).await.unwrap(), key.into());
     assert_eq!(reader.address(names[1].key()).await.unwrap(), names[1]);

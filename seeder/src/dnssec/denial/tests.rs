@@ -41,17 +41,17 @@ fn snapshot() -> Snapshot {
         ..GoodPeer::unknown(addr.parse::<SocketAddr>().unwrap())
     };
     let set = GoodSet {
-        left_out: 0,
         peers: peers.map(peer).into(),
         generation: 1,
         newest_probe_at: Some(1),
-        stale: false,
+        ..GoodSet::default()
     };
     let policy = Policy {
         default_port: 8333,
         one_per_netgroup: false,
         variants: 2,
         host_memory: 100,
+        selections: vec![crate::snapshot::Selection::default()],
     };
     Snapshot::build(set, &policy, None, 1000, &mut StdRng::seed_from_u64(1))
 }
