@@ -12,6 +12,7 @@ use crate::{
     answer::Identity,
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, VARIANTS},
+    tls::TlsOptions,
     zone::{Zone, ZoneError, ZoneOptions},
 };
 
@@ -61,6 +62,8 @@ pub struct SeederConfig {
     pub cookie_secret: Option<[u8; 16]>,
     /// Answers to CHAOS questions; the second is also the answer to NSID.
     pub identity: Identity,
+    /// DNS over TLS; `None` offers none.
+    pub tls: Option<TlsOptions>,
 }
 
 /// A configuration that can't be used.
@@ -77,6 +80,11 @@ pub enum ConfigError {
     /// There is nowhere to serve.
     #[error("no address to listen on: name one with --listen, as in 0.0.0.0:53")]
     NoListen,
+    /// Likewise, over TLS.
+    #[error(
+        "listen in [tls] is empty: name an address, as in 0.0.0.0:853, or leave it out, or the table"
+    )]
+    NoTlsListen,
     /// The same zone twice.
     #[error("the zone {0} is named twice")]
     TwiceZone(String),
@@ -150,6 +158,8 @@ pub struct FileConfig {
     pub version: Option<String>,
     /// Answer to CHAOS `id.server`, and to NSID (RFC 5001).
     pub id: Option<String>,
+    /// See [`SeederConfig::tls`].
+    pub tls: Option<TlsOptions>,
 }
 
 impl FileConfig {
@@ -192,6 +202,7 @@ impl SeederConfig {
             rate_limit: DEFAULT_LIMIT,
             cookie_secret: None,
             identity: Identity::default(),
+            tls: None,
         }
     }
 
