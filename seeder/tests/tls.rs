@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,11 @@ use quantumcoin_seeder::{
     wire::name::WireName,
 };
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+use rustls::{
+    ClientConfig, HandshakeKind, NamedGroup, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use support::{Bench, PATIENCE, bench_with, get, has};
 use tempfile::TempDir;
 use tokio::{
@@ -40,6 +45,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 const APEX: &str = "seed1.quantumcoin.network";
 
@@ -371,6 +377,41 @@ async fn openssl_agrees_on_version_and_protocol() {
     assert!(!good && old.contains("alert"), "{old}");
     let (good, classical) = s_client(secure.tls, "-groups X25519").await;
     assert!(good && classical.contains("X25519"), "{classical}");
+    secure.bench.finish().await;
+}
+
+/// The openssl of these days may be too old for it, rustls is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_prefers_the_hybrid_key_exchange_gets_it_and_may_resume() {
+    let secure = secure().await;
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(&secure.options.certificate).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"dot".to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let stream = TcpStream::connect(secure.tls).await.unwrap();
+        let host = ServerName::try_from(HOST).unwrap();
+        let mut stream = connector.connect(host, stream).await.unwrap();
+        stream
+            .write_all(&query(APEX, RecordType::SOA, 1))
+            .await
+            .unwrap();
+        let length = timeout(PATIENCE, stream.read_u16()).await.unwrap().unwrap();
+        stream
+            .read_exact(&mut vec![0; length.into()])
+            .await
+            .unwrap();
+        let (_, session) = stream.get_ref();
+        let group = session.negotiated_key_exchange_group().unwrap();
+        assert_eq!(group.name(), NamedGroup::X25519MLKEM768);
+        assert_eq!(session.handshake_kind(), Some(kind));
+    }
     secure.bench.finish().await;
 }
 

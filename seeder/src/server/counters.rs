@@ -32,7 +32,7 @@ pub(crate) struct Counters {
 }
 
 /// How a TLS handshake ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handshake {
     /// Well.
     Done,

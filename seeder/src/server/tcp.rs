@@ -106,7 +106,8 @@ impl Visit {
             return self.converse(stream, Transport::Tcp).await;
         };
         let counters = &self.responder.counters;
-        let shaking = tls.accept(stream, self.client, &self.responder);
+        let now = || self.responder.moment().micros;
+        let shaking = tls.accept(stream, self.client, now);
         let shaken = tokio::select! {
             shaken = timeout(HANDSHAKE.min(self.patience()), shaking) => shaken,
             () = self.place.lost() => {

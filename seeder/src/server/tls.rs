@@ -29,13 +29,12 @@ use crate::{
         Network,
         rate::{Allowance, RateLimiter},
     },
-    respond::Responder,
     tls::{Certificate, Stamp, TlsOptions, Validity, date},
 };
 
 /// Handshakes a second of one client network (/24 or /56). A signature by RSA takes a millisecond, so that one network
 /// takes at most a twentieth of a core; resolvers keep their connections, or resume.
-const HANDSHAKES: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const HANDSHAKES: u32 = 50;
 
 /// Shakes hands with the certificate of the moment.
 #[derive(Debug)]
@@ -118,9 +117,10 @@ impl Tls {
             validity,
             stamp,
         } = certificate;
+        let pace = NonZeroU32::new(HANDSHAKES).unwrap_or(NonZeroU32::MIN);
         Self {
             current: ArcSwap::new(config),
-            pace: RateLimiter::new(HANDSHAKES, &rand::random()),
+            pace: RateLimiter::new(pace, &rand::random()),
             watch: Mutex::new(Watch {
                 options,
                 every,
@@ -134,20 +134,19 @@ impl Tls {
         }
     }
 
-    /// Shakes hands. Whoever calls sets a limit of time.
+    /// Shakes hands. Whoever calls sets a limit of time; `now` are the microseconds of [`Responder::moment`](crate::respond::Responder::moment).
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
         client: SocketAddr,
-        responder: &Responder,
+        now: impl Fn() -> u64,
     ) -> Result<TlsStream<TcpStream>, (Handshake, io::Error)> {
         let failed = |error| (Handshake::Failed, error);
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream)
             .await
             .map_err(failed)?;
         // Until here nothing was computed for the client.
-        let (network, now) = (Network::of(client.ip()), responder.moment().micros);
-        if self.pace.take(network, now) != Allowance::Full {
+        if self.pace.take(Network::of(client.ip()), now()) != Allowance::Full {
             let error = io::Error::other("too many handshakes from one network");
             return Err((Handshake::Limited, error));
         }

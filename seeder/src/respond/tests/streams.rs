@@ -53,7 +53,7 @@ fn padding_is_for_who_asks_within_tls() {
                 assert_eq!(padded, plain, "{transport:?}");
                 continue;
             }
-            assert_eq!(padded.len() % PADDING_BLOCK, 0);
+            assert!(padded.len().is_multiple_of(PADDING_BLOCK));
             let [filling] = values(&padded, PADDING).try_into().unwrap();
             assert!(filling.len() < PADDING_BLOCK && filling.iter().all(|byte| *byte == 0));
             assert_eq!(padded.len(), plain.len() + 4 + filling.len());
@@ -64,7 +64,7 @@ fn padding_is_for_who_asks_within_tls() {
 #[test]
 fn without_edns_nothing_is_padded() {
     let (answer, bytes) = ask(&query(APEX, RecordType::A, None), Transport::Tls);
-    assert!(answer.edns.is_none() && bytes.len() % PADDING_BLOCK != 0);
+    assert!(answer.edns.is_none() && !bytes.len().is_multiple_of(PADDING_BLOCK));
 }
 
 #[test]
@@ -141,7 +141,7 @@ proptest! {
         let answer = Message::from_vec(&bytes);
         prop_assert!(answer.is_ok(), "hickory reads it whole: {answer:?}");
         prop_assert_eq!(values(&bytes, PADDING).len(), usize::from(pad && secure));
-        prop_assert!(!pad || !secure || bytes.len() % PADDING_BLOCK == 0, "{}", bytes.len());
+        prop_assert!(!pad || !secure || bytes.len().is_multiple_of(PADDING_BLOCK), "{}", bytes.len());
         prop_assert_eq!(values(&bytes, KEEPALIVE).len(), usize::from(keepalive));
     }
 }

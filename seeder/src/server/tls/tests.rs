@@ -1,21 +1,35 @@
 //! Which certificate is shown, and what is told of it, by a clock of the test's own.
 
-use std::{fs, path::Path, time::SystemTime};
+use std::{fs, net::IpAddr, path::Path, time::SystemTime};
 
 use quantumcoin::service::health::Status;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio_rustls::TlsConnector;
 
 use super::*;
 
 const DAY: i64 = 86_400;
 
-/// A certificate for April to June of a year, and the Unix time of its last day.
+/// Whom certificates are for.
+const HOST: &str = "ns1.seed.test";
+
+/// A certificate for April to June of a year, and the Unix time of its end.
 fn issue(year: i32) -> (String, String, i64) {
+    issue_for(date_time_ymd(year, 4, 1), date_time_ymd(year, 7, 1))
+}
+
+fn issue_for(from: OffsetDateTime, until: OffsetDateTime) -> (String, String, i64) {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["ns1.seed.test".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(year, 4, 1);
-    params.not_after = date_time_ymd(year, 7, 1);
+    let mut params = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
+    params.not_before = from;
+    params.not_after = until;
     let until = params.not_after.unix_timestamp();
     let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem(), until)
@@ -31,8 +45,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(issue(2026))
+    }
+
+    fn with((certificate, key, until): (String, String, i64)) -> Self {
         let dir = TempDir::new().unwrap();
-        let (certificate, key, until) = issue(2026);
         write(dir.path(), "chain", &certificate);
         write(dir.path(), "key", &key);
         let options = TlsOptions {
@@ -165,4 +182,55 @@ fn time_alone_makes_it_degraded() {
         "who looks does not check it (RFC 9539)"
     );
     assert!(words.contains("has expired on 2026-07-01"), "{words}");
+}
+
+#[tokio::test]
+async fn a_network_that_shakes_hands_all_the_time_is_slowed() {
+    let bench = Bench::with(issue_for(
+        date_time_ymd(2020, 1, 1),
+        date_time_ymd(2400, 1, 1),
+    ));
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(bench.dir.path().join("chain")).unwrap();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(client));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let shake = async |from: [u8; 4], now: u64| {
+        let (near, far) = tokio::join!(listener.accept(), TcpStream::connect(server));
+        let host = ServerName::try_from(HOST).unwrap();
+        let client = SocketAddr::new(IpAddr::from(from), 5353);
+        let (accepted, connected) = tokio::join!(
+            async {
+                // What is refused is dropped at once, as the caller does, or the client would wait.
+                bench
+                    .tls
+                    .accept(near.unwrap().0, client, || now)
+                    .await
+                    .map(drop)
+            },
+            connector.connect(host, far.unwrap()),
+        );
+        assert_eq!(accepted.is_ok(), connected.is_ok());
+        accepted.map_err(|(result, _)| result)
+    };
+    for host in 0..=100 {
+        assert_eq!(shake([192, 0, 2, host], 0).await, Ok(()), "{host}");
+    }
+    assert_eq!(shake([192, 0, 2, 200], 0).await, Err(Handshake::Limited));
+    assert_eq!(
+        shake([192, 0, 3, 1], 0).await,
+        Ok(()),
+        "others are not touched"
+    );
+    assert_eq!(
+        shake([192, 0, 2, 200], 20_000).await,
+        Ok(()),
+        "50 in a second"
+    );
 }
