@@ -382,6 +382,7 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
             version: file.version,
             id: file.id,
         },
+        tls: file.tls,
         spec: defaults.spec,
     })
 }

@@ -11,12 +11,12 @@ use quantumcoin::chain_spec::ChainSpec;
 use serde::Deserialize;
 
 pub use self::zone_settings::{SettingsError, ZoneSettings};
-
 use crate::{
     answer::Identity,
     audit::DEFAULT_AUDIT_SECONDS,
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, Selection, VARIANTS},
+    tls::TlsOptions,
     zone::{Zone, ZoneError, ZoneOptions},
 };
 
@@ -72,6 +72,8 @@ pub struct SeederConfig {
     pub audit_addresses: Vec<SocketAddr>,
     /// Answers to CHAOS questions; the second is also the answer to NSID.
     pub identity: Identity,
+    /// DNS over TLS; `None` offers none.
+    pub tls: Option<TlsOptions>,
 }
 
 /// A configuration that can't be used.
@@ -88,6 +90,11 @@ pub enum ConfigError {
     /// There is nowhere to serve.
     #[error("no address to listen on: name one with --listen, as in 0.0.0.0:53")]
     NoListen,
+    /// Likewise, over TLS.
+    #[error(
+        "listen in [tls] is empty: name an address, as in 0.0.0.0:853, or leave it out, or the table"
+    )]
+    NoTlsListen,
     /// The same zone twice.
     #[error("the zone {0} is named twice")]
     TwiceZone(String),
@@ -176,6 +183,8 @@ pub struct FileConfig {
     pub version: Option<String>,
     /// Answer to CHAOS `id.server`, and to NSID (RFC 5001).
     pub id: Option<String>,
+    /// See [`SeederConfig::tls`].
+    pub tls: Option<TlsOptions>,
 }
 
 impl FileConfig {
@@ -221,6 +230,7 @@ impl SeederConfig {
             audit_seconds: DEFAULT_AUDIT_SECONDS,
             audit_addresses: Vec::new(),
             identity: Identity::default(),
+            tls: None,
         }
     }
 

@@ -4,7 +4,7 @@
     reason = "a harness that can't be set up has nothing to test"
 )]
 
-use std::{cell::Cell, net::SocketAddr, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use quantumcoin::{
@@ -110,6 +110,7 @@ impl Bench {
                 unix: 1_800_000_000,
                 micros: self.micros.get(),
             },
+            idle: Duration::from_secs(if tcp { 10 } else { 0 }),
         };
         let mut out = Vec::new();
         let state = self.responder.state().load();

@@ -1,7 +1,7 @@
 //! The DNS seeder: an authoritative name server whose answers are the good peers of the last crawl.
 //!
 //! ```text
-//! store ──(follow, read-only)──> snapshot ──> table ──(arc-swap)──> respond ──> server (UDP, TCP)
+//! store ──(follow, read-only)──> snapshot ──> table ──(arc-swap)──> respond ──> server (UDP, TCP, TLS)
 //!                                      zone, answer ──┘                └──> HTTP: status, metrics, health
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! | [`state`] | all of that at a moment: setup, snapshot, keys, table |
 //! | [`setup`] | what a configuration makes of a seeder; a reload makes another |
 //! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
+//! | [`tls`] | certificate and key of DNS over TLS |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
 //! | [`cli`] | the program's commands |
 //!
@@ -42,6 +43,7 @@ pub mod setup;
 pub mod snapshot;
 pub mod state;
 pub mod table;
+pub mod tls;
 pub mod wire;
 pub mod zone;
 

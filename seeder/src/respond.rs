@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     state::{Shared, State},
     table::{self, Found},
     wire::{
-        CLASS_IN, MAX_UDP, PLAIN_UDP, code,
+        CLASS_IN, MAX_STREAM, MAX_UDP, PLAIN_UDP, code,
         name::WireName,
         query::{self, Edns, Header, Packet, Query},
         reply::{Opt, Reply},
@@ -43,6 +43,16 @@ pub enum Transport {
     Udp,
     /// A connection.
     Tcp,
+    /// A connection that nobody else can read.
+    Tls,
+}
+
+impl Transport {
+    /// Whether messages come on a connection, which shows the client's address and takes answers of any size.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
 }
 
 /// A moment by two clocks; read once for a batch of queries.
@@ -72,6 +82,8 @@ pub struct Asker {
     pub transport: Transport,
     /// When.
     pub moment: Moment,
+    /// How long its connection may wait for the next query; nothing over UDP.
+    pub idle: Duration,
 }
 
 impl Responder {
@@ -173,12 +185,12 @@ impl Responder {
         let mut arena = None;
         let budget = Budget::OnDemand {
             allowance: &self.signing,
-            tcp: from.transport == Transport::Tcp,
+            tcp: from.transport.is_stream(),
             network: Network::of(from.addr.ip()),
             now: from.moment.micros,
         };
         let mut decision = decide(state, query, &mut arena, &budget);
-        if decision.truncate && from.transport == Transport::Tcp {
+        if decision.truncate && from.transport.is_stream() {
             // There is no other transport to send it to.
             decision = Decision::code(code::SERVFAIL);
         }
@@ -224,6 +236,9 @@ fn opt<'a>(guards: &'a Guards, edns: &Edns, from: Asker, error: Option<u16>) -> 
             .map(|cookie| cookies.make(cookie.client, from.addr.ip(), from.moment.unix)),
         nsid: guards.nsid.as_deref().filter(|_| edns.nsid),
         error,
+        keepalive: (edns.keepalive && from.transport.is_stream())
+            .then(|| u16::try_from(from.idle.as_millis() / 100).unwrap_or(u16::MAX)),
+        pad: edns.padding && from.transport == Transport::Tls,
     }
 }
 
@@ -244,6 +259,7 @@ pub(crate) fn answer_once(
         addr: SocketAddr::from(([127, 0, 0, 1], 1)),
         transport: Transport::Tcp,
         moment: responder.moment(),
+        idle: Duration::ZERO,
     };
     let mut out = Vec::new();
     let answered = responder.respond(&responder.state.load(), query, from, &mut out);
@@ -266,14 +282,14 @@ const fn bare<'a>(
         tail: None,
         before_apex: 0,
         opt,
-        limit: u16::MAX as usize,
+        limit: MAX_STREAM as usize,
         truncate: false,
     }
 }
 
 fn limit(edns: Option<&Edns>, transport: Transport) -> usize {
     let limit = match (transport, edns) {
-        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Tcp | Transport::Tls, _) => MAX_STREAM,
         (Transport::Udp, Some(edns)) => edns.payload.clamp(PLAIN_UDP, MAX_UDP),
         (Transport::Udp, None) => PLAIN_UDP,
     };

@@ -272,19 +272,33 @@ fn read_text(path: &Path) -> Result<String, Fault> {
 
 #[cfg(unix)]
 fn is_private(path: &Path) -> Result<(), Fault> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-    // The group may: that is how a daemon gets keys that root has made.
-    if mode & 0o007 == 0 {
-        Ok(())
-    } else {
-        Err(Fault::Open(mode))
+    match mode_open_to_others(path)? {
+        None => Ok(()),
+        Some(mode) => Err(Fault::Open(mode)),
     }
 }
 
 #[cfg(not(unix))]
 fn is_private(_: &Path) -> Result<(), Fault> {
     Ok(())
+}
+
+/// The mode of a file with a private key, when others than its owner and group may use it.
+///
+/// # Errors
+/// When there is no such file, or nobody may look.
+#[cfg(unix)]
+pub(crate) fn mode_open_to_others(path: &Path) -> io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+    // The group may: that is how a daemon gets keys that root has made.
+    Ok((mode & 0o007 != 0).then_some(mode))
+}
+
+/// Other systems have no such modes.
+#[cfg(not(unix))]
+pub(crate) fn mode_open_to_others(path: &Path) -> io::Result<Option<u32>> {
+    fs::metadata(path).map(|_| None)
 }
 
 /// The zone of a public key file.

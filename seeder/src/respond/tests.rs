@@ -1,5 +1,7 @@
 //! The wire behaviour, byte by byte: what goes in and out of [`Responder::respond`] without sockets.
 
+mod streams;
+
 use arc_swap::ArcSwap;
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
@@ -103,6 +105,7 @@ fn reply_at(
         addr: "192.0.2.1:5353".parse().unwrap(),
         transport,
         moment,
+        idle: Duration::from_secs(10),
     };
     let mut out = Vec::new();
     let state = responder.state().load();

@@ -4,12 +4,13 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SeederError, counters::Counters};
+use super::{SeederError, counters::Counters, tls::Tls};
 use crate::{
     config::SeederConfig,
     follow::{Reload, unix_now},
     setup::{Setup, follow_options},
     state::{Shared, StateError},
+    tls::Certificate,
 };
 
 /// Gives a running seeder another configuration.
@@ -21,18 +22,28 @@ pub struct Control {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) http: Option<SocketAddr>,
     pub(super) workers: usize,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Control {
-    /// Takes up a configuration and the keys on disk, and ends when answers come from them; meanwhile they come from the old
-    /// ones. What sockets are made of stays as it is, and is told in the log when it differs.
+    /// Takes up a configuration, and keys and certificate on disk, and ends when answers come from them; meanwhile they
+    /// come from the old ones. What sockets are made of stays as it is, and is told in the log when it differs.
     ///
     /// # Errors
     /// [`SeederError`], and the old configuration stays. A zone that was signed may not lose its keys.
     pub async fn reload(&self, config: &SeederConfig) -> Result<(), SeederError> {
+        let tls = match (&self.tls, &config.tls) {
+            (Some(tls), Some(options)) => Some((tls, options, Certificate::load(options)?)),
+            _ => None,
+        };
+        let tls_same = match &tls {
+            Some((tls, options, _)) => tls.listens_as(options),
+            None => self.tls.is_none() && config.tls.is_none(),
+        };
         let same = config.listen == self.listen
             && config.http == self.http
-            && config.workers() == self.workers;
+            && config.workers() == self.workers
+            && tls_same;
         if !same {
             tracing::warn!("addresses and threads change at a restart only");
         }
@@ -53,6 +64,10 @@ impl Control {
         taken_up
             .await
             .unwrap_or(Ok(()))
-            .map_err(SeederError::Follow)
+            .map_err(SeederError::Follow)?;
+        if let Some((tls, options, certificate)) = tls {
+            tls.take_up(config, options, certificate);
+        }
+        Ok(())
     }
 }

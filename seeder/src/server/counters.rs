@@ -19,7 +19,7 @@ pub(crate) struct Counters {
     /// As in [`CODES`].
     responses: [IntCounter; CODES.len()],
     /// By transport.
-    bytes: [IntCounter; 2],
+    bytes: [IntCounter; TRANSPORTS.len()],
     pub(crate) limited: IntCounter,
     pub(crate) slipped: IntCounter,
     pub(crate) truncated: IntCounter,
@@ -27,7 +27,25 @@ pub(crate) struct Counters {
     pub(crate) send_failures: IntCounter,
     pub(crate) tcp_refused: IntCounter,
     pub(crate) tcp_evicted: IntCounter,
+    /// As in [`Handshake`].
+    handshakes: [IntCounter; HANDSHAKES.len()],
 }
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// Well.
+    Done,
+    /// The client left, or said what is no TLS or none of ours.
+    Failed,
+    /// It took too long.
+    Late,
+    /// The client's network was over its rate.
+    Limited,
+}
+
+/// In the order of [`Handshake`].
+const HANDSHAKES: [&str; 4] = ["done", "failed", "late", "limited"];
 
 impl Counters {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
@@ -43,8 +61,15 @@ impl Counters {
             "Bytes of responses by transport.",
             &["transport"],
         )?;
+        let handshakes = metrics.counter_vec(
+            "tls_handshakes_total",
+            "TLS handshakes that ended well (done), by an error or the client's leaving (failed), at their time limit \
+             (late), or at once because the client's network was over its rate (limited).",
+            &["result"],
+        )?;
         Ok(Self {
             queries,
+            handshakes: HANDSHAKES.map(|result| handshakes.with_label_values(&[result])),
             responses: CODES.map(|(_, code)| responses.with_label_values(&[code])),
             bytes: TRANSPORTS.map(|transport| bytes.with_label_values(&[transport])),
             slipped: metrics.counter(
@@ -69,11 +94,11 @@ impl Counters {
             )?,
             tcp_evicted: metrics.counter(
                 "tcp_evicted_total",
-                "TCP connections closed for a newcomer because they had waited longest without a query.",
+                "TCP and TLS connections closed for a newcomer because they had waited longest without a query.",
             )?,
             tcp_refused: metrics.counter(
                 "tcp_refused_total",
-                "TCP connections closed at once because a limit was reached.",
+                "TCP and TLS connections closed at once because a limit was reached.",
             )?,
         })
     }
@@ -95,6 +120,17 @@ impl Counters {
         }
     }
 
+    pub(crate) fn handshake(&self, result: Handshake) {
+        let [done, failed, late, limited] = &self.handshakes;
+        let counter = match result {
+            Handshake::Done => done,
+            Handshake::Failed => failed,
+            Handshake::Late => late,
+            Handshake::Limited => limited,
+        };
+        counter.inc();
+    }
+
     /// A response of that many bytes.
     pub(crate) fn sent(&self, transport: Transport, bytes: usize) {
         of(transport, &self.bytes).inc_by(bytes as u64);
@@ -111,7 +147,7 @@ impl Counters {
 
 /// Counters of queries by zone (the last is "none"), transport, and type as in [`TYPES`].
 #[derive(Debug)]
-pub(crate) struct ZoneCounters(Vec<[[IntCounter; TYPES.len()]; 2]>);
+pub(crate) struct ZoneCounters(Vec<[[IntCounter; TYPES.len()]; TRANSPORTS.len()]>);
 
 impl ZoneCounters {
     /// A query to the zone of that index, or to none of ours.
@@ -141,13 +177,14 @@ impl ZoneCounters {
 const NO_ZONE: &str = "none";
 
 /// In the order of [`of`].
-const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
+const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 
-const fn of<T>(transport: Transport, both: &[T; 2]) -> &T {
-    let [udp, tcp] = both;
+const fn of<T>(transport: Transport, all: &[T; TRANSPORTS.len()]) -> &T {
+    let [udp, tcp, tls] = all;
     match transport {
         Transport::Udp => udp,
         Transport::Tcp => tcp,
+        Transport::Tls => tls,
     }
 }
 

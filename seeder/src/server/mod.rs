@@ -1,13 +1,14 @@
 //! Sockets. [`Seeder::bind`] takes everything that can fail; [`Seeder::run`] serves until told to stop.
 //!
-//! The UDP and TCP sockets are our own (`udp`, `tcp`), because those of hickory-server 0.26 take a task and several
-//! allocations for each query, answer malformed responses, have no limit on connections and log each client at `info`;
+//! The UDP and TCP sockets are our own (`udp`, `tcp`, and `tls` on the latter), because those of hickory-server 0.26 take a
+//! task and several allocations for each query, answer malformed responses, have no limit on connections and log each client at `info`;
 //! `labs bench dns` shows what that costs.
 
 mod control;
 pub(crate) mod counters;
 mod http;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::{
     setup::{self, Setup},
     snapshot::Snapshot,
     state::{Shared, State, StateError},
+    tls::TlsError,
     zone::Zone,
 };
 
@@ -67,6 +69,9 @@ pub enum SeederError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// DNS over TLS has no certificate that can be shown.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A new configuration can't be taken up.
     #[error(transparent)]
     Follow(FollowError),
@@ -85,6 +90,7 @@ pub struct Seeder {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
     dns_addrs: Vec<SocketAddr>,
+    tls: Option<tls::Bound>,
     http: Option<HttpServer>,
     follower: Follower,
     auditor: Auditor,
@@ -106,19 +112,12 @@ impl Seeder {
             return Err(ConfigError::NoListen.into());
         }
         warn_without_glue(&config.build_zones()?);
-        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-        let mut dns_addrs = Vec::new();
         let workers = config.workers();
-        for addr in &config.listen {
-            let (addr, sockets, listener) = bind_pair(*addr, workers)?;
-            dns_addrs.push(addr);
-            udp.extend(sockets);
-            tcp.push(listener);
-        }
-
+        let (dns_addrs, udp, tcp) = bind_all(&config.listen, workers)?;
         let metrics = Metrics::new("qtc_seeder");
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let health = Health::new();
+        let tls = tls::Bound::new(&config, &metrics, &health)?;
         let counters = Counters::new(&metrics)?;
         let options = setup::follow_options(&config)?;
         let setup = Arc::new(Setup::new(&config, &counters, None)?);
@@ -146,6 +145,7 @@ impl Seeder {
             listen: config.listen.clone(),
             http: config.http,
             workers,
+            tls: tls.as_ref().map(|bound| Arc::clone(&bound.tls)),
         };
         let responder = Arc::new(Responder::new(shared, counters));
         let http = match config.http {
@@ -162,6 +162,7 @@ impl Seeder {
             udp,
             tcp,
             dns_addrs,
+            tls,
             http,
             follower,
             auditor,
@@ -187,6 +188,12 @@ impl Seeder {
     #[must_use]
     pub fn dns_addrs(&self) -> &[SocketAddr] {
         &self.dns_addrs
+    }
+
+    /// Every address that answers DNS over TLS.
+    #[must_use]
+    pub fn tls_addrs(&self) -> &[SocketAddr] {
+        self.tls.as_ref().map_or(&[], |bound| &bound.addrs)
     }
 
     /// Where status, metrics and health are served, if they are.
@@ -223,6 +230,7 @@ impl Seeder {
             udp,
             tcp,
             dns_addrs,
+            tls,
             http,
             follower,
             auditor,
@@ -234,14 +242,24 @@ impl Seeder {
         let workers = spawn_workers(udp, &responder, &stop)?;
         tasks.spawn(watch(workers, stop.clone()));
         let places = tcp::Places::default();
-        for listener in tcp {
+        let mut listen = |listener, tls| {
             let responder = Arc::clone(&responder);
             tasks.spawn(tcp::serve(
                 listener,
+                tls,
                 responder,
                 places.clone(),
                 stop.clone(),
             ));
+        };
+        tcp.into_iter().for_each(|listener| listen(listener, None));
+        if let Some(bound) = tls {
+            for listener in bound.listeners {
+                listen(listener, Some(Arc::clone(&bound.tls)));
+            }
+            let expires = bound.tls.valid_until();
+            tracing::info!(addresses = ?bound.addrs, certificate_expires = expires, "answering DNS over TLS");
+            tasks.spawn(bound.tls.follow(stop.clone()));
         }
         tasks.spawn(follower.run(reloads, stop.clone()));
         tasks.spawn(auditor.run(stop.clone()));
@@ -323,6 +341,20 @@ async fn watch(workers: Vec<JoinHandle<()>>, stop: CancellationToken) {
     if !matches!(joined.await, Ok(0)) {
         tracing::error!("a DNS thread ended in a panic");
     }
+}
+
+/// The addresses with their real ports, all UDP sockets, and the TCP sockets.
+type Sockets = (Vec<SocketAddr>, Vec<UdpSocket>, Vec<TcpListener>);
+
+fn bind_all(listen: &[SocketAddr], workers: usize) -> Result<Sockets, SeederError> {
+    let (mut addrs, mut udp, mut tcp) = Sockets::default();
+    for addr in listen {
+        let (addr, sockets, listener) = bind_pair(*addr, workers)?;
+        addrs.push(addr);
+        udp.extend(sockets);
+        tcp.push(listener);
+    }
+    Ok((addrs, udp, tcp))
 }
 
 /// Binds UDP and TCP to one address; for port 0 to one and the same free port.

@@ -1,18 +1,16 @@
-//! TCP (RFC 7766): messages with a length in front, any number on one connection.
+//! TCP (RFC 7766), plain or within TLS (RFC 7858): messages with a length in front, any number on one connection.
 //!
 //! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself. Queries that have come
-//! together are answered together. A connection that waits holds a kilobyte; how many there are is bounded (`places`).
+//! together are answered together. A plain connection that waits holds a kilobyte, one in TLS what rustls holds besides;
+//! how many there are is bounded (`places`), and those in their handshake are among them.
 
 mod places;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::timeout,
 };
@@ -20,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::places::Place;
 pub(super) use self::places::Places;
+use super::{counters::Handshake, tls::Tls};
 use crate::respond::{Asker, Responder, Transport};
 
 /// Most bytes of one query; as for UDP, far above any honest one.
@@ -39,15 +38,19 @@ const IDLE: Duration = Duration::from_secs(10);
 /// when short of resources): clients that hold places without asking lose them soon.
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
 
+/// How long a TLS handshake may take: several round trips around the world, lost packets among them.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
 /// How long a client may take to accept a response.
 const SEND: Duration = Duration::from_secs(5);
 
 /// Pause after a failed `accept` (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers until `stop`; open connections get their running answer and are closed.
+/// Answers until `stop`, within TLS if there is one; open connections get their running answer and are closed.
 pub(super) async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     responder: Arc<Responder>,
     places: Places,
     stop: CancellationToken,
@@ -61,13 +64,19 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, client)) => {
-                let Some(place) = places.take(client.ip()) else {
+                let Some(place) = places.take(client.ip(), tls.is_some()) else {
                     responder.counters.tcp_refused.inc();
                     continue;
                 };
-                let (responder, stop) = (Arc::clone(&responder), stop.clone());
+                let visit = Visit {
+                    client,
+                    responder: Arc::clone(&responder),
+                    place,
+                    stop: stop.clone(),
+                };
+                let tls = tls.clone();
                 connections.spawn(async move {
-                    if let Err(error) = converse(stream, client, &responder, &place, &stop).await {
+                    if let Err(error) = visit.receive(stream, tls).await {
                         tracing::debug!(%error, "DNS connection ended early");
                     }
                 });
@@ -82,83 +91,123 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse(
-    mut stream: TcpStream,
+/// Who talks to whom.
+struct Visit {
     client: SocketAddr,
-    responder: &Responder,
-    place: &Place,
-    stop: &CancellationToken,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (reader, mut writer) = stream.split();
-    let mut reader = BufReader::with_capacity(READ, reader);
-    let conversation = Conversation {
-        client,
-        responder,
-        place,
-    };
-    loop {
-        let patience = if place.is_crowded() {
+    responder: Arc<Responder>,
+    place: Place,
+    stop: CancellationToken,
+}
+
+impl Visit {
+    async fn receive(&self, stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else {
+            return self.converse(stream, Transport::Tcp).await;
+        };
+        let counters = &self.responder.counters;
+        let now = || self.responder.moment().micros;
+        let shaking = tls.accept(stream, self.client, now);
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE.min(self.patience()), shaking) => shaken,
+            () = self.place.lost() => {
+                counters.tcp_evicted.inc();
+                return Ok(());
+            }
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let Ok(shaken) = shaken else {
+            counters.handshake(Handshake::Late);
+            return Ok(());
+        };
+        let stream = shaken.map_err(|(result, error)| {
+            counters.handshake(result);
+            error
+        })?;
+        counters.handshake(Handshake::Done);
+        self.place.has_shaken_hands();
+        self.converse(stream, Transport::Tls).await
+    }
+
+    /// How long the client may be silent now.
+    fn patience(&self) -> Duration {
+        if self.place.is_crowded() {
             IDLE_CROWDED
         } else {
             IDLE
-        };
-        tokio::select! {
-            // The first byte: until then nothing is held but the reader's buffer.
-            read = timeout(patience, reader.fill_buf()) => match read {
-                Ok(Ok([])) | Err(_) => return Ok(()),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(error),
-            },
-            () = place.lost() => {
-                responder.counters.tcp_evicted.inc();
-                return Ok(());
-            }
-            () = stop.cancelled() => return Ok(()),
         }
-        let answering = conversation.answer(&mut reader, &mut writer, stop);
-        let more = tokio::select! {
-            answered = timeout(patience, answering) => answered.unwrap_or(Ok(false))?,
-            () = place.lost() => {
-                responder.counters.tcp_evicted.inc();
-                return Ok(());
-            }
-        };
-        if !more {
-            return Ok(());
-        }
-        place.waits();
     }
-}
 
-/// Who talks to whom.
-struct Conversation<'a> {
-    client: SocketAddr,
-    responder: &'a Responder,
-    place: &'a Place,
-}
+    async fn converse<S>(&self, stream: S, transport: Transport) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut stream = BufReader::with_capacity(READ, stream);
+        let result = self.answer_all(&mut stream, transport).await;
+        // TLS takes leave (RFC 8446, 6.1). Zero is one try: whoever does not take it at once is not waited for.
+        let _ = timeout(Duration::ZERO, stream.shutdown()).await;
+        result
+    }
 
-impl Conversation<'_> {
+    async fn answer_all<S>(&self, stream: &mut BufReader<S>, transport: Transport) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self { place, stop, .. } = self;
+        let counters = &self.responder.counters;
+        loop {
+            let idle = self.patience();
+            tokio::select! {
+                // The first byte: until then nothing is held but the reader's buffer.
+                read = timeout(idle, stream.fill_buf()) => match read {
+                    Ok(Ok([])) | Err(_) => return Ok(()),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Err(error),
+                },
+                () = place.lost() => {
+                    counters.tcp_evicted.inc();
+                    return Ok(());
+                }
+                () = stop.cancelled() => return Ok(()),
+            }
+            let answering = self.answer(stream, transport, idle);
+            let more = tokio::select! {
+                answered = timeout(idle, answering) => answered.unwrap_or(Ok(false))?,
+                () = place.lost() => {
+                    counters.tcp_evicted.inc();
+                    return Ok(());
+                }
+            };
+            if !more {
+                return Ok(());
+            }
+            place.waits();
+        }
+    }
+
     /// Answers all queries that have come; `false` when the connection is to be closed.
-    async fn answer(
+    async fn answer<S>(
         &self,
-        reader: &mut BufReader<ReadHalf<'_>>,
-        writer: &mut WriteHalf<'_>,
-        stop: &CancellationToken,
-    ) -> io::Result<bool> {
+        stream: &mut BufReader<S>,
+        transport: Transport,
+        idle: Duration,
+    ) -> io::Result<bool>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
         let mut more = true;
-        while more && (framed.is_empty() || holds_message(reader.buffer())) {
+        while more && (framed.is_empty() || holds_message(stream.buffer())) {
             more = tokio::select! {
                 // What has come is answered, also when we stop.
                 biased;
-                read = read_message(reader, &mut query) => read?,
+                read = read_message(stream, &mut query) => read?,
                 // What has been answered is sent still.
-                () = stop.cancelled() => false,
+                () = self.stop.cancelled() => false,
             };
             if more {
                 self.place.is_busy();
-                more = self.respond(&query, &mut response);
+                more = self.respond(&query, transport, idle, &mut response);
             }
             if more {
                 // A response that is too long for its length field can't be made from our records.
@@ -167,18 +216,25 @@ impl Conversation<'_> {
                 framed.extend_from_slice(&response);
             }
             if framed.len() >= WRITE {
-                send(writer, &mut framed).await?;
+                send(stream, &mut framed).await?;
             }
         }
-        send(writer, &mut framed).await?;
+        send(stream, &mut framed).await?;
         Ok(more)
     }
 
-    fn respond(&self, query: &[u8], response: &mut Vec<u8>) -> bool {
+    fn respond(
+        &self,
+        query: &[u8],
+        transport: Transport,
+        idle: Duration,
+        response: &mut Vec<u8>,
+    ) -> bool {
         let from = Asker {
             addr: self.client,
-            transport: Transport::Tcp,
+            transport,
             moment: self.responder.moment(),
+            idle,
         };
         let state = self.responder.state().load();
         self.responder.respond(&state, query, from, response)
@@ -193,17 +249,20 @@ fn holds_message(buffer: &[u8]) -> bool {
     }
 }
 
-async fn send(writer: &mut WriteHalf<'_>, framed: &mut Vec<u8>) -> io::Result<()> {
-    timeout(SEND, writer.write_all(framed))
-        .await
-        .map_err(io::Error::from)??;
+async fn send(writer: &mut (impl AsyncWrite + Unpin), framed: &mut Vec<u8>) -> io::Result<()> {
+    let sending = async {
+        writer.write_all(framed).await?;
+        // What TLS has encrypted lies in its own buffer until then.
+        writer.flush().await
+    };
+    timeout(SEND, sending).await.map_err(io::Error::from)??;
     framed.clear();
     Ok(())
 }
 
 /// Reads one message into `query`; `false` when the client is done or sends what no query can be.
 async fn read_message(
-    reader: &mut BufReader<ReadHalf<'_>>,
+    reader: &mut (impl AsyncRead + Unpin),
     query: &mut Vec<u8>,
 ) -> io::Result<bool> {
     let length = match reader.read_u16().await {

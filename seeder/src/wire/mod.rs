@@ -29,6 +29,9 @@ pub const MAX_UDP: u16 = 1232;
 /// (RFC 6891, 6.2.3).
 pub const PLAIN_UDP: u16 = 512;
 
+/// Largest message over a stream: what its length field of two bytes can say (RFC 1035, 4.2.2).
+pub const MAX_STREAM: u16 = u16::MAX;
+
 /// Record types by number (IANA, "Resource Record TYPEs").
 pub mod kind {
     /// IPv4 address.
@@ -69,6 +72,10 @@ pub mod option {
     pub const NSID: u16 = 3;
     /// Cookie (RFC 7873).
     pub const COOKIE: u16 = 10;
+    /// How long a connection may be idle (RFC 7828).
+    pub const KEEPALIVE: u16 = 11;
+    /// Bytes that hide a message's length (RFC 7830).
+    pub const PADDING: u16 = 12;
 }
 
 /// Response codes (IANA, "DNS RCODEs").

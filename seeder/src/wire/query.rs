@@ -75,6 +75,11 @@ pub struct Edns {
     pub nsid: bool,
     /// The first COOKIE option.
     pub cookie: Option<Cookie>,
+    /// Whether the client asks how long its connection may be idle (RFC 7828). One that names a time itself, which only
+    /// servers may, does not.
+    pub keepalive: bool,
+    /// Whether the query was padded, so that the response has to be as well (RFC 7830, 4).
+    pub padding: bool,
 }
 
 /// A COOKIE option (RFC 7873).
@@ -234,6 +239,8 @@ fn edns(record: &Record<'_>) -> Option<Edns> {
         dnssec_ok: flags & 0x80 != 0,
         nsid: false,
         cookie: None,
+        keepalive: false,
+        padding: false,
     };
     if version != 0 {
         return Some(edns);
@@ -247,6 +254,8 @@ fn edns(record: &Record<'_>) -> Option<Edns> {
             option::NSID => edns.nsid = true,
             // All but the first are passed over (RFC 7873, 5.2).
             option::COOKIE if edns.cookie.is_none() => edns.cookie = Some(cookie(data)?),
+            option::KEEPALIVE => edns.keepalive = data.is_empty(),
+            option::PADDING => edns.padding = true,
             _ => {}
         }
         rest = after;

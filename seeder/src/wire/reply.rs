@@ -14,8 +14,14 @@ pub const COOKIE: usize = 24;
 /// Bytes of an OPT record without options (RFC 6891, 6.1.2).
 const OPT_FIXED: usize = 11;
 
+/// Bytes of an option without its value (RFC 6891, 6.1.2).
+const OPTION_FIXED: usize = 4;
+
 /// The option that explains a response code (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
+
+/// Padded responses are whole blocks of that many bytes (RFC 8467, 4.1).
+pub const PADDING_BLOCK: usize = 468;
 
 const QR: u8 = 0x80;
 const AA: u8 = 0x04;
@@ -32,6 +38,10 @@ pub struct Opt<'a> {
     pub nsid: Option<&'a [u8]>,
     /// Extended error (RFC 8914), by number.
     pub error: Option<u16>,
+    /// How long the connection may be idle (RFC 7828), in units of 100 ms, when that was asked.
+    pub keepalive: Option<u16>,
+    /// Fill the response up to whole blocks, so that its length tells an onlooker little (RFC 7830).
+    pub pad: bool,
 }
 
 /// A response, not yet written.
@@ -73,23 +83,36 @@ impl Opt<'_> {
             cookie: None,
             nsid: None,
             error: None,
+            keepalive: None,
+            pad: false,
         }
     }
 
+    /// Without padding.
     fn len(&self) -> usize {
-        let nsid = self.nsid.map_or(0, |name| 4 + name.len());
-        OPT_FIXED + nsid + self.cookie.map_or(0, |_| 4 + COOKIE) + self.error.map_or(0, |_| 6)
+        let options = [
+            self.nsid.map(<[u8]>::len),
+            self.cookie.map(|_| COOKIE),
+            self.error.map(|_| 2),
+            self.keepalive.map(|_| 2),
+        ];
+        let options = options.iter().flatten();
+        OPT_FIXED + options.map(|value| OPTION_FIXED + value).sum::<usize>()
     }
 
-    fn write(&self, out: &mut Vec<u8>, code: u16) {
+    /// Writes the last record of a message of at most `limit` bytes.
+    fn write(&self, out: &mut Vec<u8>, code: u16, limit: usize) {
+        let length = self.len();
+        let padding = padding(out.len() + length, limit).filter(|_| self.pad);
+        let options = length - OPT_FIXED + padding.map_or(0, |bytes| OPTION_FIXED + bytes);
         out.push(0);
         put(out, OPT);
         put(out, MAX_UDP);
         out.push((code >> 4) as u8);
         out.push(0);
         put(out, if self.dnssec_ok { 0x8000 } else { 0 });
-        // A few dozen bytes.
-        put(out, (self.len() - OPT_FIXED) as u16);
+        // A few dozen bytes, and less than a block of padding.
+        put(out, options as u16);
         if let Some(cookie) = &self.cookie {
             put(out, option::COOKIE);
             put(out, COOKIE as u16);
@@ -104,6 +127,16 @@ impl Opt<'_> {
             put(out, EXTENDED_ERROR);
             put(out, 2);
             put(out, error);
+        }
+        if let Some(tenths) = self.keepalive {
+            put(out, option::KEEPALIVE);
+            put(out, 2);
+            put(out, tenths);
+        }
+        if let Some(bytes) = padding {
+            put(out, option::PADDING);
+            put(out, bytes as u16);
+            out.resize(out.len() + bytes, 0);
         }
     }
 }
@@ -145,7 +178,7 @@ impl Reply<'_> {
         }
         set(out, 10, additionals);
         if let Some(opt) = &self.opt {
-            opt.write(out, self.code);
+            opt.write(out, self.code, self.limit);
         }
         Written { truncated }
     }
@@ -170,6 +203,18 @@ impl Reply<'_> {
             set(out, start + usize::from(*at), apex);
         }
     }
+}
+
+/// Bytes in the padding option of a message that has `length` bytes without it, so that it ends with a block; `None`
+/// where that would take it beyond `limit`.
+#[must_use]
+pub const fn padding(length: usize, limit: usize) -> Option<usize> {
+    let least = length + OPTION_FIXED;
+    let whole = least.next_multiple_of(PADDING_BLOCK);
+    if whole > limit {
+        return None;
+    }
+    Some(whole - least)
 }
 
 fn put(out: &mut Vec<u8>, number: u16) {

@@ -32,6 +32,8 @@ pub(crate) fn port() -> u16 {
 
 pub(crate) struct Bench {
     pub(crate) dns: SocketAddr,
+    /// Where DNS over TLS is spoken, if the configuration wants it.
+    pub(crate) tls: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
     pub(crate) store: Store,
     pub(crate) path: PathBuf,
@@ -83,11 +85,13 @@ pub(crate) async fn bench_with(listen: &[&str], change: impl FnOnce(&mut SeederC
     let seeder = Seeder::bind(config.clone()).await.unwrap();
     let control = seeder.control();
     let (dns, http) = (seeder.dns_addr(), seeder.http_addr().unwrap());
+    let tls = seeder.tls_addrs().first().copied();
     let stop = CancellationToken::new();
     let ended = stop.clone();
     let task = tokio::spawn(async move { seeder.run(ended).await.expect("runs") });
     Bench {
         dns,
+        tls,
         http,
         store,
         path,

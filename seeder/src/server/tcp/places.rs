@@ -3,9 +3,12 @@
 //! A newcomer gets the place of the connection that has waited longest without a query: in its own network when that has
 //! all it may have, else in the network that has most. So whoever opens connections and asks nothing takes places from itself,
 //! and a client that sends its query at once is answered, whatever the crowd. Only when all are at work is a newcomer refused.
+//!
+//! Connections in a TLS handshake wait as well, and have places from the beginning; but no more than half of all, so that
+//! those who begin handshakes and do not end them leave the other half to whoever asks.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -20,6 +23,9 @@ const MAX_CONNECTIONS: usize = 512;
 /// Most connections of one client network (/24 or /56): resolvers behind one address use a few.
 const MAX_PER_NETWORK: usize = 64;
 
+/// Most handshakes at once: half of the places.
+const MAX_HANDSHAKES: usize = MAX_CONNECTIONS / 2;
+
 /// Counts connections; clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub(in crate::server) struct Places {
@@ -33,12 +39,26 @@ struct Book {
     /// Connections of each network, and since when they wait; those at work have no such number.
     networks: HashMap<Network, HashMap<u64, Seat>>,
     total: usize,
+    /// How many of them are in their handshake.
+    handshakes: usize,
 }
 
 #[derive(Debug)]
 struct Seat {
     waits_since: Option<u64>,
+    /// It has not ended its TLS handshake.
+    handshakes: bool,
     lost: CancellationToken,
+}
+
+impl Seat {
+    const fn handshakes(&self) -> bool {
+        self.handshakes
+    }
+
+    const fn any(&self) -> bool {
+        true
+    }
 }
 
 /// A place within the limits, given back when dropped.
@@ -51,33 +71,30 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// A place for one more connection from `client`, if there is or can be one.
-    pub(super) fn take(&self, client: IpAddr) -> Option<Place> {
+    /// A place for one more connection from `client`, if there is or can be one; `handshakes` when it begins with a TLS
+    /// handshake.
+    pub(super) fn take(&self, client: IpAddr, handshakes: bool) -> Option<Place> {
         let network = Network::of(client);
         let mut book = self.lock();
         let here = book.networks.get(&network).map_or(0, HashMap::len);
         if here >= MAX_PER_NETWORK {
-            book.evict(network)?;
+            book.evict(network, Seat::any)?;
         } else if book.total >= MAX_CONNECTIONS {
-            let waits =
-                |seats: &HashMap<u64, Seat>| seats.values().any(|seat| seat.waits_since.is_some());
-            let some = book.networks.iter().filter(|(_, seats)| waits(seats));
-            let most = some.max_by_key(|(_, seats)| {
-                let oldest = seats.values().filter_map(|seat| seat.waits_since).min();
-                // Of networks with as many connections, the one whose has waited longest.
-                (seats.len(), std::cmp::Reverse(oldest.unwrap_or(u64::MAX)))
-            });
-            let most = *most?.0;
-            book.evict(most)?;
+            book.make_room(Seat::any)?;
+        }
+        if handshakes && book.handshakes >= MAX_HANDSHAKES {
+            book.make_room(Seat::handshakes)?;
         }
         let id = book.number();
         let lost = CancellationToken::new();
         let seat = Seat {
             waits_since: Some(id),
+            handshakes,
             lost: lost.clone(),
         };
         book.networks.entry(network).or_default().insert(id, seat);
         book.total += 1;
+        book.handshakes += usize::from(handshakes);
         Some(Place {
             id,
             network,
@@ -97,15 +114,26 @@ impl Book {
         self.next
     }
 
-    /// Takes the place of the connection of `network` that has waited longest; `None` when all are at work.
-    fn evict(&mut self, network: Network) -> Option<()> {
+    /// Takes a place among those that `count`, in the network that has most of them.
+    fn make_room(&mut self, count: fn(&Seat) -> bool) -> Option<()> {
+        let networks = self.networks.iter().filter_map(|(network, seats)| {
+            let counted = || seats.values().filter(|seat| count(seat));
+            let oldest = counted().filter_map(|seat| seat.waits_since).min()?;
+            // Of networks with as many, the one whose has waited longest.
+            Some((counted().count(), std::cmp::Reverse(oldest), *network))
+        });
+        let (_, _, most) = networks.max_by_key(|(number, oldest, _)| (*number, *oldest))?;
+        self.evict(most, count)
+    }
+
+    /// Takes the place of the connection of `network` that has waited longest, of those that `count`; `None` when all are
+    /// at work.
+    fn evict(&mut self, network: Network, count: fn(&Seat) -> bool) -> Option<()> {
         let seats = self.networks.get(&network)?;
-        let waiting: BTreeMap<u64, u64> = seats
-            .iter()
-            .filter_map(|(id, seat)| Some((seat.waits_since?, *id)))
-            .collect();
-        let (_, id) = waiting.first_key_value()?;
-        self.leave(network, *id).map(|seat| seat.lost.cancel())
+        let waiting = seats.iter().filter(|(_, seat)| count(seat));
+        let waiting = waiting.filter_map(|(id, seat)| Some((seat.waits_since?, *id)));
+        let (_, id) = waiting.min()?;
+        self.leave(network, id).map(|seat| seat.lost.cancel())
     }
 
     fn leave(&mut self, network: Network, id: u64) -> Option<Seat> {
@@ -115,6 +143,7 @@ impl Book {
             self.networks.remove(&network);
         }
         self.total -= 1;
+        self.handshakes -= usize::from(seat.handshakes);
         Some(seat)
     }
 
@@ -133,6 +162,17 @@ impl Place {
     pub(super) fn is_busy(&self) {
         if let Some(seat) = self.places.lock().seat(self) {
             seat.waits_since = None;
+        }
+    }
+
+    /// The handshake has ended well; from now on it counts as one that has just been answered.
+    pub(super) fn has_shaken_hands(&self) {
+        let mut book = self.places.lock();
+        let now = book.number();
+        if let Some(seat) = book.seat(self) {
+            let handshook = std::mem::take(&mut seat.handshakes);
+            seat.waits_since = Some(now);
+            book.handshakes -= usize::from(handshook);
         }
     }
 
@@ -164,7 +204,12 @@ mod tests {
 
     fn take(places: &Places, network: u32, host: u8) -> Option<Place> {
         let [_, a, b, _] = (network << 8).to_be_bytes();
-        places.take(IpAddr::from([10, a, b, host]))
+        places.take(IpAddr::from([10, a, b, host]), false)
+    }
+
+    fn begin_tls(places: &Places, network: u32) -> Option<Place> {
+        let [_, _, a, b] = network.to_be_bytes();
+        places.take(IpAddr::from([172, a, b, 1]), true)
     }
 
     fn is_lost(place: &Place) -> bool {
@@ -244,5 +289,32 @@ mod tests {
         assert!(first.is_crowded());
         drop(crowd);
         assert!(!first.is_crowded());
+    }
+
+    #[test]
+    fn handshakes_take_places_from_handshakes() {
+        let places = Places::default();
+        let plain = take(&places, 0, 1).unwrap();
+        let done = begin_tls(&places, 0).unwrap();
+        done.has_shaken_hands();
+        let begun: Vec<Place> = (0..MAX_HANDSHAKES as u32)
+            .map(|network| begin_tls(&places, network).unwrap())
+            .collect();
+        assert!(!begun.iter().any(is_lost), "half of the places are theirs");
+        let newcomer = begin_tls(&places, 9000).unwrap();
+        assert!(is_lost(&begun[0]) && !is_lost(&begun[1]) && !is_lost(&newcomer));
+        begun[1].has_shaken_hands();
+        let next = begin_tls(&places, 9001).unwrap();
+        assert!(begun[1..].iter().all(|place| !is_lost(place)));
+        let more: Vec<Place> = (0..MAX_CONNECTIONS as u32)
+            .map(|network| begin_tls(&places, 10_000 + network).unwrap())
+            .collect();
+        assert!(is_lost(&next) && is_lost(&newcomer) && is_lost(&more[0]));
+        for established in [&plain, &done, &begun[1]] {
+            assert!(!is_lost(established), "however many begin");
+        }
+        drop((plain, done, begun, newcomer, next, more));
+        let book = places.lock();
+        assert_eq!((book.total, book.handshakes), (0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -166,6 +166,7 @@ where
                 addr: letter.client,
                 transport: Transport::Udp,
                 moment,
+                idle: Duration::ZERO,
             };
             let answered = self.responder.respond(&state, packet, from, out);
             if answered {

@@ -1,6 +1,6 @@
 //! One datagram at a time, with the standard library alone.
 
-use std::{io, net::UdpSocket};
+use std::{io, net::UdpSocket, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,7 @@ pub(super) fn serve(socket: &UdpSocket, responder: &Responder, stop: &Cancellati
             addr: client,
             transport: Transport::Udp,
             moment: responder.moment(),
+            idle: Duration::ZERO,
         };
         if responder.respond(&responder.state().load(), packet, from, &mut response)
             && let Err(error) = socket.send_to(&response, client)

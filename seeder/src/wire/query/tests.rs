@@ -22,7 +22,14 @@ fn a_query_is_read_whole() {
     let mut edns = HickoryEdns::new();
     edns.set_max_payload(1400).set_dnssec_ok(true);
     let cookie = [[1; 8].as_slice(), &[2; 16]].concat();
-    for (number, value) in [(10, cookie), (3, Vec::new()), (65_000, vec![1, 2, 3])] {
+    let options = [
+        (10, cookie),
+        (3, Vec::new()),
+        (11, Vec::new()),
+        (12, vec![0; 7]),
+        (65_000, vec![1, 2, 3]),
+    ];
+    for (number, value) in options {
         edns.options_mut()
             .insert(EdnsOption::Unknown(number, value));
     }
@@ -51,6 +58,8 @@ fn a_query_is_read_whole() {
         dnssec_ok: true,
         nsid: true,
         cookie: Some(cookie),
+        keepalive: true,
+        padding: true,
     };
     assert_eq!(query.edns, Some(edns));
     assert!(!query.authenticated);
@@ -106,6 +115,19 @@ fn cookies_of_other_servers_are_none_of_ours() {
             ours,
             "{length}"
         );
+    }
+}
+
+/// Only servers name a time (RFC 7828, 3.2.1).
+#[test]
+fn a_client_that_names_an_idle_time_asks_for_none() {
+    for (data, asks) in [(&[0, 11, 0, 0][..], true), (&[0, 11, 0, 2, 0, 9], false)] {
+        let bytes = with_opt(data);
+        let mut name = WireName::root();
+        let Packet::Query(query) = read(&bytes, &mut name) else {
+            panic!("{data:?}")
+        };
+        assert_eq!(query.edns.unwrap().keepalive, asks, "{data:?}");
     }
 }
 
