@@ -20,6 +20,7 @@
 //! | [`setup`] | what a configuration makes of a seeder; a reload makes another |
 //! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
+//! | [`check`] | looks at all of it from outside, and tells an operator what to mend |
 //! | [`cli`] | the program's commands |
 //!
 //! A query costs a parse, a look into a hash table, a copy, and a patch of id, flags and OPT: [`table`] holds what the
@@ -27,6 +28,7 @@
 //! so that both give the same answers by construction. Nothing on the usual path allocates or takes a lock.
 
 pub mod answer;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod dnssec;

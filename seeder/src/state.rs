@@ -165,7 +165,7 @@ impl Keys {
 }
 
 /// A signed zone would have to delegate the zones within it, which ours do not.
-fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringError> {
+pub(crate) fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringError> {
     let inner = zones.iter().find(|other| {
         let above = other.apex_wire().below(zone.apex_wire());
         above.is_some_and(|above| above > 0)
