@@ -3,6 +3,7 @@
 //! Signatures, key changes and the age of peers are all measured by it.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +14,7 @@ use tokio::{net::UdpSocket, time::timeout};
 use super::{
     CheckOptions, Finding, Level, Topic,
     dns_client::{self, PATIENCE, Question, Via},
-    local::span,
+    words::span,
 };
 
 /// The port of NTP (RFC 5905, 7.2).
@@ -31,14 +32,16 @@ const EPOCH: f64 = 2_208_988_800.0;
 /// Seconds of an era: then its 32 bits begin anew, for the first time on 7 February 2036.
 const ERA: f64 = 4_294_967_296.0;
 
-/// Time servers asked at once; a pool's name has four addresses, and the quickest answer is the most exact.
+/// Time servers of each family asked at once; a pool's name has four addresses, and the quickest answer is the most
+/// exact.
 const SERVERS: usize = 4;
 
-/// Seconds by which a clock may be wrong without a word: what any NTP daemon does better, and no TTL or signature feels.
+/// Seconds by which a clock may be wrong without a word: what any NTP daemon does better, and no TTL or signature
+/// feels.
 const TOLERANCE: f64 = 1.0;
 
-/// Seconds beyond which a clock is plainly not set. Our signatures begin an hour early, so validators forgive more; but key changes,
-/// and the crawler's idea of which peers are fresh, go by it too.
+/// Seconds beyond which a clock is plainly not set. Our signatures begin an hour early, so validators forgive more;
+/// but key changes, and the crawler's idea of which peers are fresh, go by it too.
 const BROKEN: f64 = 300.0;
 
 /// Seconds that a probe may lie ahead of now: the crawler may have written it while we looked.
@@ -84,11 +87,14 @@ struct Told {
     sent: f64,
 }
 
-/// A question. `nonce` stands where our time would: it comes back and shows that the answer is to us, and tells nobody our clock.
+/// A question. `nonce` stands where our time would: it comes back and shows that the answer is to us, and tells
+/// nobody our clock.
 fn question(nonce: u64) -> [u8; PACKET] {
     let mut packet = [0; PACKET];
     packet[0] = CLIENT;
-    packet[40..].copy_from_slice(&nonce.to_be_bytes());
+    if let Some(transmitted) = packet.last_chunk_mut() {
+        *transmitted = nonce.to_be_bytes();
+    }
     packet
 }
 
@@ -129,8 +135,8 @@ fn unix(timestamp: u64) -> f64 {
     seconds as f64 + fraction as f64 / ERA + era - EPOCH
 }
 
-/// Seconds that our clock is behind. The question left at `left` and the answer came at `came`, by our clock; both ways are taken to
-/// be equally long (RFC 4330, 5).
+/// Seconds that our clock is behind. The question left at `left` and the answer came at `came`, by our clock; both
+/// ways are taken to be equally long (RFC 4330, 5).
 fn offset(told: Told, left: f64, came: f64) -> f64 {
     ((told.received - left) + (told.sent - came)) / 2.0
 }
@@ -144,7 +150,7 @@ pub(super) async fn look(options: &CheckOptions) -> Asked {
     if servers.is_empty() {
         return Asked::Unreachable(format!("no address of {} is known", options.ntp));
     }
-    let asked = dns_client::all(servers.into_iter().take(SERVERS).map(ask)).await;
+    let asked = dns_client::all(servers.into_iter().map(ask)).await;
     let mut failure = String::new();
     let mut best: Option<Offset> = None;
     for answer in asked {
@@ -173,26 +179,24 @@ async fn find(host: &str, resolvers: &[SocketAddr]) -> Vec<SocketAddr> {
         return Vec::new();
     };
     name.set_fqdn(true);
-    let asked = resolvers.iter().map(|resolver| {
-        let (resolver, question) = (*resolver, Question::of_resolver(&name, RecordType::A));
+    let kinds = [RecordType::A, RecordType::AAAA];
+    let pairs = resolvers
+        .iter()
+        .flat_map(|resolver| kinds.map(|kind| (*resolver, kind)));
+    let asked = pairs.map(|(resolver, kind)| {
+        let question = Question::of_resolver(&name, kind);
         async move { dns_client::ask(resolver, &question, Via::Either).await }
     });
     let answers = dns_client::all(asked).await.into_iter().flatten();
-    let mut found = Vec::new();
-    for message in answers {
-        // A name may stand for another one: all addresses in the answer are meant.
-        for ip in message
-            .answers
-            .iter()
-            .filter_map(|record| record.data.ip_addr())
-        {
-            let addr = SocketAddr::new(ip, port);
-            if !found.contains(&addr) {
-                found.push(addr);
-            }
-        }
-    }
-    found
+    // A name may stand for another one: all addresses in the answer are meant.
+    let records = answers.flat_map(|message| message.answers);
+    let ips: BTreeSet<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = ips.into_iter().partition(IpAddr::is_ipv4);
+    let some = |ips: Vec<IpAddr>| ips.into_iter().take(SERVERS);
+    some(v4)
+        .chain(some(v6))
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect()
 }
 
 async fn ask(server: SocketAddr) -> Result<Offset, String> {
@@ -247,7 +251,8 @@ pub(super) struct Facts {
     pub(super) signed: bool,
 }
 
-const SET_IT: &str = "set the clock and keep it set: `timedatectl set-ntp true`, or install chrony; `timedatectl` shows what it does";
+const SET_IT: &str = "set the clock and keep it set: `timedatectl set-ntp true`, or install chrony; \
+ `timedatectl` shows what it does";
 
 /// Judges the clock.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -265,7 +270,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         .map_or(0, |at| at.saturating_sub(facts.now));
     if ahead > AHEAD {
         let found = format!(
-            "the newest probe in the store lies {} in the future: this clock is late, or was early when the crawler wrote",
+            "the newest probe in the store lies {} in the future: this clock is late, or was early when the \
+             crawler wrote",
             span(ahead)
         );
         findings.push(of(Level::Error, found, SET_IT));

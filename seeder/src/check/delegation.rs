@@ -1,4 +1,5 @@
-//! What the world outside says about a zone, judged: resolvers, the parent zone's servers, and the zone's own name servers.
+//! What the world outside says about a zone, judged: resolvers, the parent zone's servers, and the zone's own name
+//! servers.
 //!
 //! Everything here is pure; [`super::gather`] does the asking.
 
@@ -89,7 +90,10 @@ impl Ours {
         Self {
             zone: zone.apex().clone(),
             servers: names.collect(),
-            glue: zone.name_server_addresses().iter().copied().collect(),
+            glue: match zone.own_servers() {
+                [] => BTreeSet::new(),
+                _ => zone.name_server_addresses().iter().copied().collect(),
+            },
             signing,
             records: parent::delegation(zone),
         }
@@ -252,14 +256,10 @@ fn resolvers(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             format!("no resolver is reachable from here ({why}), so that the delegation was not looked at"),
             "run this check from where the internet can be reached, or name a resolver that can: --resolver IP",
         ));
-    } else if !silent.is_empty() {
+    } else if let Some((_, why)) = silent.first() {
         let by = list(silent.iter().map(|(ip, _)| ip));
-        findings.push(of(
-            ours,
-            Level::Note,
-            format!("not reachable from here: {by}"),
-            "",
-        ));
+        let found = format!("not reachable from here: {by} ({why})");
+        findings.push(of(ours, Level::Note, found, ""));
     }
     findings
 }
@@ -288,8 +288,8 @@ fn resolved(ours: &Ours, by: &str, said: &Resolved) -> Finding {
             Level::Error,
             format!("{by}: can't be resolved (SERVFAIL)"),
             format!(
-                "no name server answers, or DNSSEC is broken: see the lines below. `dig @{first} {zone} SOA +cd` has an answer only \
-                 when it is DNSSEC"
+                "no name server answers, or DNSSEC is broken: see the lines below. `dig @{first} {zone} SOA \
+                 +cd` has an answer only when it is DNSSEC"
             ),
         ),
         code => of(
@@ -350,7 +350,8 @@ fn parent_zone(ours: &Ours, seen: &Seen) -> Vec<Finding> {
     }
     if parent.views.len() > 1 {
         let found = format!("the name servers of {} do not agree about it", parent.zone);
-        let mend = "if the parent was changed just now, wait until all its servers have the change; else tell its operator";
+        let mend = "if the parent was changed just now, wait until all its servers have the change; else tell \
+         its operator";
         findings.push(of(ours, Level::Warning, found, mend));
     }
     findings

@@ -1,7 +1,7 @@
 //! One question to one server, over UDP or TCP, and nothing remembered.
 //!
-//! A resolver library would hide what is looked for here: whether this one server answers, over which transport, with which flags
-//! and sections.
+//! A resolver library would hide what is looked for here: whether this one server answers, over which transport, with
+//! which flags and sections.
 
 use std::{
     future::Future,
@@ -118,8 +118,8 @@ pub(super) enum AskError {
     /// Something came that answers no such question.
     #[error("what it sends is no answer to the question")]
     Garbled,
-    /// A denial that names no zone which denies: a resolver hands on the SOA (RFC 2308, 3), a firewall or portal that answers in its
-    /// place has none.
+    /// A denial that names no zone which denies: a resolver hands on the SOA (RFC 2308, 3), a firewall or portal that
+    /// answers in its place has none.
     #[error(
         "it denies everything, as a firewall or portal on the way does that answers in its place"
     )]

@@ -1,5 +1,5 @@
-//! Who holds a port, by what Linux shows in `/proc`: `/proc/net/{udp,udp6,tcp,tcp6}` list sockets by inode (proc(5)), and the
-//! links in `/proc/PID/fd` tell whose they are. Elsewhere nobody is found.
+//! Who holds a port, by what Linux shows in `/proc`: `/proc/net/{udp,udp6,tcp,tcp6}` list sockets by inode (proc(5)),
+//! and the links in `/proc/PID/fd` tell whose they are. Elsewhere nobody is found.
 
 use std::{
     fs,
@@ -136,8 +136,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Whether a socket bound to `held` keeps one from being bound to `wanted`. Our IPv6 sockets take IPv6 alone, while a foreign one on
-/// `[::]` may take IPv4 as well; `/proc` does not tell.
+/// Whether a socket bound to `held` keeps one from being bound to `wanted`. Our IPv6 sockets take IPv6 alone, while a
+/// foreign one on `[::]` may take IPv4 as well; `/proc` does not tell.
 fn in_the_way(held: SocketAddr, wanted: SocketAddr) -> bool {
     let same_family = held.is_ipv4() == wanted.is_ipv4();
     let (held_ip, wanted_ip) = (held.ip(), wanted.ip());
@@ -215,10 +215,12 @@ mod tests {
 
     #[test]
     fn files_of_the_kernel_are_read() {
-        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout \
+         inode ref pointer drops";
         let (stub, six) = (kernel("127.0.0.53:53"), kernel("[2001:db8::1]:53"));
         let text = format!(
-            "{head}\n  103: {stub} 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 25071 2 ffff 0\n   \
+            "{head}\n  103: {stub} 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 25071 \
+             2 ffff 0\n   \
              104: {six} 00000000:0000 01 00000000:00000000 00:00000000 00000000  0  0 99 1 ffff 0\ngarbage\n"
         );
         let of = |addr: &str, uid, inode| Socket {

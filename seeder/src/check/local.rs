@@ -13,13 +13,15 @@ use quantumcoin::{
 };
 use tokio::time::timeout;
 
-use super::{DNS_PORT, Finding, Level, Topic};
+use super::{
+    DNS_PORT, Finding, Level, Topic,
+    words::{date, span},
+};
 use crate::{
     config::{ConfigError, SeederConfig},
     dnssec::{
         keyfile::{Fault, KeyFileError},
         keyring::{Current, Keyring},
-        times::written,
     },
     snapshot::LEAST,
     state::refuse_inner,
@@ -31,7 +33,8 @@ use crate::{
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to run when files are there but can't be read: the seeder's user can, as deploy/sysusers.d names it.
-const AS_THE_SEEDER: &str = "run this check as the user that the seeder runs as: `sudo -u quantumcoin quantumcoin-seeder check …`";
+const AS_THE_SEEDER: &str = "run this check as the user that the seeder runs as: `sudo -u quantumcoin \
+ quantumcoin-seeder check …`";
 
 /// The settings: whether zones can be made of them, and what of them can't work on the internet.
 pub(super) fn config(
@@ -51,7 +54,8 @@ pub(super) fn config(
             Level::Error,
             "zones",
             error.to_string(),
-            "change that option, or its line in the file of --config; `quantumcoin-seeder zone` lists the zones when it is right",
+            "change that option, or its line in the file of --config; `quantumcoin-seeder zone` lists the zones \
+             when it is right",
         )],
     };
     findings.push(listening(config));
@@ -79,14 +83,23 @@ fn zone_settings(zone: &Zone, allow_private: bool) -> Vec<Finding> {
             "name its public addresses: --ns-address 192.0.2.53 --ns-address 2001:db8::53 (yours in their place)",
         ));
     }
-    let private = |ip: &&IpAddr| !is_routable(**ip, allow_private);
-    for ip in zone.name_server_addresses().iter().filter(private) {
+    let all = zone.name_server_addresses().iter();
+    let private: Vec<String> = all
+        .filter(|ip| !is_routable(**ip, allow_private))
+        .map(ToString::to_string)
+        .collect();
+    if !private.is_empty() {
+        let found = format!(
+            "{inside:?} is said to be at {}, where no resolver on the internet can reach it",
+            private.join(" and ")
+        );
+        let mend = "name public addresses with --ns-address; your provider's panel shows them, or `curl -4 ifconfig.co`";
         findings.push(Finding::new(
             Topic::Config,
             Level::Warning,
             apex,
-            format!("{ip} is given out as the address of {inside:?}, but no resolver on the internet can reach it"),
-            "name public addresses with --ns-address; `curl -4 ifconfig.co` or your provider's panel shows them",
+            found,
+            mend,
         ));
     }
     findings
@@ -128,7 +141,8 @@ pub(super) fn keys(
             Level::Note,
             "keys",
             "no zone is signed: no directory of keys is set",
-            "DNSSEC is your choice: `quantumcoin-seeder keys generate --keys DIR`, then run with --keys DIR (docs/seeder.md)",
+            "DNSSEC is your choice: `quantumcoin-seeder keys generate --keys DIR`, then run with --keys DIR \
+             (docs/seeder.md)",
         )];
     };
     match ring {
@@ -193,7 +207,7 @@ fn keys_of(zone: &Zone, zones: &[Zone], dir: &Path, ring: &Keyring, now: i64) ->
     let mut moment = moments().min();
     while let Some(at) = moment {
         if let Err(error) = ring.current(wire, at) {
-            let found = format!("{signs}, but from {} on it can't be: {error}", written(at));
+            let found = format!("{signs}, but from {} on it can't be: {error}", date(at));
             let mend = format!("`quantumcoin-seeder keys roll` in time; {list}");
             return of(Level::Warning, found, mend);
         }
@@ -202,7 +216,7 @@ fn keys_of(zone: &Zone, zones: &[Zone], dir: &Path, ring: &Keyring, now: i64) ->
     }
     let next = moments().min().map_or_else(
         || "no change of keys is planned".to_owned(),
-        |at| format!("the next change of keys is at {}", written(at)),
+        |at| format!("the next change of keys is at {}", date(at)),
     );
     let found = format!("{signs}, anew at each refresh for a week; {next}");
     Finding::ok(Topic::Config, apex, found)
@@ -349,8 +363,8 @@ pub(super) fn store(state: &StoreState, wanted: &Wanted, now: i64) -> Vec<Findin
         StoreState::Failed(StoreError::Missing { .. }) => without(
             "is not there (yet)",
             &format!(
-                "start the crawler: `systemctl enable --now quantumcoin-crawler`. With the systemd units of deploy/ the store is \
-                 --store /var/lib/quantumcoin-crawler/{}/crawl.sqlite",
+                "start the crawler: `systemctl enable --now quantumcoin-crawler`. With the systemd units of \
+                 deploy/ the store is --store /var/lib/quantumcoin-crawler/{}/crawl.sqlite",
                 wanted.network
             ),
         ),
@@ -360,7 +374,8 @@ pub(super) fn store(state: &StoreState, wanted: &Wanted, now: i64) -> Vec<Findin
         StoreState::Failed(error) => without(&unnamed(&error.to_string(), wanted), ""),
         StoreState::Hangs => without(
             &format!("gives no answer within {} s", STORE_PATIENCE.as_secs()),
-            "is the disk hanging, or does another program hold a lock? `fuser -v` with the file's name shows who has it open",
+            "is the disk hanging, or does another program hold a lock? `fuser -v` with the file's name shows \
+             who has it open",
         ),
         StoreState::OtherNetwork(found) => vec![of(
             Level::Error,
@@ -419,16 +434,6 @@ fn crawl_findings(crawl: &Crawl, wanted: &Wanted, now: i64) -> Vec<Finding> {
         findings.push(of(Level::Ok, old, ""));
     }
     findings
-}
-
-/// Seconds in words.
-pub(super) fn span(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7200 => format!("{} minutes", seconds / 60),
-        7200..172_800 => format!("{} hours", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@
 //! | [`parent`] | the records that belong into the parent zone |
 //! | [`dns_client`] | one question to one server |
 //! | [`report`] | all findings as text or JSON |
+//! | [`words`] | times in words |
 //!
-//! Looking and judging are apart, so that every judgement is tested on plain data. What can't be reached is a note and no error:
-//! a doctor in a cellar must not call every patient dead.
+//! Looking and judging are apart, so that every judgement is tested on plain data. What can't be reached is a note
+//! and no error: a doctor in a cellar must not call every patient dead.
 
 mod clock;
 mod delegation;
@@ -33,6 +34,7 @@ pub(crate) mod parent;
 mod port;
 mod report;
 mod server;
+mod words;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -56,8 +58,8 @@ pub const DNS_PORT: u16 = 53;
 /// The time server that is asked unless another is named: a pool that anybody may use by its terms.
 pub const DEFAULT_NTP: &str = "pool.ntp.org";
 
-/// Public resolvers that are asked unless others are named: three operators that have nothing to do with each other (Cloudflare,
-/// Google, Quad9), each by IPv4 and by IPv6.
+/// Public resolvers that are asked unless others are named: three operators that have nothing to do with each other
+/// (Cloudflare, Google, Quad9), each by IPv4 and by IPv6.
 pub const DEFAULT_RESOLVERS: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)),
     IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
@@ -67,8 +69,8 @@ pub const DEFAULT_RESOLVERS: [IpAddr; 6] = [
     IpAddr::V6(Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe)),
 ];
 
-/// Longest time for all questions about a zone's delegation. There are at most eight rounds of questions, nearly all of which end
-/// within one waiting time of 3 s; a person does not wait longer than a minute.
+/// Longest time for all questions about a zone's delegation. There are at most eight rounds of questions, nearly all
+/// of which end within one waiting time of 3 s; a person does not wait longer than a minute.
 const ROUNDS: Duration = Duration::from_secs(45);
 
 /// What a finding is about.
@@ -222,7 +224,7 @@ pub async fn run(config: &SeederConfig, options: &CheckOptions) -> Report {
     let now = unix_now();
     let settings = Settings::of(config);
     let ours = settings.ours(now);
-    let taken = port::look(&config.listen);
+    let taken = port::look(&config.listen, config.http);
     let (crawl, answers, offset, seen) = tokio::join!(
         local::look_at_store(config, now),
         server::look(&config.listen, settings.zones()),

@@ -1,4 +1,5 @@
-//! What belongs into the parent zone: NS, the addresses of name servers within the zone (glue), and DS when it is signed.
+//! What belongs into the parent zone: NS, the addresses of name servers within the zone (glue), and DS when it is
+//! signed.
 
 use std::sync::Arc;
 

@@ -26,6 +26,9 @@ const OUTSIDE: SocketAddr = SocketAddr::new(
     53,
 );
 
+/// Who can't listen, in the words of errors.
+const PURPOSE: &str = "the seeder";
+
 /// What came of trying to listen.
 #[derive(Debug)]
 pub(super) enum Tried {
@@ -39,34 +42,55 @@ pub(super) enum Tried {
     Failed(String),
 }
 
-/// One address, tried over both transports.
+/// One address.
 #[derive(Debug)]
 pub(super) struct Port {
     /// Where.
     pub(super) addr: SocketAddr,
-    /// Over UDP.
-    pub(super) udp: Tried,
+    /// Over UDP; `None` for that of status and metrics, which is TCP alone.
+    pub(super) udp: Option<Tried>,
     /// Over TCP.
     pub(super) tcp: Tried,
 }
 
-/// Tries to listen on each address, for a moment. Must be called within a tokio runtime.
-pub(super) fn look(listen: &[SocketAddr]) -> Vec<Port> {
-    let purpose = "the seeder";
-    let tried = |protocol, addr, error: Option<BindError>| match error {
-        None => Tried::Free,
-        Some(error) if error.kind() == ErrorKind::AddrInUse => {
-            Tried::Taken(holder::of(protocol, addr))
-        }
-        Some(error) if error.kind() == ErrorKind::PermissionDenied => Tried::Denied,
-        Some(error) => Tried::Failed(error.to_string()),
-    };
-    let port = |addr: &SocketAddr| Port {
+/// Tries to listen on each address, for a moment: those of DNS, and that of status and metrics, without which a
+/// seeder does not start either. Must be called within a tokio runtime.
+pub(super) fn look(listen: &[SocketAddr], http: Option<SocketAddr>) -> Vec<Port> {
+    let dns = listen.iter().map(|addr| Port {
         addr: *addr,
-        udp: tried(Protocol::Udp, *addr, bind::udp(*addr, purpose, 1).err()),
-        tcp: tried(Protocol::Tcp, *addr, bind::tcp(*addr, purpose).err()),
+        udp: Some(tried(
+            Protocol::Udp,
+            *addr,
+            bind::udp(*addr, PURPOSE, 1).err(),
+        )),
+        tcp: tried_tcp(*addr),
+    });
+    // Port 0 is any that is free.
+    let http = http.filter(|addr| addr.port() != 0).map(|addr| Port {
+        addr,
+        udp: None,
+        tcp: tried_tcp(addr),
+    });
+    dns.chain(http).collect()
+}
+
+fn tried_tcp(addr: SocketAddr) -> Tried {
+    tried(Protocol::Tcp, addr, bind::tcp(addr, PURPOSE).err())
+}
+
+/// The kernel refuses low ports before it looks whether they are taken, but shows everybody whether they are.
+fn tried(protocol: Protocol, addr: SocketAddr, error: Option<BindError>) -> Tried {
+    let Some(error) = error else {
+        return Tried::Free;
     };
-    listen.iter().map(port).collect()
+    match error.kind() {
+        ErrorKind::AddrInUse => Tried::Taken(holder::of(protocol, addr)),
+        ErrorKind::PermissionDenied => match holder::of(protocol, addr) {
+            holders if holders.is_empty() => Tried::Denied,
+            holders => Tried::Taken(holders),
+        },
+        _ => Tried::Failed(error.to_string()),
+    }
 }
 
 impl Tried {
@@ -76,21 +100,25 @@ impl Tried {
             _ => &[],
         }
     }
+}
 
-    fn is_seeder(&self) -> bool {
-        let mut processes = self
-            .holders()
-            .iter()
-            .filter_map(|held| held.process.as_ref());
-        processes.any(Process::is_seeder)
+impl Port {
+    fn both(&self) -> impl Iterator<Item = (Protocol, &Tried)> {
+        let udp = self.udp.iter().map(|tried| (Protocol::Udp, tried));
+        udp.chain(std::iter::once((Protocol::Tcp, &self.tcp)))
+    }
+
+    /// The seeder that listens here already.
+    fn seeder(&self) -> Option<&Process> {
+        let held = self.both().flat_map(|(_, tried)| tried.holders());
+        let mut processes = held.filter_map(|held| held.process.as_ref());
+        processes.find(|process| process.is_seeder())
     }
 }
 
 /// The addresses that a seeder listens on already.
 pub(super) fn running(ports: &[Port]) -> Vec<SocketAddr> {
-    let seeders = ports
-        .iter()
-        .filter(|port| port.udp.is_seeder() || port.tcp.is_seeder());
+    let seeders = ports.iter().filter(|port| port.seeder().is_some());
     seeders.map(|port| port.addr).collect()
 }
 
@@ -98,18 +126,13 @@ pub(super) fn running(ports: &[Port]) -> Vec<SocketAddr> {
 pub(super) fn judge(port: &Port, answering: &[SocketAddr]) -> Finding {
     let subject = port.addr;
     let ok = |found: String| Finding::ok(Topic::Port, subject, found);
-    let both = [(Protocol::Udp, &port.udp), (Protocol::Tcp, &port.tcp)];
-    let seeder = both
-        .iter()
-        .flat_map(|(_, tried)| tried.holders())
-        .find_map(|held| held.process.as_ref().filter(|process| process.is_seeder()));
-    if let Some(process) = seeder {
+    if let Some(process) = port.seeder() {
         return ok(format!(
             "a seeder listens here already (process {})",
             process.pid
         ));
     }
-    for (protocol, tried) in both {
+    for (protocol, tried) in port.both() {
         match tried {
             Tried::Free => {}
             Tried::Taken(holders) if holders.iter().all(|held| held.process.is_none()) => {
@@ -136,7 +159,11 @@ pub(super) fn judge(port: &Port, answering: &[SocketAddr]) -> Finding {
             }
         }
     }
-    ok("free for UDP and TCP".to_owned())
+    let free = match port.udp {
+        Some(_) => "free for UDP and TCP",
+        None => "free for status and metrics (TCP)",
+    };
+    ok(free.to_owned())
 }
 
 fn taken(subject: SocketAddr, protocol: Protocol, holders: &[Holder]) -> Finding {
@@ -179,7 +206,8 @@ fn taken(subject: SocketAddr, protocol: Protocol, holders: &[Holder]) -> Finding
             (
                 format!("{protocol} is taken by a process{whose} that this user may not see"),
                 format!(
-                    "`sudo ss -lntup 'sport = :{port}'` shows which one; stop it, or choose another address with --listen"
+                    "`sudo ss -lntup 'sport = :{port}'` shows which one; stop it, or choose another address \
+                     with --listen"
                 ),
             )
         }
@@ -236,7 +264,8 @@ pub(super) fn look_at_rights() -> Rights {
     )
 }
 
-/// Judges whether this process may listen on the ports. A warning at most: under systemd the seeder has rights of its own.
+/// Judges whether this process may listen on the ports. A warning at most: under systemd the seeder has rights of its
+/// own.
 pub(super) fn rights(listen: &[SocketAddr], rights: &Rights) -> Vec<Finding> {
     let mut ports: Vec<u16> = listen.iter().map(SocketAddr::port).collect();
     ports.sort_unstable();
@@ -251,8 +280,8 @@ pub(super) fn rights(listen: &[SocketAddr], rights: &Rights) -> Vec<Finding> {
             Level::Warning,
             subject,
             format!(
-                "this process is neither root nor has it CAP_NET_BIND_SERVICE, and ports below {} need that: `run` would fail \
-                 when it is started like this",
+                "this process is neither root nor has it CAP_NET_BIND_SERVICE, and ports below {} need that: \
+                 `run` would fail when it is started like this",
                 rights.unprivileged
             ),
             "start it by the systemd unit of deploy/, which has `AmbientCapabilities=CAP_NET_BIND_SERVICE`;\n\
@@ -275,7 +304,10 @@ pub(super) fn look_at_ipv6() -> Option<Ipv6Addr> {
 /// Judges IPv6: `source` is what [`look_at_ipv6`] found.
 pub(super) fn ipv6(listen: &[SocketAddr], source: Option<Ipv6Addr>) -> Vec<Finding> {
     // 2000::/3 is what has been given out of the IPv6 internet (RFC 4291, 2.4, and IANA's registry).
-    let global = source.filter(|ip| ip.segments()[0] & 0xe000 == 0x2000);
+    let global = source.filter(|ip| {
+        let [first, ..] = ip.segments();
+        first & 0xe000 == 0x2000
+    });
     let six: Vec<&SocketAddr> = listen
         .iter()
         .filter(|addr| addr.is_ipv6() && !addr.ip().is_loopback())
@@ -310,7 +342,8 @@ pub(super) fn ipv6(listen: &[SocketAddr], source: Option<Ipv6Addr>) -> Vec<Findi
             format!(
                 "{what}, so that nobody comes to {addr}; resolvers that have IPv6 alone can't ask this seeder"
             ),
-            "ask your provider for IPv6 (most give a /64 with a server), or leave that address out: --listen 0.0.0.0:53",
+            "ask your provider for IPv6 (most give a /64 with a server), or leave that address out: --listen \
+             0.0.0.0:53",
         ),
         (None, None) => of(
             Level::Note,

@@ -12,8 +12,8 @@ use super::{
     delegation::{Ours, Signing},
     dns_client::{self, AskError, Question, Via, of},
     holder::Protocol,
-    local::span,
     port::reachable,
+    words::span,
 };
 use crate::{dnssec::kind, zone::Zone};
 
@@ -146,46 +146,63 @@ pub(super) fn judge(
     now: i64,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut seen: Vec<SocketAddr> = Vec::new();
-    for answer in answers.iter().filter(|answer| answer.said.is_err()) {
-        if seen.contains(&answer.addr) {
-            continue;
-        }
-        let others = answers.iter().filter(|other| other.addr == answer.addr);
-        if others.clone().all(|other| other.said.is_err()) && !running.contains(&answer.addr) {
-            seen.push(answer.addr);
+    let mut dead: Vec<SocketAddr> = Vec::new();
+    for answer in answers {
+        let addr = answer.addr;
+        let mut here = answers.iter().filter(|other| other.addr == addr);
+        let alive = here.any(|other| other.said.is_ok()) || running.contains(&addr);
+        if !alive && !dead.contains(&addr) {
+            dead.push(addr);
             findings.push(Finding::new(
                 Topic::Server,
                 Level::Note,
-                answer.addr,
+                addr,
                 "nothing answers here (yet)",
                 "start the seeder (`systemctl enable --now quantumcoin-seeder`), then run this check again",
             ));
         }
     }
-    let rest = answers.iter().filter(|answer| !seen.contains(&answer.addr));
-    findings.extend(rest.filter_map(|answer| {
-        let ours = ours.iter().find(|ours| ours.zone == answer.zone)?;
-        Some(judge_one(answer, ours, now))
+    let mut judged: Vec<(Vec<&'static str>, &Answer, Judgement)> = Vec::new();
+    for answer in answers.iter().filter(|answer| !dead.contains(&answer.addr)) {
+        let Some(ours) = ours.iter().find(|ours| ours.zone == answer.zone) else {
+            continue;
+        };
+        let judgement = judge_one(answer, ours, now);
+        let protocol = answer.protocol.name();
+        let same = judged.iter_mut().find(|(_, other, before)| {
+            (other.addr, &other.zone, before) == (answer.addr, &answer.zone, &judgement)
+        });
+        match same {
+            Some((protocols, ..)) => protocols.push(protocol),
+            None => judged.push((vec![protocol], answer, judgement)),
+        }
+    }
+    findings.extend(judged.into_iter().map(|(protocols, answer, judgement)| {
+        let Judgement { level, found, mend } = judgement;
+        let found = format!("{} over {}: {found}", answer.zone, protocols.join(" and "));
+        Finding::new(Topic::Server, level, answer.addr, found, mend)
     }));
     findings
 }
 
-fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Finding {
-    let (subject, protocol) = (answer.addr, answer.protocol.name());
-    let zone = &answer.zone;
-    let of = |level, found: String, mend: &str| {
-        let found = format!("{zone} over {protocol}: {found}");
-        Finding::new(Topic::Server, level, subject, found, mend)
-    };
+/// What is to be said of an answer, whatever it came over.
+#[derive(Debug, PartialEq, Eq)]
+struct Judgement {
+    level: Level,
+    found: String,
+    mend: &'static str,
+}
+
+fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Judgement {
+    let of = |level, found: String, mend| Judgement { level, found, mend };
     let said = match &answer.said {
         Ok(said) => said,
         Err(error) => {
             return of(
                 Level::Error,
                 error.to_string(),
-                "a seeder runs, but this way to it is barred: look at its log (`journalctl -u quantumcoin-seeder`) and at the \
-                 firewall (`nft list ruleset`)",
+                "a seeder runs, but this way to it is barred: look at its log (`journalctl -u \
+                 quantumcoin-seeder`) and at the firewall (`nft list ruleset`)",
             );
         }
     };
@@ -193,7 +210,8 @@ fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Finding {
         return of(
             Level::Error,
             fault,
-            "another name server has this port, or the seeder runs with other zones than this check: compare --zone and --config",
+            "another name server has this port, or the seeder runs with other zones than this check: compare \
+             --zone and --config",
         );
     }
     let age = said.age(now).unwrap_or_default();

@@ -43,7 +43,8 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Checks, prints what was found, and fails when something is broken. Settings that can't be read are a finding as well.
+/// Checks, prints what was found, and fails when something is broken. Settings that can't be read are a finding as
+/// well.
 pub(super) async fn run(
     config: anyhow::Result<SeederConfig>,
     check: Check,

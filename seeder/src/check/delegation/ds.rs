@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{Level, Ours, Seen, Signing, of};
-use crate::{
-    check::{Finding, parent},
-    dnssec::times::written,
-};
+use crate::check::{Finding, parent, words::date};
 
 /// SHA-256 (RFC 4509), the digest that our DS records have.
 const SHA256: u8 = 2;
@@ -21,7 +18,8 @@ impl Ds {
         Self(rdata)
     }
 
-    /// Whether `self`, at the parent, names the key that `ours` names. Of a digest that we don't make, key tag and algorithm decide.
+    /// Whether `self`, at the parent, names the key that `ours` names. Of a digest that we don't make, key tag and
+    /// algorithm decide.
     fn names(&self, ours: &Self) -> bool {
         match self.0.as_slice() {
             [_, _, _, SHA256, ..] => self == ours,
@@ -75,7 +73,8 @@ pub(super) fn judge(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             ours,
             Level::Error,
             format!(
-                "the parent has a DS ({shown}), but the zone is not signed: validating resolvers take all answers for bogus"
+                "the parent has a DS ({shown}), but the zone is not signed: validating resolvers take all \
+                 answers for bogus"
             ),
             "take the DS out of the parent zone now; or run with the keys that it names (--keys DIR)",
         )],
@@ -95,8 +94,8 @@ fn without_ds(ours: &Ours, ds: &BTreeSet<Ds>, wait_until: Option<i64>) -> Findin
     let found = "is signed, but the parent has no DS of it, so that nobody validates";
     let when = wait_until.map_or_else(String::new, |at| {
         format!(
-            ", but not before {} (UTC), when unsigned answers have left the caches",
-            written(at)
+            ", but not before {}, when unsigned answers have left the caches",
+            date(at)
         )
     });
     let mend = format!("put this into the parent zone{when}:\n{}", lines(ours, ds));
@@ -105,7 +104,7 @@ fn without_ds(ours: &Ours, ds: &BTreeSet<Ds>, wait_until: Option<i64>) -> Findin
 
 fn compare(ours: &Ours, ds: &BTreeSet<Ds>, theirs: &BTreeSet<&Ds>) -> Vec<Finding> {
     let is_ours = |their: &&&Ds| ds.iter().any(|ours| their.names(ours));
-    let (right, wrong): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(|their| is_ours(&their));
+    let (right, wrong): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(is_ours);
     if right.is_empty() {
         let found = format!(
             "no DS of the parent ({}) names a key of the zone: validating resolvers take all answers for bogus",
@@ -127,7 +126,8 @@ fn compare(ours: &Ours, ds: &BTreeSet<Ds>, theirs: &BTreeSet<&Ds>) -> Vec<Findin
             "the parent has a DS ({}) that names no key of the zone",
             super::list(&wrong)
         );
-        let mend = "harmless while another one is right; when the key has been replaced, take it out of the parent zone";
+        let mend = "harmless while another one is right; when the key has been replaced, take it out of the \
+         parent zone";
         findings.push(of(ours, Level::Note, found, mend));
     }
     findings

@@ -8,7 +8,7 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{AtServer, Level, Ours, Seen, list, of};
-use crate::check::{Finding, dns_client::AskError, local::span, server::Said};
+use crate::check::{Finding, dns_client::AskError, server::Said, words::span};
 
 /// Seconds after which a server's answers should have been renewed: ten times the longest refresh, so that a small
 /// difference between clocks does not count.
@@ -38,9 +38,14 @@ pub(super) fn glue(
             findings.push(of(
                 ours,
                 Level::Error,
-                format!("the parent's glue for {server} is {}, but by the seeder's settings {}", list(&theirs), list(&ours.glue)),
                 format!(
-                    "if a seeder of this zone answers at {}, name it with --ns-address too; else put this into the parent zone:\n{}",
+                    "the parent's glue for {server} is {}, but by the seeder's settings {}",
+                    list(&theirs),
+                    list(&ours.glue)
+                ),
+                format!(
+                    "if a seeder of this zone answers at {}, name it with --ns-address too; else put this into \
+                     the parent zone:\n{}",
                     list(&wrong),
                     ours.lines(Some(server))
                 ),
@@ -104,8 +109,8 @@ fn judge_one(ours: &Ours, seen: &Seen, at: &AtServer, now: i64) -> Finding {
             Level::Error,
             format!("{who} is lame: it {fault}"),
             format!(
-                "run a seeder with --zone {zone} there (`dig @{ip} +norec {zone} SOA` must show the flag aa), or take it out of the \
-                 parent's NS records and of --ns"
+                "run a seeder with --zone {zone} there (`dig @{ip} +norec {zone} SOA` must show the flag aa), \
+                 or take it out of the parent's NS records and of --ns"
             ),
         );
     }
@@ -163,8 +168,9 @@ fn silent(ours: &Ours, seen: &Seen, at: &AtServer, protocol: &str, error: &AskEr
         Level::Error,
         format!("{name} at {addr} gives no answer over {protocol}: {error}"),
         format!(
-            "start the seeder there, and let {protocol} port 53 through the firewall (as in `ufw allow 53`, and in the provider's \
-             panel).\nA machine behind NAT may not reach its own public address: then ask from elsewhere, `dig @{addr} +norec{tcp} {zone} SOA`"
+            "start the seeder there, and let {protocol} port 53 through the firewall (as in `ufw allow 53`, and \
+             in the provider's panel).\nA machine behind NAT may not reach its own public address: then ask from \
+             elsewhere, `dig @{addr} +norec{tcp} {zone} SOA`"
         ),
     )
 }

@@ -22,7 +22,14 @@ fn held(addr: &str, process: Option<(&str, Option<&str>)>) -> Tried {
 fn judged(udp: Tried, tcp: Tried, answering: bool) -> Finding {
     let addr = ANY.parse().unwrap();
     let answering: &[SocketAddr] = if answering { &[addr] } else { &[] };
-    judge(&Port { addr, udp, tcp }, answering)
+    judge(
+        &Port {
+            addr,
+            udp: Some(udp),
+            tcp,
+        },
+        answering,
+    )
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn this_seeder_itself_is_no_fault() {
     );
     let port = Port {
         addr: ANY.parse().unwrap(),
-        udp: seeder(),
+        udp: Some(seeder()),
         tcp: Tried::Free,
     };
     assert_eq!(running(&[port]), [ANY.parse().unwrap()]);
@@ -125,7 +132,7 @@ fn what_can_not_be_tried_is_no_error_and_what_fails_is() {
 async fn a_taken_port_is_found_with_its_holder() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = udp.local_addr().unwrap();
-    let ports = look(&[addr]);
+    let ports = look(&[addr], None);
     let told = judge(&ports[0], &[]);
     assert_eq!(told.level, Level::Error, "{told:?}");
     #[cfg(target_os = "linux")]
@@ -136,10 +143,29 @@ async fn a_taken_port_is_found_with_its_holder() {
     assert_eq!(running(&ports), []);
     drop(udp);
     // 192.0.2.0/24 is for documentation (RFC 5737): no interface has it.
-    let foreign = look(&["192.0.2.77:0".parse().unwrap()]);
+    let foreign = look(&["192.0.2.77:0".parse().unwrap()], None);
     assert!(
         judge(&foreign[0], &[]).found.contains("no interface"),
         "{foreign:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_address_of_status_is_tried_too() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let ports = look(&[], Some(addr));
+    let told = judge(&ports[0], &[]);
+    assert!(
+        told.level == Level::Error && told.found.contains("TCP"),
+        "{told:?}"
+    );
+    assert!(look(&[], Some("127.0.0.1:0".parse().unwrap())).is_empty());
+    drop(listener);
+    let told = judge(&look(&[], Some(addr))[0], &[]);
+    assert!(
+        told.level == Level::Ok && told.found.contains("status"),
+        "{told:?}"
     );
 }
 
