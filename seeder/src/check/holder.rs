@@ -14,6 +14,12 @@ const LISTEN: &str = "0A";
 const SEEDER: &str = "quantumcoin-see";
 const RESOLVED: &str = "systemd-resolve";
 
+/// Where systemd-resolved listens, and nobody else does (systemd-resolved.service(8)).
+const STUBS: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), 53),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)), 53),
+];
+
 /// Over what a port is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -60,11 +66,6 @@ impl Process {
     pub(super) fn is_seeder(&self) -> bool {
         self.name == SEEDER
     }
-
-    /// Whether it is the stub resolver that many systems run.
-    pub(super) fn is_resolved(&self) -> bool {
-        self.name == RESOLVED
-    }
 }
 
 /// A socket in the way, and whose it is as far as we may see that.
@@ -74,6 +75,17 @@ pub(super) struct Holder {
     pub(super) socket: Socket,
     /// The process; `None` when this user may not look.
     pub(super) process: Option<Process>,
+}
+
+impl Holder {
+    /// Whether it is systemd-resolved, which many systems run: by its name, or, when that can't be seen, by its
+    /// addresses.
+    pub(super) fn is_resolved(&self) -> bool {
+        match &self.process {
+            Some(process) => process.name == RESOLVED,
+            None => STUBS.contains(&self.socket.addr),
+        }
+    }
 }
 
 /// The sockets that keep `addr` from being bound, and who holds them.

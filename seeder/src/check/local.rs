@@ -93,7 +93,8 @@ fn zone_settings(zone: &Zone, allow_private: bool) -> Vec<Finding> {
             "{inside:?} is said to be at {}, where no resolver on the internet can reach it",
             private.join(" and ")
         );
-        let mend = "name public addresses with --ns-address; your provider's panel shows them, or `curl -4 ifconfig.co`";
+        let mend = "name public addresses with --ns-address; your provider's panel shows them, or `curl -4 \
+                    ifconfig.co`";
         findings.push(Finding::new(
             Topic::Config,
             Level::Warning,

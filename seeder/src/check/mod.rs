@@ -9,17 +9,17 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`local`] | configuration, keys and store |
-//! | [`port`] | whether the addresses can be listened on, by right and in fact, and whether there is IPv6 |
-//! | [`holder`] | who holds a port, by what Linux shows in `/proc` |
-//! | [`clock`] | the clock against an NTP server, and against what can't be |
-//! | [`server`] | what a running seeder answers |
-//! | [`delegation`] | what the parent zone, resolvers and name servers say, judged (pure) |
-//! | [`gather`] | asks them |
-//! | [`parent`] | the records that belong into the parent zone |
-//! | [`dns_client`] | one question to one server |
-//! | [`report`] | all findings as text or JSON |
-//! | [`words`] | times in words |
+//! | `local` | configuration, keys and store |
+//! | `port` | whether the addresses can be listened on, by right and in fact, and whether there is IPv6 |
+//! | `holder` | who holds a port, by what Linux shows in `/proc` |
+//! | `clock` | the clock against an NTP server, and against what can't be |
+//! | `server` | what a running seeder answers |
+//! | `delegation` | what the parent zone, resolvers and name servers say, judged (pure) |
+//! | `gather` | asks them |
+//! | `parent` | the records that belong into the parent zone |
+//! | `dns_client` | one question to one server |
+//! | `report` | all findings as text or JSON |
+//! | `words` | times in words |
 //!
 //! Looking and judging are apart, so that every judgement is tested on plain data. What can't be reached is a note
 //! and no error: a doctor in a cellar must not call every patient dead.

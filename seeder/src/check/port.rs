@@ -1,7 +1,6 @@
 //! Whether the seeder can listen where it is told to: in fact, by right, and by IPv6.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -54,7 +53,8 @@ pub(super) struct Port {
 }
 
 /// Tries to listen on each address, for a moment: those of DNS, and that of status and metrics, without which a
-/// seeder does not start either. Must be called within a tokio runtime.
+/// seeder does not start either. One that starts in this very moment finds the port taken, and is started again by
+/// systemd. Must be called within a tokio runtime.
 pub(super) fn look(listen: &[SocketAddr], http: Option<SocketAddr>) -> Vec<Port> {
     let dns = listen.iter().map(|addr| Port {
         addr: *addr,
@@ -167,51 +167,40 @@ pub(super) fn judge(port: &Port, answering: &[SocketAddr]) -> Finding {
 }
 
 fn taken(subject: SocketAddr, protocol: Protocol, holders: &[Holder]) -> Finding {
-    let by = holders
-        .iter()
-        .find_map(|held| Some((held, held.process.as_ref()?)));
-    let protocol = protocol.name();
-    let port = subject.port();
-    let (found, mend) = match by {
-        Some((held, process)) if process.is_resolved() => (
-            format!(
-                "{protocol} is taken by systemd-resolved (process {}), whose stub sits on {}",
-                process.pid, held.socket.addr
-            ),
+    let known = |held: &&Holder| held.is_resolved() || held.process.is_some();
+    let held = holders.iter().find(known).or(holders.first());
+    let on = held.map_or_else(String::new, |held| format!(" on {}", held.socket.addr));
+    let process = held.and_then(|held| held.process.as_ref());
+    let number = process.map_or_else(String::new, |process| format!(" (process {})", process.pid));
+    let (by, mend) = match (held, process) {
+        (Some(held), _) if held.is_resolved() => (
+            format!("systemd-resolved{number}, whose stub sits{on}"),
             mend_resolved(subject),
         ),
-        Some((held, process)) => {
-            let mut found = format!(
-                "{protocol} is taken by {} (process {}",
-                process.name, process.pid
-            );
-            // Writing to a String never fails.
-            let _ = write!(found, ") on {}", held.socket.addr);
+        (_, Some(process)) => {
             let stop = process.unit.as_ref().map_or_else(
                 || format!("stop it (`kill {}`)", process.pid),
                 |unit| format!("stop it for good (`systemctl disable --now {unit}`)"),
             );
             (
-                found,
-                format!("{stop}, or choose another address with --listen"),
+                format!("{}{number}{on}", process.name),
+                format!("{stop}, or choose another address"),
             )
         }
-        None => {
-            let whose = holders.first().map_or_else(String::new, |held| {
-                format!(
-                    " of the user with the number {} on {}",
-                    held.socket.uid, held.socket.addr
-                )
+        _ => {
+            let whose = held.map_or_else(String::new, |held| {
+                format!(" of the user with the number {}", held.socket.uid)
             });
+            let port = subject.port();
             (
-                format!("{protocol} is taken by a process{whose} that this user may not see"),
+                format!("a process{whose}{on}, which this user may not see"),
                 format!(
-                    "`sudo ss -lntup 'sport = :{port}'` shows which one; stop it, or choose another address \
-                     with --listen"
+                    "`sudo ss -lntup 'sport = :{port}'` shows which one; stop it, or choose another address"
                 ),
             )
         }
     };
+    let found = format!("{} is taken by {by}", protocol.name());
     Finding::new(Topic::Port, Level::Error, subject, found, mend)
 }
 

@@ -64,6 +64,22 @@ fn systemd_resolved_is_named_with_its_remedy() {
 }
 
 #[test]
+fn systemd_resolved_is_known_by_its_addresses_too() {
+    let told = judged(held("127.0.0.54:53", None), Tried::Free, false);
+    assert!(
+        told.found.contains("systemd-resolved, whose stub"),
+        "{told:?}"
+    );
+    assert!(told.mend.unwrap().contains("DNSStubListener=no"));
+    let told = judged(
+        held("127.0.0.54:53", Some(("dnsmasq", None))),
+        Tried::Free,
+        false,
+    );
+    assert!(!told.found.contains("systemd-resolved"), "{told:?}");
+}
+
+#[test]
 fn others_are_named_with_how_to_stop_them() {
     let told = judged(
         Tried::Free,

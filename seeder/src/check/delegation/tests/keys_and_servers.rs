@@ -2,17 +2,19 @@
 
 use super::*;
 
+/// All as it should be, signed, with these DS records at the parent.
+fn at_parent(all: &[Ds]) -> impl FnOnce(&mut Seen) {
+    let all = all.to_vec();
+    move |seen: &mut Seen| {
+        view(seen).ds = Some(all.into_iter().collect());
+        for at in &mut seen.servers {
+            at.udp.as_mut().unwrap().signed = true;
+        }
+    }
+}
+
 #[test]
 fn ds_records_and_keys() {
-    let at_parent = |all: &[Ds]| {
-        let all = all.to_vec();
-        move |seen: &mut Seen| {
-            view(seen).ds = Some(all.into_iter().collect());
-            for at in &mut seen.servers {
-                at.udp.as_mut().unwrap().signed = true;
-            }
-        }
-    };
     let unsigned = ours(Signing::Unsigned);
     let (found, mend) = error(&unsigned, at_parent(&[ds(7, 2)]));
     assert!(
@@ -61,14 +63,17 @@ fn ds_records_and_keys() {
     );
     let left = judged(&signed(None), Level::Note, at_parent(&[ds(7, 2), ds(8, 2)]));
     assert!(left[0].found.contains("names no key"), "{left:?}");
+}
 
+#[test]
+fn ds_records_where_keys_or_parent_are_out_of_sight() {
     let unknown = judged(&ours(Signing::Unknown), Level::Note, at_parent(&[ds(7, 2)]));
     assert!(
         unknown[0].found.contains("can't be compared"),
         "{unknown:?}"
     );
     // Where the parent can't be asked, resolvers know its DS.
-    let (found, _) = error(&unsigned, |seen| {
+    let (found, _) = error(&ours(Signing::Unsigned), |seen| {
         seen.parent = None;
         resolved(seen).ds = Some([ds(7, 2)].into());
     });
