@@ -1,21 +1,24 @@
 //! One question to one server, over UDP or TCP, and nothing remembered.
 //!
-//! A resolver library would hide what is looked for here: whether this one server answers, over which transport, with which flags
-//! and sections.
+//! A resolver library would hide what is looked for here: whether this one server answers, over which transport, with
+//! which flags and sections.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::Future,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query},
-    rr::{DNSClass, Name, RecordType},
+    rr::{DNSClass, Name, RData, Record, RecordType},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -126,6 +129,12 @@ pub(crate) enum AskError {
     /// Something came that answers no such question.
     #[error("what it sends is no answer to the question")]
     Garbled,
+    /// A denial that names no zone which denies: a resolver hands on the SOA (RFC 2308, 3), a firewall or portal that
+    /// answers in its place has none.
+    #[error(
+        "it denies everything, as a firewall or portal on the way does that answers in its place"
+    )]
+    Hollow,
     /// No such question can be written.
     #[error("the question can't be written: {0}")]
     Question(String),
@@ -212,6 +221,37 @@ async fn by_tcp(server: SocketAddr, question: &Question) -> Result<Message, AskE
 fn written(question: &Question, id: u16) -> Result<Vec<u8>, AskError> {
     let written = question.message(id).to_vec();
     written.map_err(|error| AskError::Question(error.to_string()))
+}
+
+/// Does several things at once and gives what came of each, in their order.
+pub(crate) async fn all<T, F>(asked: impl IntoIterator<Item = F>) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for (index, one) in asked.into_iter().enumerate() {
+        tasks.spawn(async move { (index, one.await) });
+    }
+    let mut done = Vec::new();
+    while let Some(joined) = tasks.join_next().await {
+        // Nobody ends them but we, and they don't panic.
+        done.extend(joined);
+    }
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+/// The data of the records of one owner and type.
+pub(crate) fn of<'a>(
+    records: &'a [Record],
+    owner: &'a Name,
+    kind: RecordType,
+) -> impl Iterator<Item = &'a RData> {
+    let mine = records
+        .iter()
+        .filter(move |record| record.name == *owner && record.record_type() == kind);
+    mine.map(|record| &record.data)
 }
 
 #[cfg(test)]

@@ -213,9 +213,7 @@ fn servers(
     is_local: impl Fn(IpAddr) -> bool,
 ) -> BTreeSet<SocketAddr> {
     let own = zones.iter().filter(|zone| !zone.own_servers().is_empty());
-    let glue: BTreeSet<IpAddr> = own
-        .flat_map(|zone| zone.name_server_addresses().iter().copied())
-        .collect();
+    let glue: BTreeSet<IpAddr> = own.flat_map(|zone| zone.name_server_addresses()).collect();
     if glue.is_empty() {
         return listen
             .iter()
@@ -261,7 +259,7 @@ mod tests {
     use crate::zone::ZoneOptions;
 
     fn asked(glue: &[&str], listen: &[&str]) -> Vec<String> {
-        let glue: Vec<IpAddr> = glue.iter().map(|ip| ip.parse().unwrap()).collect();
+        let glue: Vec<_> = glue.iter().map(|ip| ip.parse().unwrap()).collect();
         let options = ZoneOptions {
             name_server_addresses: &glue,
             ..ZoneOptions::default()

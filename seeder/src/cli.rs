@@ -1,5 +1,6 @@
 //! The commands of `quantumcoin-seeder`.
 
+mod check;
 mod keys;
 
 use std::{
@@ -33,7 +34,7 @@ use crate::{
     respond,
     server::{Control, Seeder},
     snapshot::Snapshot,
-    zone::dump,
+    zone::{ServerAddress, dump},
 };
 
 /// Where metrics, health and status are served by default: loopback only.
@@ -56,6 +57,7 @@ const EXAMPLES: &str = "\
 Examples:
   quantumcoin-seeder run --contact seed@example.net --ns ns1.example.net
   quantumcoin-seeder run --network devnet --zone seed.test --listen 127.0.0.1:5353 --refresh-seconds 1
+  quantumcoin-seeder check --zone seed.example.org --ns-address 192.0.2.53 --ns-address 2001:db8::53
   quantumcoin-seeder query seed1.quantumcoin.network AAAA
   quantumcoin-seeder zone --dump --zone seed1.quantumcoin.network
   quantumcoin-seeder keys generate --zone seed1.quantumcoin.network --keys /var/lib/quantumcoin-seeder/keys
@@ -67,6 +69,10 @@ Logs go to standard error; QTC_LOG sets the filter, as in QTC_LOG=debug.";
 enum Command {
     /// Serve DNS until SIGTERM or SIGINT.
     Run,
+    /// Find what is wrong with a seeder, its machine and its delegation, and say how to mend it.
+    ///
+    /// Takes the same settings as `run`, prints the records that belong into the parent zone, and exits with 1 when there is an error.
+    Check(check::Check),
     /// Print what would be answered now, without a server.
     Query {
         /// The name, as in seed1.quantumcoin.network or x9.seed1.quantumcoin.network.
@@ -128,16 +134,16 @@ struct Options {
         value_delimiter = ','
     )]
     ns: Vec<String>,
-    /// Address of the name servers inside the zones (glue); may be repeated.
+    /// Address of the name servers inside the zones, or of the one that is named (glue); may be repeated.
     /// [default: the listen addresses that are not wildcards]
     #[arg(
         long,
         global = true,
-        value_name = "IP",
+        value_name = "[NAME=]IP",
         env = "QTC_SEEDER_NS_ADDRESS",
         value_delimiter = ','
     )]
-    ns_address: Vec<IpAddr>,
+    ns_address: Vec<ServerAddress>,
     /// Directory of DNSSEC keys; zones that have keys there are signed (see `keys`).
     #[arg(long, global = true, value_name = "DIR", env = "QTC_SEEDER_KEYS")]
     keys: Option<PathBuf>,
@@ -187,13 +193,10 @@ pub fn main() -> ExitCode {
         Ok(()) => runtime.block_on(dispatch(cli)),
         Err(error) => Err(error.into()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// Before or beside logging: a person reads it on standard error.
@@ -201,15 +204,17 @@ fn complain(error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let flags = cli.options;
-    let config = configure(flags.clone()).await?;
+    let config = configure(flags.clone()).await;
     match cli.command {
-        Command::Run => run(config, flags).await,
-        Command::Query { name, kind, dnssec } => query(&config, &name, &kind, dnssec).await,
-        Command::Keys(command) => print(&keys::run(&config, &command)?),
-        Command::Zone { dump } => zones(&config, dump).await,
+        Command::Run => run(config?, flags).await?,
+        Command::Check(how) => return check::run(config, how).await,
+        Command::Query { name, kind, dnssec } => query(&config?, &name, &kind, dnssec).await?,
+        Command::Keys(command) => print(&keys::run(&config?, &command)?)?,
+        Command::Zone { dump } => zones(&config?, dump).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: SeederConfig, flags: Options) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 mod zone_settings;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,8 @@ use crate::{
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, Selection, VARIANTS},
     tls::TlsOptions,
-    zone::{Zone, ZoneError, ZoneOptions},
+    wire::name::WireName,
+    zone::{ServerAddress, Zone, ZoneError, ZoneOptions},
 };
 
 /// Seconds between two looks at the store, by default and at most. A second is the least that makes sense;
@@ -49,7 +50,7 @@ pub struct SeederConfig {
     /// Names of the name servers; empty means `ns1.<zone>` for each zone.
     pub name_servers: Vec<String>,
     /// Their addresses, for glue; empty means the listen addresses that are not wildcards.
-    pub name_server_addresses: Vec<IpAddr>,
+    pub name_server_addresses: Vec<ServerAddress>,
     /// Mail address of the operator for the SOA.
     pub contact: String,
     /// Where metrics, health and status are served.
@@ -95,6 +96,11 @@ pub enum ConfigError {
         "listen in [tls] is empty: name an address, as in 0.0.0.0:853, or leave it out, or the table"
     )]
     NoTlsListen,
+    /// An address of nobody.
+    #[error(
+        "{0} has an address, but is no name server inside a zone that is served: name it with --ns, or see whether it is misspelt"
+    )]
+    NoSuchServer(String),
     /// The same zone twice.
     #[error("the zone {0} is named twice")]
     TwiceZone(String),
@@ -158,7 +164,7 @@ pub struct FileConfig {
     /// See [`SeederConfig::name_servers`].
     pub name_servers: Option<Vec<String>>,
     /// See [`SeederConfig::name_server_addresses`].
-    pub name_server_addresses: Option<Vec<IpAddr>>,
+    pub name_server_addresses: Option<Vec<ServerAddress>>,
     /// See [`SeederConfig::contact`].
     pub contact: Option<String>,
     /// See [`SeederConfig::http`].
@@ -269,6 +275,7 @@ impl SeederConfig {
             }
             zones.push(zone);
         }
+        self.check_servers(&zones)?;
         Ok(zones)
     }
 
@@ -292,6 +299,26 @@ impl SeederConfig {
                 })?,
             },
         )?)
+    }
+
+    /// Whoever has an address must be a name server of some zone.
+    fn check_servers(&self, zones: &[Zone]) -> Result<(), ConfigError> {
+        let own = self
+            .zone_settings
+            .iter()
+            .flat_map(|own| own.name_server_addresses.iter().flatten());
+        let named = self
+            .name_server_addresses
+            .iter()
+            .chain(own)
+            .filter_map(|one| one.server.as_ref());
+        for name in named {
+            let wire = WireName::of(name);
+            if !zones.iter().any(|zone| zone.own_servers().contains(&wire)) {
+                return Err(ConfigError::NoSuchServer(name.to_string()));
+            }
+        }
+        Ok(())
     }
 
     fn settings_of(&self, name: &str) -> Option<&ZoneSettings> {
@@ -346,7 +373,7 @@ impl SeederConfig {
         }
     }
 
-    fn glue_addresses(&self) -> Vec<IpAddr> {
+    fn glue_addresses(&self) -> Vec<ServerAddress> {
         if !self.name_server_addresses.is_empty() {
             return self.name_server_addresses.clone();
         }
@@ -355,13 +382,7 @@ impl SeederConfig {
             .iter()
             .map(SocketAddr::ip)
             .filter(|ip| !ip.is_unspecified());
-        let mut addresses = Vec::new();
-        for ip in specific {
-            if !addresses.contains(&ip) {
-                addresses.push(ip);
-            }
-        }
-        addresses
+        specific.map(ServerAddress::from).collect()
     }
 }
 

@@ -21,6 +21,7 @@
 //! | [`follow`] | keeps snapshot and table up to date with the store, through all of the store's troubles |
 //! | [`tls`] | certificate and key of DNS over TLS |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
+//! | [`check`] | looks at all of it from outside, and tells an operator what to mend |
 //! | [`cli`] | the program's commands |
 //!
 //! A query costs a parse, a look into a hash table, a copy, and a patch of id, flags and OPT: [`table`] holds what the
@@ -30,6 +31,7 @@
 pub mod answer;
 mod ask;
 mod audit;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod dnssec;

@@ -402,7 +402,10 @@ fn ask<'a>(
             });
         }
         Err(error) => {
-            tracing::error!(%error, "an answer can't be proved");
+            // A fault of this program; said once for each table, since anybody may ask again.
+            if state.first_complaint() {
+                tracing::error!(%error, "an answer can't be proved");
+            }
             return None;
         }
     }

@@ -1,6 +1,9 @@
 //! Everything that answers come from at a moment, swapped as a whole.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwap;
 
@@ -33,6 +36,8 @@ pub struct State {
     pub provers: Vec<Option<Prover>>,
     /// The keys that these sign with.
     keys: Keys,
+    /// Whether something that must not happen has happened.
+    complained: AtomicBool,
 }
 
 /// The keys of the engine's zones that count at a moment.
@@ -91,7 +96,14 @@ impl State {
             table,
             provers,
             keys,
+            complained: AtomicBool::new(false),
         })
+    }
+
+    /// Whether nothing has been complained of yet while this state serves; from now on something has.
+    #[must_use]
+    pub fn first_complaint(&self) -> bool {
+        !self.complained.swap(true, Ordering::Relaxed)
     }
 
     /// Why the keys on disk are not all followed; empty when they are.
@@ -165,7 +177,7 @@ impl Keys {
 }
 
 /// A signed zone would have to delegate the zones within it, which ours do not.
-fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringError> {
+pub(crate) fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringError> {
     let inner = zones.iter().find(|other| {
         let above = other.apex_wire().below(zone.apex_wire());
         above.is_some_and(|above| above > 0)

@@ -398,6 +398,15 @@ async fn signatures_come_only_when_they_are_wanted() {
         // Over TCP whole, whatever the size.
         let tcp = dig(&format!("_qtc._tcp.{zone} SRV +dnssec +tcp"));
         assert!(tcp.contains("RRSIG") && !tcp.contains(" tc"), "{tcp}");
+        // No set without its signature; who wants none gets the addresses of the targets.
+        assert!(tcp.contains("ADDITIONAL: 1\n"), "{tcp}");
+        let bare = dig(&format!("_qtc._tcp.{zone} SRV +tcp"));
+        assert!(bare.contains("ADDITIONAL: 13\n"), "{bare}");
+        // Among hosts, whatever the bytes and the length: proofs are those of a name that is none.
+        for label in ["a[".to_owned(), "q".repeat(63), "~".repeat(63)] {
+            let denied = dig(&format!("{label}.n.{zone} A +dnssec"));
+            assert!(denied.contains("NXDOMAIN") && denied.contains("RRSIG"), "{denied}");
+        }
         let own = dig(&format!("{zone} RRSIG"));
         assert!(own.contains("NSEC 13"), "{own}");
     });

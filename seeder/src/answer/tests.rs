@@ -65,7 +65,7 @@ fn crawl() -> Snapshot {
 }
 
 fn engine() -> Engine {
-    let addresses = [std::net::IpAddr::from([192, 0, 2, 53])];
+    let addresses = ["192.0.2.53".parse().unwrap()];
     let options = ZoneOptions {
         name_server_addresses: &addresses,
         ..ZoneOptions::default()

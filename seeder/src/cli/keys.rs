@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use data_encoding::HEXUPPER;
 
 use crate::{
+    check::parent,
     config::SeederConfig,
     dnssec::{
         key::{Algorithm, Key, Role},
@@ -257,23 +257,8 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
 fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
     let mut text = String::new();
     for zone in zones {
-        let keys = ring.keys(zone.apex_wire()).iter();
-        for key in keys.filter(|key| {
-            key.is_entry_point()
-                && matches!(
-                    key.times.phase(unix_now()),
-                    Phase::Published | Phase::Active
-                )
-        }) {
-            let rdata = key.ds();
-            let digest = HEXUPPER.encode(rdata.get(4..).unwrap_or_default());
-            let number = key.algorithm().number();
-            writeln!(
-                text,
-                "{} {KEY_TTL} IN DS {} {number} 2 {digest}",
-                zone.apex(),
-                key.tag()
-            )?;
+        for key in parent::entry_points(ring.keys(zone.apex_wire()), unix_now()) {
+            writeln!(text, "{}", parent::ds(zone.apex(), &key.ds()))?;
         }
     }
     ensure!(

@@ -1,12 +1,12 @@
 //! What is different for one zone.
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::Deserialize;
 
 use crate::{
     snapshot::{NoSlice, Selection},
-    zone::label,
+    zone::{ServerAddress, label},
 };
 
 /// Most filters of a zone that are written ahead: four times the customary ones; each takes up to half a megabyte.
@@ -37,7 +37,7 @@ pub struct ZoneSettings {
     /// See [`super::SeederConfig::name_servers`].
     pub name_servers: Option<Vec<String>>,
     /// See [`super::SeederConfig::name_server_addresses`].
-    pub name_server_addresses: Option<Vec<IpAddr>>,
+    pub name_server_addresses: Option<Vec<ServerAddress>>,
     /// See [`super::SeederConfig::contact`].
     pub contact: Option<String>,
     /// See [`super::SeederConfig::ttl`].
@@ -145,6 +145,22 @@ mod tests {
             let words = words.unwrap_err().to_string();
             assert!(words.contains(expected), "{line}: {words}");
         }
+    }
+
+    #[test]
+    fn an_address_of_nobody_is_told() {
+        let mut config = SeederConfig::new(ChainSpec::devnet());
+        config.zones = vec!["a.test".to_owned()];
+        config.name_server_addresses = vec!["ns1.a.test=192.0.2.1".parse().unwrap()];
+        assert_eq!(
+            config.build_zones().unwrap()[0]
+                .name_server_addresses()
+                .len(),
+            1
+        );
+        config.name_server_addresses = vec!["ns2.a.test=192.0.2.1".parse().unwrap()];
+        let words = config.build_zones().unwrap_err().to_string();
+        assert!(words.contains("ns2.a.test. has an address"), "{words}");
     }
 
     #[test]

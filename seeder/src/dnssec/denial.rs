@@ -37,6 +37,10 @@ use crate::{
 /// The labels of a name from the zone's apex down. Their order as lists is the canonical order of names.
 type Path = Vec<Vec<u8>>;
 
+/// Most bytes of a label, and of a name in wire form (RFC 1035, 2.3.4).
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 255;
+
 /// What the labels of all filters begin with.
 pub const FILTERS: &[u8] = b"x";
 
@@ -115,12 +119,21 @@ impl Chain {
         let (last, above) = path.split_last()?;
         if is_at_hosts(above) {
             let with = |label: Vec<u8>| [above, &[label]].concat();
-            let before = label_before(last).map_or_else(|| above.to_vec(), with);
-            return Some((before, with([last.as_slice(), &[0]].concat())));
+            let room = self.room(above);
+            let before = label_before(last, room).map_or_else(|| above.to_vec(), with);
+            let next = label_after(last, room).map_or_else(|| self.after(path), with);
+            return Some((before, next));
         }
         let before = self.before(path);
         let next = self.after(&before);
         Some((before, next))
+    }
+
+    /// Most bytes of a label below a name.
+    fn room(&self, above: &[Vec<u8>]) -> usize {
+        let labels = above.iter().map(|label| label.len() + 1);
+        let used = labels.sum::<usize>() + self.apex.as_bytes().len();
+        MAX_LABEL.min(MAX_NAME.saturating_sub(used + 1))
     }
 
     /// The gaps between the labels directly below the apex, filters left out: each with the label that it begins behind (none for
@@ -197,7 +210,7 @@ impl Chain {
     ) -> Option<RrSet> {
         let owner = self.name(path)?;
         let mut rdata = self.name(next)?.as_bytes().to_vec();
-        let mut types = types(zone, zone.place(&owner), snapshot);
+        let mut types = types(zone, &owner, snapshot);
         if path.is_empty() {
             types.extend(&self.apex_types);
         }
@@ -239,16 +252,36 @@ fn is_at_hosts(path: &[Vec<u8>]) -> bool {
 
 /// A label before `label`, with none between that a host could have: its last byte less one, and behind that the greatest byte, which
 /// is none of base32. `None` for the first of all labels.
-fn label_before(label: &[u8]) -> Option<Vec<u8>> {
-    /// Most bytes of a label.
-    const MAX: usize = 63;
+fn label_before(label: &[u8], room: usize) -> Option<Vec<u8>> {
     let (last, rest) = label.split_last()?;
-    if *last == 0 {
-        return (!rest.is_empty()).then(|| rest.to_vec());
-    }
-    let mut before = [rest, &[last - 1]].concat();
-    before.extend((before.len() < MAX).then_some(0xff));
+    let less = match last {
+        0 => return (!rest.is_empty()).then(|| rest.to_vec()),
+        // Names are in lower case (RFC 4034, 6.1): capitals would be taken for letters, which come later.
+        b'[' => b'@',
+        last => last - 1,
+    };
+    let mut before = [rest, &[less]].concat();
+    before.extend((before.len() < room).then_some(0xff));
     Some(before)
+}
+
+/// The first label behind `label` and all that may lie below it; `None` for the last of all labels.
+fn label_after(label: &[u8], room: usize) -> Option<Vec<u8>> {
+    if label.len() < room {
+        return Some([label, &[0]].concat());
+    }
+    let mut after = label.to_vec();
+    while let Some(last) = after.pop() {
+        let more = match last {
+            0xff => continue,
+            // As in `label_before`.
+            b'@' => b'[',
+            last => last + 1,
+        };
+        after.push(more);
+        return Some(after);
+    }
+    None
 }
 
 /// Whether a name is that of a filter or below one, and exists.
@@ -262,9 +295,9 @@ fn is_filter(path: &[Vec<u8>]) -> bool {
 }
 
 /// Types that a name has, as the engine would answer them.
-fn types(zone: &Zone, place: Place, snapshot: &Snapshot) -> Vec<u16> {
+fn types(zone: &Zone, owner: &WireName, snapshot: &Snapshot) -> Vec<u16> {
     let mut types = Vec::new();
-    match place {
+    match zone.place(owner) {
         Place::Apex => {
             types = peers(zone, 0, snapshot);
             types.extend([NS, SOA]);
@@ -277,7 +310,7 @@ fn types(zone: &Zone, place: Place, snapshot: &Snapshot) -> Vec<u16> {
         }
         Place::Host(ip) => types.push(family(ip)),
         Place::NameServer => {
-            types.extend(zone.name_server_addresses().iter().map(|ip| family(*ip)));
+            types.extend(zone.addresses_of(owner).map(family));
         }
         Place::Hollow | Place::Nothing => {}
     }

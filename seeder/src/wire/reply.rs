@@ -170,9 +170,13 @@ impl Reply<'_> {
                 records += u16::from(proof);
             }
             self.set_pointers(out, before, view.pointers);
-            let (length, extra) = fitting(view.extra, room - (out.len() - before));
-            out.extend_from_slice(view.extra.get(..length).unwrap_or_default());
-            additionals += extra;
+            // Sets of a signed zone may not come without their signatures (RFC 4035, 3.1.1), which would cost more than they save:
+            // whoever validates asks for them again.
+            let bare = signed && proof > 0;
+            let extra = if bare { &[] } else { view.extra };
+            let (length, extra_records) = fitting(extra, room - (out.len() - before));
+            out.extend_from_slice(extra.get(..length).unwrap_or_default());
+            additionals += extra_records;
             let at = if section == Section::Answer { 6 } else { 8 };
             set(out, at, records);
         }

@@ -6,10 +6,13 @@
 pub mod dump;
 pub mod label;
 pub mod render;
+mod server_address;
 
 use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
+
+pub use self::server_address::{NoServerAddress, ServerAddress};
 
 use crate::{snapshot::Selection, wire::name::WireName};
 
@@ -33,7 +36,8 @@ pub struct Zone {
     name_servers: Vec<WireName>,
     /// Those within the zone.
     own_servers: Vec<WireName>,
-    name_server_addresses: Vec<IpAddr>,
+    /// Addresses of these.
+    addresses: Vec<(WireName, IpAddr)>,
     contact: WireName,
     ttl: u32,
     selection: Selection,
@@ -94,7 +98,7 @@ pub struct ZoneOptions<'a> {
     /// Names of the name servers; empty means `ns1.<apex>`.
     pub name_servers: &'a [String],
     /// Addresses of the name servers inside the zone (glue).
-    pub name_server_addresses: &'a [IpAddr],
+    pub name_server_addresses: &'a [ServerAddress],
     /// Mail address of the operator; empty means `hostmaster.<apex>`.
     pub contact: &'a str,
     /// Seconds that resolvers may keep peer records; 0 means [`MIN_TTL`].
@@ -139,16 +143,22 @@ impl Zone {
         }
         let apex_wire = WireName::of(&apex);
         let servers: Vec<WireName> = name_servers.iter().map(WireName::of).collect();
-        let zone = Self {
-            own_servers: servers
+        let inside = |server: &&WireName| server.below(&apex_wire).is_some();
+        let own_servers: Vec<WireName> = servers.iter().filter(inside).copied().collect();
+        let mut addresses = Vec::new();
+        for ServerAddress { server, ip } in options.name_server_addresses {
+            let named = server.as_ref().map(WireName::of);
+            let mine = own_servers
                 .iter()
-                .filter(|server| server.below(&apex_wire).is_some())
-                .copied()
-                .collect(),
+                .filter(|own| named.is_none_or(|named| named == **own));
+            addresses.extend(mine.map(|own| (*own, *ip)));
+        }
+        let zone = Self {
+            own_servers,
             apex_wire,
             apex,
             name_servers: servers,
-            name_server_addresses: distinct(options.name_server_addresses.to_vec()),
+            addresses: distinct(addresses),
             contact: WireName::of(&contact),
             ttl,
             selection: options.selection.clone(),
@@ -173,10 +183,16 @@ impl Zone {
         &self.own_servers
     }
 
-    /// Addresses of these.
+    /// Addresses of all of these.
     #[must_use]
-    pub fn name_server_addresses(&self) -> &[IpAddr] {
-        &self.name_server_addresses
+    pub fn name_server_addresses(&self) -> Vec<IpAddr> {
+        distinct(self.addresses.iter().map(|(_, ip)| *ip).collect())
+    }
+
+    /// Addresses of one of these.
+    pub fn addresses_of(&self, server: &WireName) -> impl Iterator<Item = IpAddr> {
+        let mine = self.addresses.iter().filter(move |(own, _)| own == server);
+        mine.map(|(_, ip)| *ip)
     }
 
     /// All of its name servers.

@@ -98,7 +98,7 @@ impl Zone {
     #[must_use]
     pub fn name_server_records(&self, owner: &WireName) -> Vec<RrSet> {
         let of = |v4| {
-            let all = self.name_server_addresses().iter().copied();
+            let all = self.addresses_of(owner);
             addresses(
                 owner,
                 INFRASTRUCTURE_TTL,

@@ -132,3 +132,57 @@ fn what_can_not_be_served_is_refused_in_words() {
         "the policy asks for at least 60 s"
     );
 }
+
+#[test]
+fn each_name_server_has_its_addresses() {
+    let servers = [
+        "ns1.seed.example",
+        "ns2.seed.example",
+        "ns.elsewhere.example",
+    ]
+    .map(str::to_owned);
+    let addresses = [
+        "192.0.2.1",
+        "NS2.seed.example=192.0.2.2",
+        "ns2.seed.example.=2001:db8::2",
+    ];
+    let addresses = addresses.map(|text| text.parse().unwrap());
+    let options = ZoneOptions {
+        name_servers: &servers,
+        name_server_addresses: &addresses,
+        ..ZoneOptions::default()
+    };
+    let zone = Zone::new("seed.example", &options).unwrap();
+    let of = |server: &str| -> Vec<String> {
+        let server = WireName::of(&Name::from_ascii(server).unwrap());
+        zone.addresses_of(&server)
+            .map(|ip| ip.to_string())
+            .collect()
+    };
+    assert_eq!(
+        of("ns1.seed.example."),
+        ["192.0.2.1"],
+        "what has no name is for all"
+    );
+    assert_eq!(
+        of("ns2.seed.example."),
+        ["192.0.2.1", "192.0.2.2", "2001:db8::2"]
+    );
+    assert!(of("ns.elsewhere.example.").is_empty());
+    assert_eq!(zone.name_server_addresses().len(), 3);
+    let glue: Vec<String> = zone
+        .glue()
+        .iter()
+        .flat_map(|set| set.records().unwrap())
+        .map(|record| format!("{} {}", record.name, record.data))
+        .collect();
+    assert_eq!(
+        glue,
+        [
+            "ns1.seed.example. 192.0.2.1",
+            "ns2.seed.example. 192.0.2.1",
+            "ns2.seed.example. 192.0.2.2",
+            "ns2.seed.example. 2001:db8::2"
+        ]
+    );
+}

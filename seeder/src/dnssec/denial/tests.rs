@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn zone() -> Zone {
-    let addresses = [IpAddr::from([192, 0, 2, 53])];
+    let addresses = ["192.0.2.53".parse().unwrap()];
     let servers = [
         "ns1.seed.example".to_owned(),
         "a.dns.seed.example".to_owned(),
@@ -245,6 +245,41 @@ proptest! {
         }
     }
 
+    /// Labels of any bytes and every length, where hosts are and below a host, also below an apex that leaves little room.
+    #[test]
+    fn whatever_is_asked_for_among_hosts_is_covered(
+        label in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'['), Just(b'@'), Just(0xff)], 1..=63),
+        full in any::<bool>(), below_host in any::<bool>(), long in any::<bool>(),
+    ) {
+        let apex = if long {
+            // With `n` and a label of 33 bytes it has 255.
+            format!("{0}.{0}.{0}.{1}.example.", "a".repeat(50), "b".repeat(55))
+        } else {
+            "seed.example.".to_owned()
+        };
+        let zone = Zone::new(&apex, &ZoneOptions::default()).unwrap();
+        let (snapshot, chain) = (snapshot(), Chain::new(&zone, vec![kind::DNSKEY]));
+        let above = format!("{}n.{apex}", if below_host { "biaqaai." } else { "" });
+        let above = Name::from_ascii(above).unwrap();
+        let room = MAX_LABEL.min(MAX_NAME - WireName::of(&above).as_bytes().len() - 1);
+        let mut label = label;
+        label.truncate(room);
+        if full {
+            label.resize(room, *label.last().unwrap());
+        }
+        let asked = Name::from_labels(std::iter::once(label.as_slice()).chain(above.iter())).unwrap();
+        let wire = WireName::of(&asked.to_lowercase());
+        prop_assume!(!chain.exists(&path(&wire, zone.apex_wire()), &snapshot));
+        let records = chain.around(&wire, &zone, &snapshot).unwrap();
+        let hickory = |name: &WireName| Name::read(&mut BinDecoder::new(name.as_bytes())).unwrap();
+        let (owner, next) = (hickory(&records[0].owner), hickory(&next(&records[0])));
+        prop_assert!(owner < asked && asked < next, "{} {} {}", owner, asked, next);
+        let below = Name::from_labels(std::iter::once(&b"~"[..]).chain(asked.iter()));
+        if let Ok(below) = below {
+            prop_assert!(below < next, "{} {}", below, next);
+        }
+    }
+
     /// Against the list of all filters of up to three digits among ten thousand, as sorted by bytes.
     #[test]
     fn neighbours_of_filters_are_those_of_the_sorted_list(label in "x?[0-9a-gx]{0,4}") {
@@ -340,7 +375,21 @@ fn labels_have_one_before_them() {
         (b"\0", None),
         (b"", None),
     ] {
-        assert_eq!(label_before(label).as_deref(), before);
+        assert_eq!(label_before(label, MAX_LABEL).as_deref(), before);
     }
-    assert_eq!(label_before(&[b'b'; 63]).unwrap().len(), 63);
+    assert_eq!(label_before(&[b'b'; 63], MAX_LABEL).unwrap().len(), 63);
+    assert_eq!(label_before(b"a[", MAX_LABEL).unwrap(), b"a@\xff");
+}
+
+#[test]
+fn labels_have_one_behind_them() {
+    for (label, after) in [
+        (&b"ab"[..], Some(&b"ac"[..])),
+        (b"a", Some(b"a\0")),
+        (b"a@", Some(b"a[")),
+        (b"a\xff", Some(b"b")),
+        (b"\xff\xff", None),
+    ] {
+        assert_eq!(label_after(label, 2).as_deref(), after);
+    }
 }

@@ -1,0 +1,134 @@
+//! The parent's DS records against the zone's keys (RFC 4035, 5.2).
+
+use std::{collections::BTreeSet, fmt};
+
+use super::{Level, Ours, Seen, Signing, of};
+use crate::check::{Finding, parent, words::date};
+
+/// SHA-256 (RFC 4509), the digest that our DS records have.
+const SHA256: u8 = 2;
+
+/// One DS record: its RDATA.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::check) struct Ds(Vec<u8>);
+
+impl Ds {
+    /// By its RDATA.
+    pub(in crate::check) const fn new(rdata: Vec<u8>) -> Self {
+        Self(rdata)
+    }
+
+    /// Whether `self`, at the parent, names the key that `ours` names. Of a digest that we don't make, key tag and
+    /// algorithm decide.
+    fn names(&self, ours: &Self) -> bool {
+        match self.0.as_slice() {
+            [_, _, _, SHA256, ..] => self == ours,
+            rdata => rdata.get(..3).is_some_and(|key| ours.0.starts_with(key)),
+        }
+    }
+}
+
+impl fmt::Display for Ds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&parent::ds_data(&self.0))
+    }
+}
+
+/// All DS records that the parent's servers have, or, where none could be asked, that resolvers have.
+fn at_parent(seen: &Seen) -> Option<BTreeSet<&Ds>> {
+    let views = seen.parent.iter().flat_map(|parent| &parent.views);
+    let resolved = seen.resolvers.iter().filter_map(|at| at.said.as_ref().ok());
+    let mut sets: Vec<&BTreeSet<Ds>> = views.filter_map(|view| view.ds.as_ref()).collect();
+    if sets.is_empty() {
+        sets = resolved.filter_map(|said| said.ds.as_ref()).collect();
+    }
+    (!sets.is_empty()).then(|| sets.into_iter().flatten().collect())
+}
+
+/// Judges the DS records. Nothing is said when nobody could be asked.
+pub(super) fn judge(ours: &Ours, seen: &Seen) -> Vec<Finding> {
+    let Some(theirs) = at_parent(seen) else {
+        return Vec::new();
+    };
+    let shown = super::list(&theirs);
+    match &ours.signing {
+        Signing::Unknown if theirs.is_empty() => Vec::new(),
+        Signing::Unknown => vec![of(
+            ours,
+            Level::Note,
+            format!(
+                "the parent has DS records ({shown}), which can't be compared with keys that can't be read"
+            ),
+            "",
+        )],
+        Signing::Unsigned if theirs.is_empty() => {
+            vec![of(
+                ours,
+                Level::Ok,
+                "is not signed, and the parent has no DS of it",
+                "",
+            )]
+        }
+        Signing::Unsigned => vec![of(
+            ours,
+            Level::Error,
+            format!(
+                "the parent has a DS ({shown}), but the zone is not signed: validating resolvers take all \
+                 answers for bogus"
+            ),
+            "take the DS out of the parent zone now; or run with the keys that it names (--keys DIR)",
+        )],
+        Signing::Signed { ds, wait_until } if theirs.is_empty() => {
+            vec![without_ds(ours, ds, *wait_until)]
+        }
+        Signing::Signed { ds, .. } => compare(ours, ds, &theirs),
+    }
+}
+
+fn lines(ours: &Ours, ds: &BTreeSet<Ds>) -> String {
+    let lines: Vec<String> = ds.iter().map(|ds| parent::ds(&ours.zone, &ds.0)).collect();
+    lines.join("\n")
+}
+
+fn without_ds(ours: &Ours, ds: &BTreeSet<Ds>, wait_until: Option<i64>) -> Finding {
+    let found = "is signed, but the parent has no DS of it, so that nobody validates";
+    let when = wait_until.map_or_else(String::new, |at| {
+        format!(
+            ", but not before {}, when unsigned answers have left the caches",
+            date(at)
+        )
+    });
+    let mend = format!("put this into the parent zone{when}:\n{}", lines(ours, ds));
+    of(ours, Level::Note, found, mend)
+}
+
+fn compare(ours: &Ours, ds: &BTreeSet<Ds>, theirs: &BTreeSet<&Ds>) -> Vec<Finding> {
+    let is_ours = |their: &&&Ds| ds.iter().any(|ours| their.names(ours));
+    let (right, wrong): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(is_ours);
+    if right.is_empty() {
+        let found = format!(
+            "no DS of the parent ({}) names a key of the zone: validating resolvers take all answers for bogus",
+            super::list(&wrong)
+        );
+        let mend = format!(
+            "put back the keys that it names, or replace it in the parent zone by:\n{}",
+            lines(ours, ds)
+        );
+        return vec![of(ours, Level::Error, found, mend)];
+    }
+    let found = format!(
+        "the parent's DS names a key of the zone ({})",
+        super::list(&right)
+    );
+    let mut findings = vec![of(ours, Level::Ok, found, "")];
+    if !wrong.is_empty() {
+        let found = format!(
+            "the parent has a DS ({}) that names no key of the zone",
+            super::list(&wrong)
+        );
+        let mend = "harmless while another one is right; when the key has been replaced, take it out of the \
+         parent zone";
+        findings.push(of(ours, Level::Note, found, mend));
+    }
+    findings
+}

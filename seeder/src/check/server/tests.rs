@@ -1,0 +1,142 @@
+use super::*;
+use crate::zone::ZoneOptions;
+
+const NOW: i64 = 1_800_000_000;
+
+fn ours(signing: Signing) -> Ours {
+    let zone = Zone::new("seed.test", &ZoneOptions::default()).unwrap();
+    Ours::of(&zone, signing)
+}
+
+fn signed() -> Signing {
+    Signing::Signed {
+        ds: std::collections::BTreeSet::new(),
+        wait_until: None,
+    }
+}
+
+fn said() -> Said {
+    Said {
+        code: ResponseCode::NoError,
+        authoritative: true,
+        serial: Some(NOW as u32 - 10),
+        signed: false,
+    }
+}
+
+fn answers(udp: Result<Said, AskError>, tcp: Result<Said, AskError>) -> Vec<Answer> {
+    let of = |protocol, said| Answer {
+        addr: "127.0.0.1:53".parse().unwrap(),
+        protocol,
+        zone: Name::from_ascii("seed.test.").unwrap(),
+        said,
+    };
+    vec![of(Protocol::Udp, udp), of(Protocol::Tcp, tcp)]
+}
+
+/// The worst of what is said about UDP answers, with TCP as it should be.
+fn judged(udp: Said, signing: Signing) -> Finding {
+    let right = Said {
+        signed: signing.is_signed(),
+        ..said()
+    };
+    let all = answers(Ok(udp), Ok(right));
+    let findings = judge(&all, &[ours(signing)], &[], NOW);
+    assert!((1..=2).contains(&findings.len()), "{findings:?}");
+    findings
+        .into_iter()
+        .max_by_key(|found| found.level)
+        .unwrap()
+}
+
+#[test]
+fn good_answers_are_good() {
+    let told = judged(said(), Signing::Unsigned);
+    let wanted = "seed.test. over UDP and TCP: answers as an authority, drawn 10 s ago";
+    assert_eq!((told.level, told.found.as_str()), (Level::Ok, wanted));
+    let told = judged(
+        Said {
+            signed: true,
+            ..said()
+        },
+        signed(),
+    );
+    assert!(
+        told.level == Level::Ok && told.found.contains("signed, "),
+        "{told:?}"
+    );
+    assert_eq!(judged(said(), Signing::Unknown).level, Level::Ok);
+}
+
+#[test]
+fn wrong_answers_are_told() {
+    let told = |said: Said, signing| {
+        let told = judged(said, signing);
+        (told.level, told.found)
+    };
+    let refused = Said {
+        code: ResponseCode::Refused,
+        serial: None,
+        ..said()
+    };
+    let (level, found) = told(refused, Signing::Unsigned);
+    assert!(
+        level == Level::Error && found.contains("REFUSED"),
+        "{found}"
+    );
+    let cached = Said {
+        authoritative: false,
+        ..said()
+    };
+    let (level, found) = told(cached, Signing::Unsigned);
+    assert!(
+        level == Level::Error && found.contains("no AA flag"),
+        "{found}"
+    );
+    let empty = Said {
+        serial: None,
+        ..said()
+    };
+    assert_eq!(told(empty, Signing::Unsigned).0, Level::Error);
+    let old = Said {
+        serial: Some(NOW as u32 - 7200),
+        ..said()
+    };
+    let (level, found) = told(old, Signing::Unsigned);
+    assert!(
+        level == Level::Warning && found.contains("2 hours ago"),
+        "{found}"
+    );
+    let (level, found) = told(said(), signed());
+    assert!(
+        level == Level::Error && found.contains("no signatures"),
+        "{found}"
+    );
+    let unknown_keys = Said {
+        signed: true,
+        ..said()
+    };
+    assert_eq!(told(unknown_keys, Signing::Unsigned).0, Level::Note);
+}
+
+#[test]
+fn silence_is_a_note_until_a_seeder_is_known_to_run() {
+    let silent = answers(Err(AskError::Silent), Err(AskError::Closed));
+    let ours = [ours(Signing::Unsigned)];
+    let told = judge(&silent, &ours, &[], NOW);
+    assert!(told.len() == 1 && told[0].level == Level::Note, "{told:?}");
+    let running = ["127.0.0.1:53".parse().unwrap()];
+    let told = judge(&silent, &ours, &running, NOW);
+    let levels: Vec<Level> = told.iter().map(|found| found.level).collect();
+    assert_eq!(levels, [Level::Error, Level::Error]);
+    // One transport alone is barred.
+    let half = answers(Ok(said()), Err(AskError::Silent));
+    let told = judge(&half, &ours, &[], NOW);
+    let worst = told.iter().max_by_key(|found| found.level).unwrap();
+    assert!(
+        worst.level == Level::Error && worst.found.contains("over TCP"),
+        "{told:?}"
+    );
+    assert_eq!(answering(&half), running);
+    assert_eq!(answering(&silent), []);
+}

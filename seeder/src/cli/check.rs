@@ -1,0 +1,72 @@
+//! `quantumcoin-seeder check`: whether everything is as it should be, and how to mend what is not.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::print;
+use crate::{
+    check::{self, CheckOptions, DEFAULT_NTP, DEFAULT_RESOLVERS, DNS_PORT, Level, Report},
+    config::SeederConfig,
+};
+
+/// How to look.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Check {
+    /// Print one JSON object in place of text.
+    #[arg(long)]
+    json: bool,
+    /// Resolver that is asked for the zones, as in 9.9.9.9 or [::1]:5353; may be repeated.
+    /// [default: those of Cloudflare, Google and Quad9, by IPv4 and IPv6]
+    #[arg(long, value_name = "IP", value_delimiter = ',', value_parser = resolver)]
+    resolver: Vec<SocketAddr>,
+    /// Time server that the clock is compared with.
+    #[arg(long, value_name = "HOST", default_value = DEFAULT_NTP)]
+    ntp: String,
+    /// Look at this machine alone: neither time server, nor resolvers, nor the parent zone.
+    #[arg(long)]
+    offline: bool,
+    /// Port at which name servers are asked, the parent's too. For tests, and for networks of one's own.
+    #[arg(long, value_name = "PORT", default_value_t = DNS_PORT, hide = true)]
+    port_of_servers: u16,
+}
+
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let ip = text
+        .parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, DNS_PORT));
+    ip.or_else(|_| text.parse()).map_err(|_| {
+        "write an IP address, with a port where it is not 53: 9.9.9.9, 127.0.0.1:5353 or [::1]:5353".to_owned()
+    })
+}
+
+/// Checks, prints what was found, and fails when something is broken. Settings that can't be read are a finding as
+/// well.
+pub(super) async fn run(
+    config: anyhow::Result<SeederConfig>,
+    check: Check,
+) -> anyhow::Result<ExitCode> {
+    let defaults = DEFAULT_RESOLVERS.map(|ip| SocketAddr::new(ip, DNS_PORT));
+    let options = CheckOptions {
+        resolvers: super::list(check.resolver, None, defaults.to_vec()),
+        ntp: check.ntp,
+        offline: check.offline,
+        server_port: check.port_of_servers,
+    };
+    let report = match config {
+        Ok(config) => check::run(&config, &options).await,
+        Err(error) => Report::of_broken_settings(&format!("{error:#}")),
+    };
+    if check.json {
+        print(&format!("{}\n", report.json()?))?;
+    } else {
+        print(&report.text())?;
+    }
+    Ok(match report.count(Level::Error) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
