@@ -1,8 +1,8 @@
 //! Sockets. [`Seeder::bind`] takes everything that can fail; [`Seeder::run`] serves until told to stop.
 //!
-//! The UDP and TCP sockets are our own (`udp`, `tcp`, and `tls` on the latter), because those of hickory-server 0.26 take a
-//! task and several allocations for each query, answer malformed responses, have no limit on connections and log each client at `info`;
-//! `labs bench dns` shows what that costs.
+//! The UDP and TCP sockets are our own (`udp`, `tcp`, and `tls` on the latter), because those of hickory-server 0.26 take
+//! a task and several allocations for each query, answer malformed responses, have no limit on connections and log each
+//! client at `info`; `labs bench dns` shows what that costs.
 
 mod control;
 pub(crate) mod counters;

@@ -1,8 +1,8 @@
 //! TCP (RFC 7766), plain or within TLS (RFC 7858): messages with a length in front, any number on one connection.
 //!
 //! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself. Queries that have come
-//! together are answered together. A plain connection that waits holds a kilobyte, one in TLS what rustls holds besides;
-//! how many there are is bounded (`places`), and those in their handshake are among them.
+//! together are answered together. A plain connection that waits holds a kilobyte, one in TLS what rustls holds too; how
+//! many there are is bounded (`places`), and those in their handshake are among them.
 
 mod places;
 

@@ -134,7 +134,7 @@ impl Tls {
         }
     }
 
-    /// Shakes hands. Whoever calls sets a limit of time; `now` are the microseconds of [`Responder::moment`](crate::respond::Responder::moment).
+    /// Shakes hands. Whoever calls sets a limit of time; `now` are microseconds of a clock that never goes back.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,

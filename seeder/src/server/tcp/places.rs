@@ -4,8 +4,8 @@
 //! all it may have, else in the network that has most. So whoever opens connections and asks nothing takes places from itself,
 //! and a client that sends its query at once is answered, whatever the crowd. Only when all are at work is a newcomer refused.
 //!
-//! Connections in a TLS handshake wait as well, and have places from the beginning; but no more than half of all, so that
-//! those who begin handshakes and do not end them leave the other half to whoever asks.
+//! Connections in a TLS handshake wait as well, and have places from the beginning; but no more than half of all, so
+//! that those who begin handshakes and do not end them leave the other half to whoever asks.
 
 use std::{
     collections::HashMap,
@@ -126,8 +126,8 @@ impl Book {
         self.evict(most, count)
     }
 
-    /// Takes the place of the connection of `network` that has waited longest, of those that `count`; `None` when all are
-    /// at work.
+    /// Takes the place of the connection of `network` that has waited longest, of those that `count`; `None` when all
+    /// are at work.
     fn evict(&mut self, network: Network, count: fn(&Seat) -> bool) -> Option<()> {
         let seats = self.networks.get(&network)?;
         let waiting = seats.iter().filter(|(_, seat)| count(seat));
