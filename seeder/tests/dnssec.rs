@@ -66,7 +66,7 @@ const NO_DATA: [(&str, &str); 9] = [
 ];
 
 /// Names that do not exist: in every gap of the zone, between filters, below names that exist.
-const NO_NAME: [&str; 15] = [
+const NO_NAME: [&str; 17] = [
     "www.",
     "0.",
     "a.b.c.",
@@ -80,6 +80,9 @@ const NO_NAME: [&str; 15] = [
     "_udp.",
     "baeaqca.n.",
     "no.n.",
+    // Behind the capitals, which are no letters of their own, and as long as a label can be.
+    "a[.n.",
+    "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq.n.",
     "a._tcp.",
     "_tcp.no.",
 ];
