@@ -408,7 +408,10 @@ async fn signatures_come_only_when_they_are_wanted() {
         // Among hosts, whatever the bytes and the length: proofs are those of a name that is none.
         for label in ["a[".to_owned(), "q".repeat(63), "~".repeat(63)] {
             let denied = dig(&format!("{label}.n.{zone} A +dnssec"));
-            assert!(denied.contains("NXDOMAIN") && denied.contains("RRSIG"), "{denied}");
+            assert!(
+                denied.contains("NXDOMAIN") && denied.contains("RRSIG"),
+                "{denied}"
+            );
         }
         let own = dig(&format!("{zone} RRSIG"));
         assert!(own.contains("NSEC 13"), "{own}");

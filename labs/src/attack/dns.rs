@@ -6,6 +6,8 @@
 //! after a second, three times, then over TCP. Others ask over TCP at once. After that the flood has the source of a single network,
 //! and what comes back to it is what one seeder can be made to send to a victim.
 
+pub(super) mod junk;
+
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -428,6 +430,17 @@ impl Flood {
     }
 }
 
+/// Makes a datagram come from there.
+const fn from(source: Ipv4Addr) -> libc::in_pktinfo {
+    libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr {
+            s_addr: u32::from_ne_bytes(source.octets()),
+        },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    }
+}
+
 fn send(
     socket: &UdpSocket,
     server: SockaddrIn,
@@ -443,13 +456,7 @@ fn send(
             Sources::All => anywhere(),
             Sources::One => Ipv4Addr::new(127, 9, 9, 9),
         };
-        let info = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr {
-                s_addr: u32::from_ne_bytes(source.octets()),
-            },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
+        let info = from(source);
         let message = [ControlMessage::Ipv4PacketInfo(&info)];
         // A full buffer is what a flood meets; the next is sent all the same.
         if sendmsg(

@@ -12,7 +12,7 @@
 //!
 //! The victim has cores of its own, as it would in the world, and calm rounds alternate with attacked ones.
 //!
-//! That is `handshakes`, at a node that syncs. `eclipse` is a simulation, `dns` is at a seeder. All others attack a node at rest and are told of
+//! That is `handshakes`, at a node that syncs. `eclipse` is a simulation, `dns` and `dns-junk` are at a seeder. All others attack a node at rest and are told of
 //! in `scenario`.
 
 mod cores;
@@ -41,6 +41,9 @@ pub enum Attack {
     /// A flood of forged sources and thousands of silent connections, at a seeder.
     #[cfg(target_os = "linux")]
     Dns,
+    /// Millions of packets that were queries once, at a seeder.
+    #[cfg(target_os = "linux")]
+    DnsJunk,
     /// An attacker with 10,000 addresses wants all outbound peers of one node: a simulation.
     Eclipse,
     /// One kind of hostile peer at a node at rest.
@@ -100,6 +103,8 @@ pub fn run(
         Attack::Handshakes => handshakes::run(options.quick)?,
         #[cfg(target_os = "linux")]
         Attack::Dns => dns::run(options.quick)?,
+        #[cfg(target_os = "linux")]
+        Attack::DnsJunk => dns::junk::run(options.quick)?,
         Attack::Eclipse => eclipse::run(options.quick)?,
         Attack::Scenario(scenario) => scenario::run_alone(*scenario, options.quick)?,
         Attack::All => {
