@@ -16,15 +16,17 @@ mod dialling;
 mod judgement;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    ops::RangeInclusive,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus::{Gauge, IntGauge};
 use quantumcoin::{
     chain_spec::ChainSpec,
+    reachability::netgroup::is_routable,
     service::{
         health::Check,
         metrics::{Metrics, MetricsError},
@@ -36,20 +38,25 @@ use tokio_util::sync::CancellationToken;
 use self::judgement::{Dials, Findings};
 use crate::{ask::Via, follow::unix_now, state::Shared, zone::Zone};
 
-/// Default of [`AuditOptions::every`], in seconds: "every few minutes", and a peer is dialled once a day or so.
+/// Default of [`AuditOptions::every`], in seconds: "every few minutes".
 pub(crate) const DEFAULT_AUDIT_SECONDS: u64 = 300;
+
+/// Least and most of it: peers are not dialled by each seeder every few seconds, and once a day is the least that makes sense.
+pub(crate) const AUDIT_SECONDS: RangeInclusive<u64> = 60..=86_400;
 
 /// Wait before the first audit: by then all parts of the program run.
 const FIRST: Duration = Duration::from_secs(5);
 
-/// How often a seeder that audits nothing looks whether it shall.
-const LOOK: Duration = Duration::from_secs(30);
+/// How often it is looked whether a reload has changed the interval.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Most addresses that are asked; a seed has two or four.
-const MAX_SERVERS: usize = 16;
+pub(crate) const MAX_SERVERS: usize = 16;
 
-/// Most peers that are dialled in one audit: the share of those that answer is known to some 15 % then.
-const MAX_DIALS: usize = 40;
+/// Peers that are dialled in one audit: one of eight that were told, lest those of a small network be dialled all the time; and at
+/// most so many that the share of those that answer is known to some 15 %.
+const DIALS: RangeInclusive<usize> = 8..=40;
+const DIAL_ONE_OF: usize = 8;
 
 /// What an operator says of the audit.
 #[derive(Debug, Clone)]
@@ -103,15 +110,19 @@ impl AuditGauges {
         })
     }
 
-    fn set(&self, findings: &Findings) {
+    /// As before the first audit.
+    fn reset(&self) {
+        self.set(&Findings::default(), 0);
+    }
+
+    fn set(&self, findings: &Findings, at: i64) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.ways.set(number(findings.ways.len()));
-        let failed = findings.ways.iter().filter(|way| !way.wrong.is_empty());
-        self.failed_ways.set(number(failed.count()));
+        self.failed_ways.set(number(findings.failed_ways()));
         self.dialled.set(number(findings.dials.dialled()));
         self.answered.set(number(findings.dials.answered));
         self.share.set(findings.dials.share().unwrap_or(1.0));
-        self.at.set(unix_now());
+        self.at.set(at);
     }
 }
 
@@ -129,6 +140,7 @@ impl Auditor {
     /// Audits at each interval until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut before = None;
+        let mut last: Option<Instant> = None;
         let mut wait = FIRST;
         // Nothing is known, and nothing is wrong.
         self.check.ok();
@@ -137,13 +149,21 @@ impl Auditor {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
+            wait = LOOK;
+            // A reload may have changed them.
             let options = self.shared.load().setup.audit.clone();
             if options.every.is_zero() {
-                self.check.ok();
-                wait = LOOK;
+                if last.take().is_some() {
+                    before = None;
+                    self.gauges.reset();
+                    self.check.ok();
+                }
                 continue;
             }
-            wait = options.every;
+            if last.is_some_and(|last| last.elapsed() < options.every) {
+                continue;
+            }
+            last = Some(Instant::now());
             tokio::select! {
                 findings = self.audit(&options) => self.tell(&findings, &mut before),
                 () = stop.cancelled() => return,
@@ -153,28 +173,32 @@ impl Auditor {
 
     async fn audit(&self, options: &AuditOptions) -> Findings {
         let state = self.shared.load_full();
-        let servers = if options.addresses.is_empty() {
-            servers(state.setup.engine.zones(), &self.listen, is_local)
-        } else {
-            options.addresses.iter().copied().collect()
+        let zones = state.setup.engine.zones();
+        let servers = match options.addresses.as_slice() {
+            [] => servers(zones, &self.listen, is_local),
+            named => named
+                .iter()
+                .map(|addr| (*addr, (0..zones.len()).collect()))
+                .collect(),
         };
         let mut ways = Vec::new();
-        for server in servers.into_iter().take(MAX_SERVERS) {
+        for (server, zones) in servers.into_iter().take(MAX_SERVERS) {
             for via in [Via::Udp, Via::Tcp] {
-                ways.push(asking::way(&state, server, via).await);
+                ways.push(asking::way(&state, server, via, &zones).await);
             }
         }
-        let port = options.spec.network_protocol.default_port;
-        let told: BTreeSet<IpAddr> = ways
+        let protocol = &options.spec.network_protocol;
+        let mut told: BTreeSet<IpAddr> = ways
             .iter()
             .flat_map(|way| way.told.iter().copied())
             .collect();
-        let some = told
-            .into_iter()
-            .choose_multiple(&mut rand::rng(), MAX_DIALS);
+        // Another server may answer at our names.
+        told.retain(|ip| is_routable(*ip, protocol.allow_private_addresses));
+        let count = (told.len() / DIAL_ONE_OF).clamp(*DIALS.start(), *DIALS.end());
+        let some = told.into_iter().choose_multiple(&mut rand::rng(), count);
         let peers = some
             .into_iter()
-            .map(|ip| SocketAddr::new(ip, port))
+            .map(|ip| SocketAddr::new(ip, protocol.default_port))
             .collect();
         let dials = match dialling::dial(&options.spec, peers).await {
             Ok(dials) => dials,
@@ -188,38 +212,36 @@ impl Auditor {
 
     /// Each trouble once in the log, not at each audit.
     fn tell(&self, findings: &Findings, before: &mut Option<String>) {
-        self.gauges.set(findings);
+        self.gauges.set(findings, unix_now());
         let words = findings.words();
         match &words {
             None => self.check.ok(),
             Some(words) => self.check.degraded(words.clone()),
         }
-        if words != *before {
+        // Numbers differ each time.
+        let gist = words
+            .as_ref()
+            .map(|words| words.replace(|digit: char| digit.is_ascii_digit(), ""));
+        if gist != *before {
             match &words {
                 Some(words) => tracing::warn!("audit: {words}"),
                 None => tracing::info!("audit: all is well again"),
             }
-            *before = words;
+            *before = gist;
         }
     }
 }
 
-/// Where a seeder is asked by the world: the addresses of the zones' own name servers, or else those that it listens on.
+/// Where a seeder is asked by the world, and for which zones (by their place): at the addresses of each zone's own name servers, or else
+/// those that it listens on.
 ///
-/// An address of this machine is asked at the port that is listened on; another one (of a router that hands queries on to us) at 53.
+/// An address of this machine is asked at the port that is listened on; another one (of a router that hands queries on to us, or of a
+/// second server) at 53.
 fn servers(
     zones: &[Zone],
     listen: &[SocketAddr],
     is_local: impl Fn(IpAddr) -> bool,
-) -> BTreeSet<SocketAddr> {
-    let own = zones.iter().filter(|zone| !zone.own_servers().is_empty());
-    let glue: BTreeSet<IpAddr> = own.flat_map(|zone| zone.name_server_addresses()).collect();
-    if glue.is_empty() {
-        return listen
-            .iter()
-            .map(|addr| SocketAddr::new(reached(addr.ip()), addr.port()))
-            .collect();
-    }
+) -> BTreeMap<SocketAddr, BTreeSet<usize>> {
     let port = |ip: IpAddr| {
         let exact = listen.iter().find(|addr| addr.ip() == ip);
         let wildcard = || {
@@ -231,9 +253,24 @@ fn servers(
             _ => DNS_PORT,
         }
     };
-    glue.into_iter()
-        .map(|ip| SocketAddr::new(ip, port(ip)))
-        .collect()
+    let mut servers: BTreeMap<SocketAddr, BTreeSet<usize>> = BTreeMap::new();
+    for (index, zone) in zones.iter().enumerate() {
+        let own = zone.name_server_addresses();
+        let asked: Vec<SocketAddr> = if own.is_empty() {
+            listen
+                .iter()
+                .map(|addr| SocketAddr::new(reached(addr.ip()), addr.port()))
+                .collect()
+        } else {
+            own.into_iter()
+                .map(|ip| SocketAddr::new(ip, port(ip)))
+                .collect()
+        };
+        for server in asked {
+            servers.entry(server).or_default().insert(index);
+        }
+    }
+    servers
 }
 
 /// Where name servers are asked (RFC 1035, 4.2).
@@ -267,10 +304,8 @@ mod tests {
         let zone = Zone::new("seed.test", &options).unwrap();
         let listen: Vec<SocketAddr> = listen.iter().map(|addr| addr.parse().unwrap()).collect();
         let local = |ip: IpAddr| ip.to_string() == "192.0.2.1";
-        servers(&[zone], &listen, local)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let asked = servers(&[zone], &listen, local);
+        asked.keys().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -297,6 +332,40 @@ mod tests {
         assert_eq!(
             asked(&["192.0.2.1", "2001:db8::1"], &["0.0.0.0:5353"]),
             ["192.0.2.1:5353", "[2001:db8::1]:53"]
+        );
+    }
+
+    #[test]
+    fn each_zone_is_asked_at_its_own_name_servers() {
+        let zone = |apex: &str, own: &[&str]| {
+            let own: Vec<_> = own.iter().map(|ip| ip.parse().unwrap()).collect();
+            let options = ZoneOptions {
+                name_server_addresses: &own,
+                ..ZoneOptions::default()
+            };
+            Zone::new(apex, &options).unwrap()
+        };
+        let zones = [
+            zone("a.test", &["192.0.2.1", "192.0.2.2"]),
+            zone("b.test", &["192.0.2.1"]),
+            zone("c.test", &[]),
+        ];
+        let listen = [
+            "192.0.2.1:53".parse().unwrap(),
+            "127.0.0.1:53".parse().unwrap(),
+        ];
+        let asked = servers(&zones, &listen, |_| false);
+        let shown: Vec<String> = asked
+            .iter()
+            .map(|(server, zones)| format!("{server} {zones:?}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "127.0.0.1:53 {2}",
+                "192.0.2.1:53 {0, 1, 2}",
+                "192.0.2.2:53 {0}"
+            ]
         );
     }
 }

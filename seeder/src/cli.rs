@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 use crate::{
     answer::Identity,
-    config::{FileConfig, SeederConfig, cookie_secret},
+    config::{FileConfig, SeederConfig, ZoneSettings, cookie_secret, same_name},
     follow::unix_now,
     respond,
     server::{Control, Seeder},
@@ -343,6 +343,16 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
         Some(path) => FileConfig::load(path)?,
         None => FileConfig::default(),
     };
+    let mut zones = file.zones.unwrap_or_default();
+    let listed = zones.clone();
+    let is_listed = |name: &String| listed.iter().any(|other| same_name(other, name));
+    let named = file.zone.iter().map(|settings| &settings.name);
+    zones.extend(named.filter(|name| !is_listed(name)).cloned());
+    let zone_settings = file
+        .zone
+        .into_iter()
+        .map(|own| overridden(own, &flags))
+        .collect();
     let network = flags.network.or(file.network);
     let chain_spec = flags.chain_spec.or(file.chain_spec);
     let spec = spec::choose(network.as_deref(), chain_spec.as_deref()).await?;
@@ -351,15 +361,11 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
         Some(path) => Some(path),
         None => default_store(&defaults.spec.network),
     };
-    let mut zones = file.zones.unwrap_or_default();
-    let named = zones.clone();
-    let settings = file.zone.iter().map(|settings| &settings.name);
-    zones.extend(settings.filter(|name| !named.contains(name)).cloned());
     Ok(SeederConfig {
         store,
         listen: list(flags.listen, file.listen, defaults.listen),
         zones: list(flags.zone, Some(zones), defaults.zones),
-        zone_settings: file.zone,
+        zone_settings,
         name_servers: list(flags.ns, file.name_servers, defaults.name_servers),
         name_server_addresses: list(
             flags.ns_address,
@@ -390,6 +396,20 @@ async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
         tls: file.tls,
         spec: defaults.spec,
     })
+}
+
+/// What flags and the environment say counts for all zones, whatever the file says of one.
+fn overridden(own: ZoneSettings, flags: &Options) -> ZoneSettings {
+    ZoneSettings {
+        name_servers: own.name_servers.filter(|_| flags.ns.is_empty()),
+        name_server_addresses: own
+            .name_server_addresses
+            .filter(|_| flags.ns_address.is_empty()),
+        contact: own.contact.filter(|_| flags.contact.is_none()),
+        ttl: own.ttl.filter(|_| flags.ttl.is_none()),
+        keys: own.keys.filter(|_| flags.keys.is_none()),
+        ..own
+    }
 }
 
 fn list<T>(flags: Vec<T>, file: Option<Vec<T>>, default: Vec<T>) -> Vec<T> {
@@ -458,5 +478,22 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((config.ttl, config.zones), (90, vec!["b.test".to_owned()]));
+        std::fs::write(
+            &path,
+            "network = \"devnet\"\nzones = [\"A.test.\"]\n[[zone]]\nname = \"a.test\"\nttl = 120\nkeys = \"/own\"\n",
+        )
+        .unwrap();
+        let config = configure(parse(&[])).await.unwrap();
+        let zones = config.build_zones().unwrap();
+        assert_eq!((zones.len(), zones[0].ttl()), (1, 120));
+        let config = configure(parse(&["--ttl", "90", "--keys", "/flag"]))
+            .await
+            .unwrap();
+        let zones = config.build_zones().unwrap();
+        assert_eq!(zones[0].ttl(), 90, "flags come before the file");
+        assert_eq!(
+            config.keys_of(&zones[0]).unwrap(),
+            std::path::Path::new("/flag")
+        );
     }
 }

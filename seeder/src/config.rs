@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hickory_proto::rr::Name;
 use quantumcoin::chain_spec::ChainSpec;
 use serde::Deserialize;
 
 pub use self::zone_settings::{SettingsError, ZoneSettings};
 use crate::{
     answer::Identity,
-    audit::DEFAULT_AUDIT_SECONDS,
+    audit::{AUDIT_SECONDS, DEFAULT_AUDIT_SECONDS, MAX_SERVERS},
     guard::rate::DEFAULT_LIMIT,
     snapshot::{Policy, Selection, VARIANTS},
     tls::TlsOptions,
@@ -98,9 +99,14 @@ pub enum ConfigError {
     NoTlsListen,
     /// An address of nobody.
     #[error(
-        "{0} has an address, but is no name server inside a zone that is served: name it with --ns, or see whether it is misspelt"
+        "{server} has an address, but is no name server inside the zone {zone}: name it with --ns, or see whether it is misspelt"
     )]
-    NoSuchServer(String),
+    NoSuchServer {
+        /// Who has it.
+        server: String,
+        /// Where.
+        zone: String,
+    },
     /// The same zone twice.
     #[error("the zone {0} is named twice")]
     TwiceZone(String),
@@ -112,6 +118,15 @@ pub enum ConfigError {
         /// What is wrong.
         source: SettingsError,
     },
+    /// The audit's interval.
+    #[error(
+        "auditing each {0} s is out of range: choose {least} to {most} s, or 0 for no audit",
+        least = AUDIT_SECONDS.start(), most = AUDIT_SECONDS.end()
+    )]
+    Audit(u64),
+    /// More addresses for the audit than it asks.
+    #[error("audit_addresses names {0} addresses, at most {MAX_SERVERS} are asked")]
+    AuditAddresses(usize),
     /// Interval out of range.
     #[error(
         "refreshing each {0} s is out of range: choose {least} to {most} s",
@@ -248,6 +263,13 @@ impl SeederConfig {
         if !REFRESH_SECONDS.contains(&self.refresh_seconds) {
             return Err(ConfigError::Refresh(self.refresh_seconds));
         }
+        if self.audit_seconds != 0 && !AUDIT_SECONDS.contains(&self.audit_seconds) {
+            return Err(ConfigError::Audit(self.audit_seconds));
+        }
+        if self.audit_addresses.len() > MAX_SERVERS {
+            return Err(ConfigError::AuditAddresses(self.audit_addresses.len()));
+        }
+        self.check_settings()?;
         let Identity { version, id } = &self.identity;
         let mut texts = [version, id].into_iter().flatten();
         if texts.any(|text| text.len() > MAX_IDENTITY) {
@@ -273,9 +295,9 @@ impl SeederConfig {
             if zones.iter().any(|other| other.apex() == zone.apex()) {
                 return Err(ConfigError::TwiceZone(zone.apex().to_string()));
             }
+            self.check_servers(&zone)?;
             zones.push(zone);
         }
-        self.check_servers(&zones)?;
         Ok(zones)
     }
 
@@ -301,34 +323,45 @@ impl SeederConfig {
         )?)
     }
 
-    /// Whoever has an address must be a name server of some zone.
-    fn check_servers(&self, zones: &[Zone]) -> Result<(), ConfigError> {
-        let own = self
-            .zone_settings
-            .iter()
-            .flat_map(|own| own.name_server_addresses.iter().flatten());
-        let named = self
-            .name_server_addresses
-            .iter()
-            .chain(own)
+    /// Whoever has an address within a zone must be one of its name servers. Of other zones nothing is said here.
+    fn check_servers(&self, zone: &Zone) -> Result<(), ConfigError> {
+        let own = self.settings_of(&zone.apex().to_ascii());
+        let own = own.and_then(|own| own.name_server_addresses.as_ref());
+        let inside = |name: &&Name| WireName::of(name).below(zone.apex_wire()).is_some();
+        let all = self.name_server_addresses.iter().filter(|_| own.is_none());
+        let all = all.filter_map(|one| one.server.as_ref()).filter(inside);
+        let own = own
+            .into_iter()
+            .flatten()
             .filter_map(|one| one.server.as_ref());
-        for name in named {
-            let wire = WireName::of(name);
-            if !zones.iter().any(|zone| zone.own_servers().contains(&wire)) {
-                return Err(ConfigError::NoSuchServer(name.to_string()));
+        for name in all.chain(own) {
+            if !zone.own_servers().contains(&WireName::of(name)) {
+                return Err(ConfigError::NoSuchServer {
+                    server: name.to_string(),
+                    zone: zone.apex().to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Each zone's settings once.
+    fn check_settings(&self) -> Result<(), ConfigError> {
+        for (index, own) in self.zone_settings.iter().enumerate() {
+            let before = self.zone_settings.iter().take(index);
+            if before
+                .into_iter()
+                .any(|other| same_name(&other.name, &own.name))
+            {
+                return Err(ConfigError::TwiceZone(own.name.clone()));
             }
         }
         Ok(())
     }
 
     fn settings_of(&self, name: &str) -> Option<&ZoneSettings> {
-        let same = |own: &str| {
-            own.trim_end_matches('.')
-                .eq_ignore_ascii_case(name.trim_end_matches('.'))
-        };
-        self.zone_settings
-            .iter()
-            .find(|settings| same(&settings.name))
+        let mut settings = self.zone_settings.iter();
+        settings.find(|settings| same_name(&settings.name, name))
     }
 
     /// The directory of a zone's keys.
@@ -364,6 +397,7 @@ impl SeederConfig {
             }
         }
         Policy {
+            network: self.spec.network.clone(),
             default_port: protocol.default_port,
             one_per_netgroup: !protocol.allow_private_addresses,
             variants: VARIANTS,
@@ -384,6 +418,12 @@ impl SeederConfig {
             .filter(|ip| !ip.is_unspecified());
         specific.map(ServerAddress::from).collect()
     }
+}
+
+/// Whether two texts are the same domain name: in any case, with or without the dot at the end.
+pub(crate) fn same_name(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|name| name.trim_end_matches('.'));
+    one.eq_ignore_ascii_case(other)
 }
 
 /// Reads [`FileConfig::cookie_secret`].

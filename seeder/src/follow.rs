@@ -260,11 +260,14 @@ impl Follower {
         }
     }
 
-    /// The last good set if there was one; else the bootstrap nodes.
+    /// The last good set of this network if there was one; else the bootstrap nodes.
     fn fall_back(&self) -> Peers {
-        match self.shared.load().snapshot.origin {
-            Origin::Store => Peers::Kept,
-            Origin::Bootstrap | Origin::Nothing => Peers::Bootstrap(self.options.bootstrap.clone()),
+        let state = self.shared.load();
+        // A reload may bring another network; its zones must not tell peers of the one before.
+        let is_ours = state.snapshot.network() == self.options.network;
+        match state.snapshot.origin {
+            Origin::Store if is_ours => Peers::Kept,
+            _ => Peers::Bootstrap(self.options.bootstrap.clone()),
         }
     }
 

@@ -93,22 +93,19 @@ impl Setup {
 }
 
 impl Setup {
-    /// Reads the keys of the zones from disk.
-    ///
-    /// # Errors
-    /// [`KeyFileError`].
-    pub(crate) fn load_keyring(&self) -> Result<Keyring, KeyFileError> {
-        let mut dirs: BTreeMap<&Path, Vec<&WireName>> = BTreeMap::new();
+    /// Reads the keys of the zones from disk: of each directory what it holds, and whose.
+    pub(crate) fn load_keyrings(&self) -> Vec<(Vec<WireName>, Result<Keyring, KeyFileError>)> {
+        let mut dirs: BTreeMap<&Path, Vec<WireName>> = BTreeMap::new();
         for (zone, dir) in self.engine.zones().iter().zip(&self.keys) {
             if let Some(dir) = dir {
-                dirs.entry(dir).or_default().push(zone.apex_wire());
+                dirs.entry(dir).or_default().push(*zone.apex_wire());
             }
         }
-        let mut ring = Keyring::default();
-        for (dir, apexes) in dirs {
-            ring.append(Keyring::load(dir, apexes)?);
-        }
-        Ok(ring)
+        let load = |(dir, apexes): (&Path, Vec<WireName>)| {
+            let ring = Keyring::load(dir, &apexes);
+            (apexes, ring)
+        };
+        dirs.into_iter().map(load).collect()
     }
 
     /// Whether the zone of that index is meant to be signed.

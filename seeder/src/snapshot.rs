@@ -4,10 +4,11 @@
 //! (many weighted draws); picking is an index. Filters that resolvers really ask for are drawn ahead;
 //! any other is answered by one bounded walk over the peers, so an odd filter costs no memory and no draw.
 //!
-//! Zones may serve different peers ([`Selection`]); each selection has variants of its own. Which peers stand together in an answer
-//! is decided in `compose`.
+//! Zones may serve different peers ([`Selection`]); each selection has variants of its own.
+//!
+//! In an answer no two peers share a netgroup, as long as there are eight without that, and no two have one identity: those are
+//! the groups in which an operator can be seen.
 
-mod compose;
 mod selection;
 mod view;
 
@@ -26,10 +27,7 @@ use quantumcoin::{
 use rand::{Rng, seq::SliceRandom};
 
 pub use self::selection::{NoSlice, Selection, Slice};
-use self::{
-    compose::{Company, Fit},
-    view::View,
-};
+use self::view::View;
 
 /// Peers of one address answer. 24 AAAA records fit in 1232 bytes, 24 A records in 512.
 pub const ADDRESSES: usize = 24;
@@ -41,8 +39,14 @@ pub const SERVICES: usize = 12;
 pub const TEXTS: usize = 8;
 
 /// How many of these are peers of overlay networks, when there are any: enough for who can reach no others, and few since
-/// such names cost nothing. They have 24 bytes more than the longest addresses: two of them fit.
+/// such names cost nothing. Where there are fewer with addresses, more names fit.
 pub const OVERLAY_TEXTS: usize = 2;
+
+/// Bytes of the longest text record with an address at the default port, and of one with a name; and of the records of an
+/// answer that fit in 1232 bytes: six of the one and two of the other.
+const ADDRESS_TEXT: usize = 143;
+const NAME_TEXT: usize = 164;
+const TEXT_BYTES: usize = 6 * ADDRESS_TEXT + OVERLAY_TEXTS * NAME_TEXT;
 
 /// An answer holds at least that many peers when there are that many, even if they share netgroups.
 pub const LEAST: usize = 8;
@@ -84,8 +88,10 @@ pub enum Origin {
 }
 
 /// How snapshots are built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// Name of the network whose peers they are.
+    pub network: String,
     /// Port of peers that A and AAAA may name.
     pub default_port: u16,
     /// At most one peer of a netgroup in an answer. Off on devnets, where all share one.
@@ -117,8 +123,7 @@ pub struct Snapshot {
     names: HashMap<IpAddr, OverlayName>,
     views: Vec<View>,
     hosts: HashMap<IpAddr, i64>,
-    default_port: u16,
-    one_per_netgroup: bool,
+    policy: Policy,
 }
 
 impl Snapshot {
@@ -135,8 +140,7 @@ impl Snapshot {
             names: HashMap::new(),
             views: Vec::new(),
             hosts: HashMap::new(),
-            default_port: policy.default_port,
-            one_per_netgroup: policy.one_per_netgroup,
+            policy: policy.clone(),
         }
     }
 
@@ -201,21 +205,27 @@ impl Snapshot {
             peers,
             names,
             hosts,
-            default_port: policy.default_port,
-            one_per_netgroup: policy.one_per_netgroup,
+            policy: policy.clone(),
         }
     }
 
-    /// Served on because nothing newer can be had at `now`; drawn anew where zones shall serve others of them.
+    /// Served on because nothing newer can be had at `now`; drawn anew where a reload has changed how.
     pub fn keep(&mut self, policy: &Policy, now: i64, rng: &mut impl Rng) {
         self.stale = true;
         // Answers that name them go out still.
         self.hosts
             .extend(with_addresses(&self.peers).map(|ip| (ip, now)));
-        let drawn = self.views.iter().map(|view| &view.selection);
-        if !drawn.eq(&policy.selections) {
+        if self.policy != *policy {
             self.views = views(&self.peers, policy, rng);
+            self.policy = policy.clone();
+            self.serial = self.serial.wrapping_add(1);
         }
+    }
+
+    /// The network whose peers they are.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.policy.network
     }
 
     /// How many peers may be served.
@@ -332,61 +342,74 @@ impl<'a> Walk<'a> {
 
     /// The first that fit, by the rules of answers that are drawn.
     fn addresses(self, family: Family, limit: usize) -> Vec<&'a GoodPeer> {
-        let port = self.snapshot.default_port;
-        let mut company = Company::default();
-        // Those whose country has its share, and those whose netgroup is in.
-        let (mut crowded, mut spare) = (Vec::new(), Vec::new());
+        let policy = &self.snapshot.policy;
+        let (mut chosen, mut spare) = (Vec::new(), Vec::new());
         let mut groups = Vec::new();
-        for peer in self.peers(|peer| fits(peer, self.filter, family, port)) {
-            if company.len() >= limit {
+        for peer in self.peers(|peer| fits(peer, self.filter, family, policy.default_port)) {
+            if chosen.len() >= limit {
                 break;
             }
+            if is_twin(peer, &chosen) {
+                continue;
+            }
             let group = peer.netgroup();
-            let taken = self.snapshot.one_per_netgroup && groups.contains(&group);
-            match company.fit(peer) {
-                Fit::Twin => {}
-                _ if taken => push_below(&mut spare, peer, LEAST),
-                Fit::Crowded => push_below(&mut crowded, peer, limit),
-                Fit::Well => {
-                    company.join(peer);
-                    groups.push(group);
+            if policy.one_per_netgroup && groups.contains(&group) {
+                if spare.len() < LEAST && !is_twin(peer, &spare) {
+                    spare.push(peer);
                 }
+                continue;
+            }
+            groups.push(group);
+            chosen.push(peer);
+        }
+        for peer in spare {
+            if chosen.len() < LEAST.min(limit) && !is_twin(peer, &chosen) {
+                chosen.push(peer);
             }
         }
-        for (others, enough) in [(crowded, limit), (spare, LEAST.min(limit))] {
-            for peer in others {
-                if company.len() < enough && company.fit(peer) != Fit::Twin {
-                    company.join(peer);
-                }
-            }
-        }
-        company.into_members()
+        chosen
     }
 
     /// Those with addresses, and some with names.
     fn texts(self, limit: usize) -> Vec<&'a GoodPeer> {
         let mut chosen = self.addresses(Family::Any, limit);
-        let room = OVERLAY_TEXTS.max(limit - chosen.len()).min(limit);
+        if self.snapshot.names.is_empty() {
+            return chosen;
+        }
         let named = |peer: &GoodPeer| {
             is_stand_in(peer.addr.ip()) && peer.services & self.filter == self.filter
         };
-        let named = self.peers(named).filter(|peer| !is_twin(peer, &chosen));
-        let named: Vec<&GoodPeer> = named.take(room).collect();
-        chosen.truncate(limit - named.len());
-        chosen.extend(named);
+        let mut some: Vec<&GoodPeer> = Vec::new();
+        for peer in self.peers(named) {
+            if some.len() >= named_room(chosen.len()).min(limit) {
+                break;
+            }
+            if !is_twin(peer, &some) {
+                some.push(peer);
+            }
+        }
+        join_named(&mut chosen, some, limit);
         chosen
     }
+}
+
+/// How many peers with names there is room for in a text answer, beside so many with addresses.
+fn named_room(addresses: usize) -> usize {
+    let left = TEXT_BYTES.saturating_sub(addresses * ADDRESS_TEXT);
+    let fitting = TEXTS.saturating_sub(addresses).min(left / NAME_TEXT);
+    fitting.max(OVERLAY_TEXTS)
+}
+
+/// Puts peers with names in the place of the last with addresses; of those with an identity that is told already, none.
+fn join_named<'a>(chosen: &mut Vec<&'a GoodPeer>, mut named: Vec<&'a GoodPeer>, limit: usize) {
+    chosen.truncate(limit.saturating_sub(named.len()));
+    named.retain(|peer| !is_twin(peer, chosen));
+    chosen.extend(named);
 }
 
 /// Whether some peer has the same identity.
 fn is_twin(peer: &GoodPeer, others: &[&GoodPeer]) -> bool {
     peer.node_id.is_some() && others.iter().any(|other| other.node_id == peer.node_id)
-}
-
-fn push_below<'a>(peers: &mut Vec<&'a GoodPeer>, peer: &'a GoodPeer, limit: usize) {
-    if peers.len() < limit {
-        peers.push(peer);
-    }
 }
 
 fn views(peers: &[GoodPeer], policy: &Policy, rng: &mut impl Rng) -> Vec<View> {

@@ -135,14 +135,19 @@ impl State {
 impl Keys {
     fn read(setup: &Setup, now: i64, previous: Option<&State>) -> Result<Self, KeyringError> {
         let mut complaints = Vec::new();
-        let ring = match (setup.load_keyring(), previous) {
-            (Ok(ring), _) => Arc::new(ring),
-            (Err(error), None) => return Err(error.into()),
-            (Err(error), Some(previous)) => {
-                complaints.push(error.to_string());
-                Arc::clone(&previous.keys.ring)
+        let mut ring = Keyring::default();
+        for (apexes, loaded) in setup.load_keyrings() {
+            match (loaded, previous) {
+                (Ok(loaded), _) => ring.take(&apexes, &loaded),
+                (Err(error), None) => return Err(error.into()),
+                // What can't be read holds up no other directory.
+                (Err(error), Some(previous)) => {
+                    complaints.push(error.to_string());
+                    ring.take(&apexes, &previous.keys.ring);
+                }
             }
-        };
+        }
+        let ring = Arc::new(ring);
         let zones = setup.engine.zones();
         let mut current = Vec::with_capacity(zones.len());
         for zone in zones {
@@ -150,6 +155,9 @@ impl Keys {
             let before = previous.and_then(|previous| previous.current(apex));
             let found = match ring.current(apex, now) {
                 Ok(None) if before.is_some() => Err(KeyringError::Lost(zone.apex().to_string())),
+                Ok(Some(found)) if before.is_some_and(|before| !found.continues(before)) => {
+                    Err(KeyringError::Strangers(zone.apex().to_string()))
+                }
                 found => found,
             };
             match (found, before) {
@@ -188,5 +196,103 @@ pub(crate) fn refuse_inner(zone: &Zone, zones: &[Zone]) -> Result<(), KeyringErr
             zone: zone.apex().to_string(),
             inner: inner.apex().to_string(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use quantumcoin::{chain_spec::ChainSpec, service::metrics::Metrics};
+
+    use super::*;
+    use crate::{
+        SeederConfig,
+        config::ZoneSettings,
+        dnssec::{
+            key::{Algorithm, Key, Role},
+            keyfile,
+            times::Times,
+        },
+        server::counters::Counters,
+    };
+
+    fn add_key(dir: &Path, apex: &str) -> u16 {
+        let apex = WireName::of(&hickory_proto::rr::Name::from_ascii(apex).unwrap());
+        let times = Times::from_now(1);
+        let key = Key::generate(apex, Algorithm::EcdsaP256, Role::KeySigning, times).unwrap();
+        keyfile::write(dir, &key).unwrap();
+        key.tag()
+    }
+
+    fn tags(state: &State, zone: usize) -> Vec<u16> {
+        let current = state.keys.current[zone].as_ref().unwrap();
+        let mut tags: Vec<u16> = current.published.iter().map(|key| key.tag()).collect();
+        tags.sort_unstable();
+        tags
+    }
+
+    #[test]
+    fn a_directory_that_is_damaged_holds_up_no_other_and_strangers_do_not_sign() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = add_key(one.path(), "a.test.");
+        let other = add_key(two.path(), "b.test.");
+        let config = SeederConfig {
+            zones: vec!["a.test".to_owned(), "b.test".to_owned()],
+            keys: Some(one.path().to_owned()),
+            zone_settings: vec![ZoneSettings {
+                name: "b.test".to_owned(),
+                keys: Some(two.path().to_owned()),
+                ..ZoneSettings::default()
+            }],
+            ..SeederConfig::new(ChainSpec::devnet())
+        };
+        let counters = Counters::new(&Metrics::new("test")).unwrap();
+        let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
+        let policy = config.policy(&config.build_zones().unwrap());
+        let snapshot = Arc::new(Snapshot::empty(&policy, 100));
+        let next = |previous: Option<&State>| {
+            State::new(Arc::clone(&setup), Arc::clone(&snapshot), 100, previous).unwrap()
+        };
+        let state = next(None);
+        assert_eq!(
+            (tags(&state, 0), tags(&state, 1)),
+            (vec![first], vec![other])
+        );
+        assert!(state.complaints().is_empty());
+
+        // One directory is damaged, and in the other a key comes.
+        let file = std::fs::read_dir(two.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        std::fs::write(&file, "junk").unwrap();
+        let second = add_key(one.path(), "a.test.");
+        let state = next(Some(&state));
+        let mut both = vec![first, second];
+        both.sort_unstable();
+        assert_eq!(
+            (tags(&state, 0), tags(&state, 1)),
+            (both.clone(), vec![other])
+        );
+        assert_eq!(state.complaints().len(), 1, "{:?}", state.complaints());
+
+        // All keys of a zone are others at once.
+        for entry in std::fs::read_dir(one.path()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        add_key(one.path(), "a.test.");
+        let state = next(Some(&state));
+        assert_eq!(tags(&state, 0), both, "those of before go on signing");
+        assert!(
+            state
+                .complaints()
+                .iter()
+                .any(|words| words.contains("keys roll")),
+            "{:?}",
+            state.complaints()
+        );
     }
 }

@@ -14,7 +14,7 @@ use hickory_proto::{
     rr::{Name, RData, RecordType},
 };
 use quantumcoin_seeder::{Seeder, SeederError};
-use support::{PATIENCE, bench, bench_on, bench_with, config, get, port, probe};
+use support::{PATIENCE, bench, bench_on, config, get, port, probe};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -343,7 +343,7 @@ async fn a_query_in_part_holds_up_no_answer() {
 /// Nobody listens where the peers of the test's crawl are said to be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seeder_that_serves_dead_peers_finds_out_by_itself() {
-    let bench = bench_with(&["127.0.0.1:0"], |config| config.audit_seconds = 1).await;
+    let bench = bench_on(&["127.0.0.1:0"]).await;
     let end = tokio::time::Instant::now() + PATIENCE;
     let health = loop {
         let health = get(bench.http, "/health/ready").await;

@@ -35,6 +35,7 @@ fn peer(addr: &str, services: u64) -> GoodPeer {
 
 fn snapshot(peers: Vec<GoodPeer>) -> Snapshot {
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 8333,
         one_per_netgroup: false,
         variants: 8,
@@ -308,6 +309,7 @@ fn texts_with_names_fit_in_a_datagram() {
         ..GoodSet::default()
     };
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 8333,
         one_per_netgroup: false,
         variants: 8,

@@ -12,7 +12,8 @@ use hickory_proto::{
 
 use super::judgement::Way;
 use crate::{
-    ask::{Question, Via, ask},
+    ask::{AskError, Question, Via, ask},
+    snapshot::Family,
     state::State,
 };
 
@@ -23,29 +24,49 @@ const MAX_BEHIND: u32 = 3600;
 /// What a zone is expected to answer.
 struct Expected<'a> {
     name: &'a Name,
+    via: Via,
     signed: bool,
     serial: u32,
+    /// Whether we have peers for such an answer.
+    peers: bool,
 }
 
-/// Asks every zone for its authority and its peers.
-pub(super) async fn way(state: &State, server: SocketAddr, via: Via) -> Way {
+/// Asks for the authority and the peers of these zones.
+pub(super) async fn way(
+    state: &State,
+    server: SocketAddr,
+    via: Via,
+    zones: &BTreeSet<usize>,
+) -> Way {
     let mut way = Way {
         server,
         via,
         wrong: Vec::new(),
+        no_route: false,
         told: BTreeSet::new(),
     };
-    let zones = state.setup.engine.zones().iter().zip(&state.provers);
-    for (zone, prover) in zones {
-        let expected = Expected {
-            name: zone.apex(),
-            signed: prover.is_some(),
-            serial: state.snapshot.serial,
-        };
+    let all = state.setup.engine.zones().iter().zip(&state.provers);
+    for (_, (zone, prover)) in all.enumerate().filter(|(index, _)| zones.contains(index)) {
         for kind in [RecordType::SOA, RecordType::A, RecordType::AAAA] {
-            match ask(server, &Question::of_server(expected.name, kind), via).await {
+            let name = zone.apex();
+            let family = if kind == RecordType::A {
+                Family::V4
+            } else {
+                Family::V6
+            };
+            let expected = Expected {
+                name,
+                via,
+                signed: prover.is_some(),
+                serial: state.snapshot.serial,
+                peers: kind != RecordType::SOA && state.snapshot.has(zone.selection(), 0, family),
+            };
+            match ask(server, &Question::of_server(name, kind), via).await {
                 Err(error) => {
-                    way.wrong.push(error.to_string());
+                    way.no_route = matches!(error, AskError::NoRoute(_));
+                    way.wrong.push(format!(
+                        "{name} {kind}: {error} (a firewall? or a router that does not lead its own network back: see audit_addresses)"
+                    ));
                     // Who does not answer one question does not answer the others: no need to wait for each.
                     return way;
                 }
@@ -64,13 +85,15 @@ impl Expected<'_> {
     fn fault(&self, message: &Message, kind: RecordType) -> Option<String> {
         let Self {
             name,
+            via,
             signed,
             serial,
+            peers,
         } = *self;
         let metadata = &message.metadata;
         if metadata.truncation {
-            // Answers of more than a datagram holds; TCP has them.
-            return None;
+            // A server under attack may send everybody to TCP.
+            return (via == Via::Tcp).then(|| format!("{name} {kind} is cut off, over TCP"));
         }
         if metadata.response_code != ResponseCode::NoError {
             return Some(format!("{name} {kind} gets {}", metadata.response_code));
@@ -84,6 +107,11 @@ impl Expected<'_> {
         if signed && !records.any(|record| record.record_type() == RecordType::RRSIG) {
             return Some(format!(
                 "{name} {kind} has no signature, and the zone is signed"
+            ));
+        }
+        if peers && message.answers.is_empty() {
+            return Some(format!(
+                "{name} {kind} has no peers, and here there are some"
             ));
         }
         let behind = soa_serial(message).map(|found| serial.wrapping_sub(found));
@@ -147,8 +175,10 @@ mod tests {
         change(&mut message);
         let expected = Expected {
             name: &name,
+            via: Via::Udp,
             signed,
             serial: OURS,
+            peers: kind == RecordType::A,
         };
         expected.fault(&message, kind)
     }
@@ -179,11 +209,12 @@ mod tests {
             fault(|m| m.answers.clear(), RecordType::SOA, false),
             "no SOA",
         );
-        assert_eq!(
+        is(
             fault(|m| m.answers.clear(), RecordType::A, false),
-            None,
-            "nobody is no fault"
+            "no peers, and here there are",
         );
+        let cut = |m: &mut Message| m.metadata.truncation = true;
+        assert_eq!(fault(cut, RecordType::A, false), None, "over UDP");
     }
 
     #[test]

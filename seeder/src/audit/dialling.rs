@@ -16,7 +16,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for the handshake: four messages over a slow link.
 const SECURE: Duration = Duration::from_secs(10);
 
-/// Dials at once: all are done within a minute when nobody answers, and no network takes it for a scan.
+/// Dials at once: all are done within two minutes whatever peers do, and no network takes it for a scan.
 const AT_ONCE: usize = 10;
 
 /// How a dial ended.

@@ -30,6 +30,8 @@ pub(super) struct Way {
     pub(super) via: Via,
     /// What is wrong with the answers, in words; empty when all are right.
     pub(super) wrong: Vec<String>,
+    /// This machine has no way to such addresses.
+    pub(super) no_route: bool,
     /// The addresses of peers in them.
     pub(super) told: BTreeSet<IpAddr>,
 }
@@ -58,9 +60,22 @@ impl Dials {
 }
 
 impl Findings {
+    /// Ways that should have answered, and did not or wrongly. What this machine has no way to says nothing, as long as there is
+    /// another way.
+    pub(super) fn failed_ways(&self) -> usize {
+        self.failed().count()
+    }
+
+    fn failed(&self) -> impl Iterator<Item = &Way> {
+        let all = self.ways.iter().all(|way| way.no_route);
+        self.ways
+            .iter()
+            .filter(move |way| !way.wrong.is_empty() && (all || !way.no_route))
+    }
+
     /// What an operator should look at; `None` when all is well.
     pub(super) fn words(&self) -> Option<String> {
-        let wrong = self.ways.iter().filter_map(Way::words);
+        let wrong = self.failed().filter_map(Way::words);
         let mut all: Vec<String> = wrong.collect();
         all.extend(self.dials.words());
         (!all.is_empty()).then(|| all.join("; "))
@@ -133,6 +148,7 @@ mod tests {
             server: "192.0.2.1:53".parse().unwrap(),
             via: Via::Tcp,
             wrong: wrong.iter().map(|words| (*words).to_owned()).collect(),
+            no_route: false,
             told: BTreeSet::new(),
         };
         let findings = |ways: Vec<Way>| Findings {
@@ -146,5 +162,13 @@ mod tests {
                 .unwrap(),
             "192.0.2.1:53 over TCP: a; 192.0.2.1:53 over TCP: b (and 1 more)"
         );
+        let mut without = way(&["no route"]);
+        without.no_route = true;
+        assert_eq!(
+            findings(vec![way(&[]), without.clone()]).words(),
+            None,
+            "there is another way"
+        );
+        assert_eq!(findings(vec![without]).failed_ways(), 1);
     }
 }

@@ -97,8 +97,13 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
     let now = unix_now();
     let mut told = String::new();
     let directories = directories(config)?;
+    // A change is made in one directory or not at all.
+    let changes = matches!(
+        command,
+        Keys::Generate(_) | Keys::Roll(_) | Keys::Retire { .. }
+    );
     ensure!(
-        directories.len() == 1 || !matches!(command, Keys::Retire { .. }),
+        directories.len() == 1 || !changes,
         "the zones have their keys in several directories: name one zone with --zone"
     );
     for (dir, zones) in directories {
@@ -111,6 +116,10 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
         };
         told.push_str(&text?);
     }
+    ensure!(
+        !told.is_empty() || !matches!(command, Keys::Ds),
+        "the zones have no keys: make some with `keys generate`"
+    );
     Ok(told)
 }
 
@@ -120,7 +129,7 @@ fn directories(config: &SeederConfig) -> anyhow::Result<BTreeMap<PathBuf, Vec<Zo
     for zone in config.build_zones()? {
         let dir = config.keys_of(&zone).with_context(|| {
             format!(
-                "name the directory of the keys of {} with --keys DIR",
+                "name the directory of the keys of {} with --keys DIR, or another zone with --zone",
                 zone.apex()
             )
         })?;
@@ -261,10 +270,6 @@ fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
             writeln!(text, "{}", parent::ds(zone.apex(), &key.ds()))?;
         }
     }
-    ensure!(
-        !text.is_empty(),
-        "the zones have no keys: make some with `keys generate`"
-    );
     Ok(text)
 }
 

@@ -161,6 +161,25 @@ mod tests {
         config.name_server_addresses = vec!["ns2.a.test=192.0.2.1".parse().unwrap()];
         let words = config.build_zones().unwrap_err().to_string();
         assert!(words.contains("ns2.a.test. has an address"), "{words}");
+        // Of a zone that is not served here.
+        config.name_server_addresses = vec!["ns1.b.test=192.0.2.1".parse().unwrap()];
+        assert!(
+            config.build_zones().unwrap()[0]
+                .name_server_addresses()
+                .is_empty()
+        );
+        config.zone_settings = vec![ZoneSettings {
+            name: "b.test".to_owned(),
+            name_server_addresses: Some(vec!["ns1.a.test=192.0.2.1".parse().unwrap()]),
+            ..ZoneSettings::default()
+        }];
+        config.build_zones().unwrap();
+        config.zones.push("b.test".to_owned());
+        let words = config.build_zones().unwrap_err().to_string();
+        assert!(
+            words.contains("no name server inside the zone b.test"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -42,6 +42,12 @@ pub enum KeyringError {
     /// What a state made from these keys would complain of.
     #[error("{0}")]
     Complaint(String),
+    /// A zone whose keys are others at once.
+    #[error(
+        "none of the keys of {0} is one of those that have signed until now. Whoever trusts its DS would take all answers for forged: put the \
+         former keys back and replace them with `keys roll`, or start the seeder anew if that is meant"
+    )]
+    Strangers(String),
     /// A zone that was signed would not be any more.
     #[error(
         "{0} was signed and has no keys any more. Whoever trusts its DS would take all answers for forged: put the keys back, \
@@ -69,6 +75,18 @@ pub struct Current {
     pub for_parent: Vec<Arc<Key>>,
 }
 
+impl Current {
+    /// Whether some entry point is one that was published before: the way from the parent goes on.
+    pub(crate) fn continues(&self, before: &Self) -> bool {
+        let entry_points = self.published.iter().filter(|key| key.is_entry_point());
+        let mut known = entry_points.filter(|key| {
+            let mut same = before.published.iter();
+            same.any(|other| other.dnskey() == key.dnskey())
+        });
+        known.next().is_some()
+    }
+}
+
 impl Keyring {
     /// Reads the keys of these zones from a directory; other files in it are passed over.
     ///
@@ -87,9 +105,13 @@ impl Keyring {
         Ok(ring)
     }
 
-    /// Adds the keys of zones that have none yet.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.zones.append(&mut other.zones);
+    /// Takes over the keys of these zones.
+    pub(crate) fn take(&mut self, zones: &[WireName], other: &Self) {
+        for zone in zones {
+            let keys = other.zones.get(zone.as_bytes());
+            self.zones
+                .extend(keys.map(|keys| (zone.as_bytes().to_vec(), keys.clone())));
+        }
     }
 
     /// The same with keys of a zone that are new or have other times.

@@ -30,6 +30,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("crawl.sqlite");
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 28_333,
         one_per_netgroup: false,
         variants: 4,

@@ -44,6 +44,7 @@ pub(crate) fn responder() -> Responder {
 
 fn responder_with(limit: Option<u32>) -> Responder {
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 8333,
         one_per_netgroup: true,
         variants: 4,

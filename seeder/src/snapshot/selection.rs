@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use quantumcoin::reachability::{Netgroup, overlay::is_stand_in};
 use siphasher::sip::SipHasher24;
 
 use super::USUAL_FILTERS;
@@ -40,8 +41,9 @@ impl Selection {
     }
 }
 
-/// One of several disjoint shares of all addresses. Which one an address is in depends on nothing but the address, so that
-/// seeders that know nothing of each other serve disjoint shares as well.
+/// One of several disjoint shares of all netgroups (/16 and /32). Which one a netgroup is in depends on nothing else, so that
+/// seeders that know nothing of each other serve disjoint shares as well; and whoever has many addresses in one is in one slice alone.
+/// (A devnet on loopback is a single netgroup: slices are not for it.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
     index: u16,
@@ -64,17 +66,20 @@ impl Default for Slice {
 }
 
 impl Slice {
-    /// Whether an address is in it. The hash is SipHash-2-4 with a key of zeros over the address's 4 or 16 bytes: whoever chooses his
-    /// address may choose his slice, and gains nothing by it.
+    /// Whether an address is in it. The hash is SipHash-2-4 with a key of zeros over the first two bytes of an IPv4 address, the first four
+    /// of an IPv6 address, and all of what stands for a name.
     #[must_use]
     pub fn holds(self, ip: IpAddr) -> bool {
         if self.count == 1 {
             return true;
         }
         let mut hasher = SipHasher24::new();
-        match ip {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        match (ip, Netgroup::of(ip)) {
+            (IpAddr::V6(name), _) if is_stand_in(ip) => hasher.write(&name.octets()),
+            (_, Netgroup::V4(group)) => hasher.write(&group),
+            (_, Netgroup::V6(group)) => hasher.write(&group),
+            // No map is asked here.
+            (_, Netgroup::As(number)) => hasher.write(&number.to_be_bytes()),
         }
         hasher.finish() % u64::from(self.count) == u64::from(self.index) - 1
     }
@@ -122,7 +127,7 @@ mod tests {
     fn slices_are_of_about_one_size() {
         let slices: Vec<Slice> = (1..=4).map(|n| format!("{n}/4").parse().unwrap()).collect();
         let sizes = slices.iter().map(|slice| {
-            let held = (0..40_000_u32).filter(|n| slice.holds(Ipv4Addr::from(n << 9).into()));
+            let held = (0..40_000_u32).filter(|n| slice.holds(Ipv4Addr::from(n << 16).into()));
             held.count()
         });
         for size in sizes {
@@ -141,8 +146,8 @@ mod tests {
                 .map(|slice| slice.index)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(slice_of("192.0.2.7"), [4]);
-        assert_eq!(slice_of("2001:db8::7"), [2]);
+        assert_eq!(slice_of("192.0.2.7"), [3]);
+        assert_eq!(slice_of("2001:db8::7"), [5]);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What zones with one selection serve: the variants of each filter that is drawn ahead.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -13,8 +13,7 @@ use quantumcoin::reachability::{
 use rand::{Rng, seq::SliceRandom};
 
 use super::{
-    ADDRESSES, FAMILIES, Family, LEAST, OVERLAY_TEXTS, Policy, Selection, TEXTS, compose, fits,
-    is_twin,
+    ADDRESSES, FAMILIES, Family, LEAST, Policy, Selection, TEXTS, fits, join_named, named_room,
 };
 
 /// Peers by their place among all.
@@ -125,19 +124,15 @@ impl Drawn {
         );
         let mut named = held.fitting(filter, Family::Text, policy.default_port);
         named.retain(|peer| is_stand_in(peer.addr.ip()));
-        let texts = if named.is_empty() {
-            // The same ones, cut when they are picked.
-            Vec::new()
-        } else {
-            let none = [Indices::new()];
-            let base = if any.is_empty() {
-                none.as_slice()
-            } else {
-                any.as_slice()
-            };
-            base.iter()
-                .map(|variant| with_named(variant, &named, held, rng))
-                .collect()
+        let none = vec![Indices::new(); policy.variants.max(1)];
+        let base = if any.is_empty() { &none } else { &any };
+        // Without names they are those of the services, cut when they are picked.
+        let texts = match named.as_slice() {
+            [] => Vec::new(),
+            named => base
+                .iter()
+                .map(|one| with_named(one, named, held, rng))
+                .collect(),
         };
         Self { v4, v6, any, texts }
     }
@@ -159,32 +154,32 @@ fn with_named(
     held: &Held<'_>,
     rng: &mut impl Rng,
 ) -> Indices {
-    let others: Vec<&GoodPeer> = addresses
+    let peers = addresses
         .iter()
-        .filter_map(|index| held.peers.get(*index as usize))
-        .collect();
-    let room = OVERLAY_TEXTS.max(TEXTS.saturating_sub(addresses.len()));
-    let mut order: Vec<&GoodPeer> = named
-        .iter()
-        .filter(|peer| !is_twin(peer, &others))
-        .collect();
-    order.shuffle(rng);
+        .filter_map(|index| held.peers.get(*index as usize));
+    let mut chosen: Vec<&GoodPeer> = peers.take(TEXTS).collect();
+    let mut order = one_of_each(named, rng);
     let kind = |peer: &GoodPeer| kind_of(peer.addr.ip());
     if let Some(first) = order.first().map(|first| kind(first))
         && let Some(other) = order.iter().position(|peer| kind(peer) != first)
     {
         order.swap(1, other);
     }
-    let chosen: Indices = order
+    order.truncate(named_room(chosen.len()));
+    join_named(&mut chosen, order, TEXTS);
+    chosen
         .iter()
-        .take(room)
         .filter_map(|peer| held.index.get(&peer.addr).copied())
-        .collect();
-    let others = addresses
-        .iter()
-        .take(TEXTS.saturating_sub(chosen.len()))
-        .copied();
-    others.chain(chosen.iter().copied()).collect()
+        .collect()
+}
+
+/// The peers in random order, of those with one identity a single one.
+fn one_of_each<'a>(peers: &'a [GoodPeer], rng: &mut impl Rng) -> Vec<&'a GoodPeer> {
+    let mut order: Vec<&GoodPeer> = peers.iter().collect();
+    order.shuffle(rng);
+    let mut seen = HashSet::new();
+    order.retain(|peer| peer.node_id.is_none_or(|id| seen.insert(id)));
+    order
 }
 
 /// Draws variants until there are enough. One draw over a large set gives several: its first half, cut
@@ -199,23 +194,29 @@ pub(super) fn draw_variants(
     if fitting.is_empty() {
         return variants;
     }
-    let everyone = Draw {
-        count: fitting.len(),
-        one_per_netgroup: policy.one_per_netgroup,
-    };
     while variants.len() < policy.variants.max(1) {
-        let mut order = draw(fitting, everyone, rng);
-        if order.len() < LEAST && order.len() < fitting.len() {
-            top_up(&mut order, fitting, rng);
-        }
-        let answers = (order.len() / 2 / ADDRESSES).max(1);
-        let indices = |answer: Vec<&GoodPeer>| -> Indices {
-            answer
-                .iter()
-                .filter_map(|peer| index.get(&peer.addr).copied())
-                .collect()
+        let distinct: Vec<GoodPeer> = one_of_each(fitting, rng).into_iter().cloned().collect();
+        let everyone = Draw {
+            count: distinct.len(),
+            one_per_netgroup: policy.one_per_netgroup,
         };
-        variants.extend(compose::compose(order, answers).into_iter().map(indices));
+        let mut order = draw(&distinct, everyone, rng);
+        if order.len() < LEAST && order.len() < distinct.len() {
+            top_up(&mut order, &distinct, rng);
+        }
+        let usable = (order.len() / 2).max(ADDRESSES).min(order.len());
+        let whole = usable
+            - if usable > ADDRESSES {
+                usable % ADDRESSES
+            } else {
+                0
+            };
+        for chunk in order.get(..whole).unwrap_or_default().chunks(ADDRESSES) {
+            let indices = chunk
+                .iter()
+                .filter_map(|peer| index.get(&peer.addr).copied());
+            variants.push(indices.collect());
+        }
     }
     variants.truncate(policy.variants.max(1));
     variants

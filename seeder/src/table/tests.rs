@@ -12,6 +12,7 @@ use crate::{
 
 fn snapshot(peers: u32) -> Snapshot {
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 8333,
         one_per_netgroup: true,
         variants: 64,

@@ -60,7 +60,11 @@ pub fn master_file(
     let mut text = format!(
         "; {} with {} peers; hosts are base32 of their address, e.g. {}\n",
         zone.apex(),
-        snapshot.len(),
+        snapshot
+            .peers()
+            .iter()
+            .filter(|peer| selection.holds(peer.addr, peer.services))
+            .count(),
         label::of_host([192, 0, 2, 1].into())
     );
     for set in sets {

@@ -47,6 +47,7 @@ fn snapshot() -> Snapshot {
         ..GoodSet::default()
     };
     let policy = Policy {
+        network: "devnet".to_owned(),
         default_port: 8333,
         one_per_netgroup: false,
         variants: 2,
