@@ -121,12 +121,26 @@ impl Chain {
             let with = |label: Vec<u8>| [above, &[label]].concat();
             let room = self.room(above);
             let before = label_before(last, room).map_or_else(|| above.to_vec(), with);
-            let next = label_after(last, room).map_or_else(|| self.after(path), with);
-            return Some((before, next));
+            return Some((before, self.behind(path)));
         }
         let before = self.before(path);
         let next = self.after(&before);
         Some((before, next))
+    }
+
+    /// The first name behind all that may lie below a path among hosts. Behind the last of all labels below a name is what is behind
+    /// that name: no host that may come, other than one below it, is passed over.
+    fn behind(&self, path: &[Vec<u8>]) -> Path {
+        let mut rest = path;
+        while let Some((last, above)) = rest.split_last()
+            && is_at_hosts(above)
+        {
+            if let Some(label) = label_after(last, self.room(above)) {
+                return [above, &[label]].concat();
+            }
+            rest = above;
+        }
+        self.after(path)
     }
 
     /// Most bytes of a label below a name.

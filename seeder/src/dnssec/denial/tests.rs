@@ -279,6 +279,14 @@ proptest! {
         if let Ok(below) = below {
             prop_assert!(below < next, "{} {}", below, next);
         }
+        // No host but the one that is asked for, or below which it lies.
+        let hosts = (0..400_u32).map(|n| {
+            let ip = IpAddr::from((n * 10_737_003).to_be_bytes());
+            Name::from_ascii(format!("{}.n.{apex}", label::of_host(ip))).unwrap()
+        });
+        for host in hosts.filter(|host| !host.zone_of(&asked)) {
+            prop_assert!(!(owner < host && host < next), "{} to {} denies {}", owner, next, host);
+        }
     }
 
     /// Against the list of all filters of up to three digits among ten thousand, as sorted by bytes.
@@ -393,4 +401,22 @@ fn labels_have_one_behind_them() {
     ] {
         assert_eq!(label_after(label, 2).as_deref(), after);
     }
+}
+
+/// The last of all labels below a host: the record must not run on over the hosts behind it.
+#[test]
+fn the_last_label_below_a_host_denies_no_other_host() {
+    let (zone, snapshot, chain) = (zone(), snapshot(), chain());
+    let host = name("biaqaai.n.seed.example.");
+    let asked = host.below_labels(&[&[0xff; 63]]).unwrap();
+    let records = chain.around(&asked, &zone, &snapshot).unwrap();
+    assert_eq!(
+        next(&records[0]),
+        zone.apex_wire()
+            .below_labels(&[b"biaqaai\0", b"n"])
+            .unwrap()
+    );
+    let asked = zone.apex_wire().below_labels(&[&[0xff; 63], b"n"]).unwrap();
+    let records = chain.around(&asked, &zone, &snapshot).unwrap();
+    assert_eq!(next(&records[0]), name("ns1.seed.example."));
 }

@@ -1,0 +1,1 @@
+"""What a name server owes to any packet; __main__ runs it."""
