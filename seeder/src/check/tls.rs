@@ -182,11 +182,12 @@ fn files(
     let validity = match loaded {
         Ok(validity) => validity,
         Err(error) if is_denied(error) => {
-            return of(unread(at_work), subject, error.to_string(), AS_THE_SEEDER);
+            // The words name the file, which may be the key.
+            return of(unread(at_work), "files", error.to_string(), AS_THE_SEEDER);
         }
         Err(error) => {
             let mend = "docs/seeder.md, \"Over TLS\", says which files these are; without them `run` does not start";
-            return of(Level::Error, subject, error.to_string(), mend);
+            return of(Level::Error, "files", error.to_string(), mend);
         }
     };
     let renew = "have it renewed (`certbot renew`); the seeder takes up new files by itself";
