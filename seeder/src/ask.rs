@@ -18,6 +18,7 @@ use hickory_proto::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -30,6 +31,19 @@ const RESEND: Duration = Duration::from_secs(1);
 
 /// Most bytes that we take over UDP, which no path cuts (DNS Flag Day 2020).
 const PAYLOAD: u16 = 1232;
+
+/// Bytes that are kept of a datagram: more than we say that we take, for servers that don't mind it.
+const DATAGRAM: usize = 4096;
+
+/// Questions under way at once, of the whole program: as many as a check of some zones has, and half of the TCP
+/// connections that a seeder grants one network. It also bounds our open files, whatever a parent answers.
+const AT_ONCE: usize = 32;
+
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// Linux `errno` of "too many open files" in the system and in this process, and "no buffer space" (`errno.h`), which
+/// have no stable kind of their own.
+const EXHAUSTED: [i32; 3] = [23, 24, 105];
 
 /// How to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +134,11 @@ pub(crate) enum AskError {
     /// The system knows no way there.
     #[error("there is no way to it from here ({0})")]
     NoRoute(String),
+    /// This process may open no more sockets.
+    #[error(
+        "this system gives no more sockets ({0}); `ulimit -n` shows how many files may be open"
+    )]
+    NoSocket(String),
     /// Nothing came.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
@@ -148,6 +167,9 @@ impl From<io::Error> for AskError {
         match error.kind() {
             ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof
             | BrokenPipe => Self::Closed,
+            _ if EXHAUSTED.contains(&error.raw_os_error().unwrap_or_default()) => {
+                Self::NoSocket(error.to_string())
+            }
             _ => Self::NoRoute(error.to_string()),
         }
     }
@@ -162,6 +184,8 @@ pub(crate) async fn ask(
     question: &Question,
     via: Via,
 ) -> Result<Message, AskError> {
+    // It is never closed; the wait for an answer begins when it is our turn.
+    let _place = PLACES.acquire().await;
     let over_tcp = || async {
         let asked = timeout(PATIENCE, by_tcp(server, question)).await;
         asked.unwrap_or(Err(AskError::Silent))
@@ -177,17 +201,12 @@ pub(crate) async fn ask(
 }
 
 async fn by_udp(server: SocketAddr, question: &Question) -> Result<Message, AskError> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
     // A port of its own for each question, and only this server's datagrams come.
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
+    let socket = connected(server).await?;
     let id = rand::random();
     let query = written(question, id)?;
     let end = Instant::now() + PATIENCE;
-    let mut buffer = vec![0; usize::from(u16::MAX)];
+    let mut buffer = vec![0; DATAGRAM];
     let mut failure = AskError::Silent;
     while Instant::now() < end {
         socket.send(&query).await?;
@@ -202,6 +221,17 @@ async fn by_udp(server: SocketAddr, question: &Question) -> Result<Message, AskE
         }
     }
     Err(failure)
+}
+
+/// A socket of any port for datagrams to and from one server.
+pub(crate) async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    Ok(socket)
 }
 
 async fn by_tcp(server: SocketAddr, question: &Question) -> Result<Message, AskError> {

@@ -69,7 +69,7 @@ fn everywhere() -> Vec<SocketAddr> {
 pub struct TlsError {
     role: Role,
     path: PathBuf,
-    fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 #[derive(Debug, Clone, Copy)]

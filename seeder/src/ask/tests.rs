@@ -139,3 +139,39 @@ async fn several_things_come_back_in_their_order() {
     });
     assert_eq!(all(waits).await, [30, 1, 10]);
 }
+
+#[test]
+fn a_lack_of_sockets_is_no_lack_of_a_way() {
+    let of = |number| AskError::from(io::Error::from_raw_os_error(number));
+    assert!(matches!(of(24), AskError::NoSocket(_)));
+    // ENETUNREACH.
+    assert!(matches!(of(101), AskError::NoRoute(_)));
+}
+
+#[tokio::test]
+async fn few_questions_are_under_way_at_once() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    let asked = (0..2 * AT_ONCE).map(move |_| async move {
+        let answer = ask(server, &question(), Via::Udp).await;
+        answer.is_ok()
+    });
+    let asked = tokio::spawn(all(asked));
+    // Each asks from a port of its own and sends its question again after a second: who is under way shows by ports.
+    let mut ports = std::collections::BTreeSet::new();
+    let mut buffer = [0; 1500];
+    for _ in 0..2 * AT_ONCE {
+        let (_, from) = socket.recv_from(&mut buffer).await.unwrap();
+        ports.insert(from);
+    }
+    assert!(ports.len() <= AT_ONCE, "{}", ports.len());
+    let answering = tokio::spawn(async move {
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let right = response(&buffer[..length], |_| {});
+            socket.send_to(&right, from).await.unwrap();
+        }
+    });
+    assert!(asked.await.unwrap().into_iter().all(|answered| answered));
+    answering.abort();
+}

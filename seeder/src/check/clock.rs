@@ -4,12 +4,12 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use hickory_proto::rr::{Name, RecordType};
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::time::timeout;
 
 use crate::ask::{self, PATIENCE, Question, Via};
 
@@ -198,13 +198,8 @@ async fn find(host: &str, resolvers: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 async fn ask(server: SocketAddr) -> Result<Offset, String> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
     let asked = async {
-        let socket = UdpSocket::bind((any, 0)).await?;
-        socket.connect(server).await?;
+        let socket = ask::connected(server).await?;
         let nonce = rand::random();
         let (left, start) = (unix_seconds(), Instant::now());
         socket.send(&question(nonce)).await?;

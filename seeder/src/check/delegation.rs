@@ -4,12 +4,12 @@
 //! Everything here is pure; [`super::gather`] does the asking.
 
 mod ds;
+mod seen;
 mod servers;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
 };
 
 use hickory_proto::{
@@ -17,12 +17,16 @@ use hickory_proto::{
     rr::{Name, RData},
 };
 
-pub(super) use self::ds::Ds;
-use super::{
-    Finding, Level, Topic, parent,
-    server::{Said, code_name},
+pub(super) use self::{
+    ds::Ds,
+    seen::{AtResolver, AtServer, Parent, Resolved, Seen, View},
 };
-use crate::{ask::AskError, dnssec::key::Key, zone::Zone};
+use super::{Finding, Level, Topic, parent, server::code_name};
+use crate::{
+    dnssec::{keyring::Keyring, times::Phase},
+    wire::name::WireName,
+    zone::Zone,
+};
 
 /// What a zone is meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +46,16 @@ pub(super) struct Ours {
 /// Whether a zone is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Signing {
-    /// The keys can't be read.
+    /// The keys can't be read, or can't sign.
     Unknown,
     /// It has no keys.
     Unsigned,
     /// It has keys.
     Signed {
-        /// What the parent may name.
+        /// What the parent may name: entry points that sign.
         ds: BTreeSet<Ds>,
+        /// Entry points that are published and don't sign yet. Named alone, they leave nothing to validate by.
+        waiting: BTreeSet<Ds>,
         /// Until then, Unix seconds, caches may hold unsigned answers: the parent is to wait.
         wait_until: Option<i64>,
     },
@@ -57,16 +63,24 @@ pub(super) enum Signing {
 
 impl Signing {
     /// By the keys of a zone.
-    pub(super) fn by(keys: &[Arc<Key>], now: i64) -> Self {
-        if keys.is_empty() {
-            return Self::Unsigned;
+    pub(super) fn by(ring: &Keyring, zone: &WireName, now: i64) -> Self {
+        match ring.current(zone, now) {
+            Ok(None) => return Self::Unsigned,
+            // Nor does `run` sign with them; one that runs goes on with those before.
+            Err(_) => return Self::Unknown,
+            Ok(Some(_)) => {}
         }
+        let keys = ring.keys(zone);
         let told = keys.iter().any(|key| key.times.is_for_parent(now));
         let moments = parent::entry_points(keys, now).filter_map(|key| key.times.sync_publish);
+        let of = |phase: Phase| -> BTreeSet<Ds> {
+            let all = parent::entry_points(keys, now);
+            let mine = all.filter(|key| key.times.phase(now) == phase);
+            mine.map(|key| Ds::new(key.ds())).collect()
+        };
         Self::Signed {
-            ds: parent::entry_points(keys, now)
-                .map(|key| Ds::new(key.ds()))
-                .collect(),
+            ds: of(Phase::Active),
+            waiting: of(Phase::Published),
             wait_until: moments.min().filter(|at| !told && *at > now),
         }
     }
@@ -112,97 +126,33 @@ impl Ours {
     }
 }
 
-/// What was seen of a zone from outside.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
-    /// What each resolver said.
-    pub(super) resolvers: Vec<AtResolver>,
-    /// The parent; `None` when it could not be found.
-    pub(super) parent: Option<Parent>,
-    /// Addresses of all name servers that we or the parent name, by a resolver and by glue.
-    pub(super) addresses: BTreeMap<Name, BTreeSet<IpAddr>>,
-    /// What each of them answers.
-    pub(super) servers: Vec<AtServer>,
-}
-
-/// One resolver.
-#[derive(Debug, Clone)]
-pub(super) struct AtResolver {
-    /// Its address.
-    pub(super) resolver: SocketAddr,
-    /// What it says.
-    pub(super) said: Result<Resolved, AskError>,
-}
-
-/// What a resolver finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Resolved {
-    /// Response code.
-    pub(super) code: ResponseCode,
-    /// The zone's name servers.
-    pub(super) servers: BTreeSet<Name>,
-    /// Its DS records; `None` when it did not tell.
-    pub(super) ds: Option<BTreeSet<Ds>>,
-}
-
-/// The zone above.
-#[derive(Debug, Clone)]
-pub(super) struct Parent {
-    /// Its name.
-    pub(super) zone: Name,
-    /// What its servers say; those that say the same stand together.
-    pub(super) views: Vec<View>,
-    /// Those that say nothing, and why.
-    pub(super) silent: Vec<String>,
-}
-
-/// What servers of the parent say about the delegation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
-    /// Who says so.
-    pub(super) by: Vec<SocketAddr>,
-    /// The name servers that it delegates to.
-    pub(super) servers: BTreeSet<Name>,
-    /// Addresses that come with it; `None` when the server holds the zone itself, so that it shows no delegation.
-    pub(super) glue: Option<BTreeMap<Name, BTreeSet<IpAddr>>>,
-    /// DS records; `None` when it did not tell.
-    pub(super) ds: Option<BTreeSet<Ds>>,
-}
-
-/// One address of a name server.
-#[derive(Debug, Clone)]
-pub(super) struct AtServer {
-    /// Its name.
-    pub(super) name: Name,
-    /// Its address.
-    pub(super) addr: IpAddr,
-    /// What it answers over UDP.
-    pub(super) udp: Result<Said, AskError>,
-    /// What it answers over TCP.
-    pub(super) tcp: Result<Said, AskError>,
-}
-
-impl Seen {
-    /// Whether anybody out there answered by IPv4 or by IPv6.
-    fn reaches(&self, v4: bool) -> bool {
-        let resolvers = self.resolvers.iter().filter(|at| at.said.is_ok());
-        let views = self.parent.iter().flat_map(|parent| &parent.views);
-        let servers = self.servers.iter().filter(|at| at.udp.is_ok());
-        let mut addresses = resolvers
-            .map(|at| at.resolver.ip())
-            .chain(views.flat_map(|view| view.by.iter().map(SocketAddr::ip)))
-            .chain(servers.map(|at| at.addr));
-        addresses.any(|ip| ip.is_ipv4() == v4)
-    }
-}
-
 /// Judges a zone's delegation.
 pub(super) fn judge(ours: &Ours, seen: &Seen, now: i64) -> Vec<Finding> {
     let mut findings = resolvers(ours, seen);
+    if seen.late {
+        let found =
+            "the questions took too long: what came until then is judged, the rest is not known";
+        let mend = "run this check again, or from where the network is quicker";
+        findings.push(of(ours, Level::Note, found, mend));
+    }
     if seen.resolvers.iter().any(|at| at.said.is_ok()) {
-        findings.extend(parent_zone(ours, seen));
+        let intercepted = seen.is_intercepted();
+        if intercepted {
+            findings.push(of(
+                ours,
+                Level::Note,
+                "a resolver of the network here answers in place of every server that is asked, as in hotels and \
+                 with some providers; so nothing is known of the parent's servers and of the zone's own",
+                "run this check from another network, or on the seeder's machine",
+            ));
+        } else {
+            findings.extend(parent_zone(ours, seen));
+        }
         findings.extend(ds::judge(ours, seen));
-        findings.extend(servers::judge(ours, seen, now));
+        findings.extend(servers::names(ours, seen));
+        if !intercepted {
+            findings.extend(servers::judge(ours, seen, now));
+        }
     }
     findings.extend(servers::spread(ours, seen));
     findings
@@ -236,9 +186,10 @@ fn resolvers(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             }
         }
     }
+    let delegated = seen.is_delegated(ours);
     let mut findings: Vec<Finding> = groups
         .iter()
-        .map(|(by, said)| resolved(ours, &list(by), said))
+        .map(|(by, said)| resolved(ours, &list(by), said, delegated))
         .collect();
     if findings.is_empty() {
         let why = silent.first().map_or_else(
@@ -259,7 +210,8 @@ fn resolvers(ours: &Ours, seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-fn resolved(ours: &Ours, by: &str, said: &Resolved) -> Finding {
+/// `delegated` says whether the parent's servers delegate as they should, so that the resolver's memory is old.
+fn resolved(ours: &Ours, by: &str, said: &Resolved, delegated: bool) -> Finding {
     let first = by.split(',').next().unwrap_or_default();
     let zone = &ours.zone;
     match said.code {
@@ -269,9 +221,28 @@ fn resolved(ours: &Ours, by: &str, said: &Resolved) -> Finding {
         }
         ResponseCode::NoError if !said.servers.is_empty() => {
             let (level, found) = differing(ours, &said.servers);
-            let mend = "make --ns and the parent's NS records agree; resolvers may take an hour or a day to notice";
+            let (level, mend) = match delegated {
+                true => (
+                    level.min(Level::Warning),
+                    "the parent has the right ones: wait until the old ones have left the caches, a day or two; if it \
+                     stays, another name server of the zone names others",
+                ),
+                false => (
+                    level,
+                    "make --ns and the parent's NS records agree; resolvers may take an hour or a day to notice",
+                ),
+            };
             of(ours, level, format!("{by}: {found}"), mend)
         }
+        ResponseCode::NoError | ResponseCode::NXDomain if delegated => of(
+            ours,
+            Level::Note,
+            format!(
+                "{by}: there is no such zone ({}), as it remembers from before the parent had it",
+                code_name(said.code)
+            ),
+            "wait: a denial leaves the caches after the time in the parent's SOA, a few hours at most",
+        ),
         ResponseCode::NoError | ResponseCode::NXDomain => of(
             ours,
             Level::Error,
@@ -343,7 +314,13 @@ fn parent_zone(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             findings.extend(servers::glue(ours, &view.servers, glue));
         }
     }
-    if parent.views.len() > 1 {
+    if let [_, ..] = parent.silent.as_slice() {
+        let found = format!("not heard of the parent zone: {}", parent.silent.join("; "));
+        findings.push(of(ours, Level::Note, found, ""));
+    }
+    // Who holds the zone itself tells what is in there, and not what the parent has.
+    let views = parent.views.iter().filter(|view| view.glue.is_some());
+    if views.count() > 1 {
         let found = format!("the name servers of {} do not agree about it", parent.zone);
         let mend = "if the parent was changed just now, wait until all its servers have the change; else tell \
          its operator";

@@ -1,7 +1,7 @@
 //! Asks resolvers, the parent zone's servers and the zone's own name servers what [`super::delegation`] judges.
 //!
 //! ```text
-//! resolvers: NS, DS of the zone ──> first that answers: SOA above ──> parent zone ──> its NS ──> their addresses
+//! resolvers: NS, DS of the zone ──> those that answer: SOA above ──> parent zone ──> its NS ──> their addresses
 //! parent's servers: NS, DS of the zone, without recursion ──> NS, glue, DS
 //! ours and the parent's NS ──> addresses (resolver, glue) ──> SOA over UDP and over TCP, without recursion
 //! ```
@@ -33,45 +33,69 @@ const PARENTS: usize = 3;
 /// Name server addresses that are asked: thirteen servers, as many as fit in a plain answer, by both families.
 const SERVERS: usize = 26;
 
-/// Asks everybody about one zone. What nobody answers is left out.
-pub(super) async fn look(ours: &Ours, options: &CheckOptions) -> Seen {
+/// Name servers of one zone that are looked up: as many as [`SERVERS`]. A parent may name any number.
+const NAMES: usize = 26;
+
+/// Resolvers that are asked in turn when one fails.
+const TRIES: usize = 3;
+
+/// Asks everybody about one zone. What nobody answers is left out; `seen` has at each moment what came until then.
+pub(super) async fn look(ours: &Ours, options: &CheckOptions, seen: &mut Seen) {
     let zone = &ours.zone;
-    let mut seen = Seen {
-        resolvers: ask_resolvers(&options.resolvers, zone).await,
-        ..Seen::default()
-    };
-    let Some(resolver) = best(&seen.resolvers) else {
-        return seen;
-    };
-    seen.parent = look_at_parent(resolver, zone, options.server_port).await;
+    seen.resolvers = ask_resolvers(&options.resolvers, zone).await;
+    let resolvers = usable(&seen.resolvers);
+    if resolvers.is_empty() {
+        return;
+    }
+    seen.parent = look_at_parent(&resolvers, zone, options.server_port).await;
     let views = || seen.parent.iter().flat_map(|parent| &parent.views);
     let mut names = ours.servers.clone();
-    names.extend(views().flat_map(|view| view.servers.iter().cloned()));
-    let mut addresses = find_addresses(resolver, &names).await;
+    let theirs = views().flat_map(|view| view.servers.iter().cloned());
+    names.extend(theirs.take(NAMES));
+    let Addresses {
+        mut known,
+        unknown,
+        aliases,
+    } = find_addresses(&resolvers, &names).await;
     for glue in views().filter_map(|view| view.glue.as_ref()) {
-        for (name, ips) in glue {
-            addresses.entry(name.clone()).or_default().extend(ips);
+        for (name, ips) in glue.iter().filter(|(name, _)| names.contains(name)) {
+            known.entry(name.clone()).or_default().extend(ips);
         }
     }
     for name in ours.servers.iter().filter(|name| zone.zone_of(name)) {
-        addresses
-            .entry(name.clone())
-            .or_default()
-            .extend(&ours.glue);
+        known.entry(name.clone()).or_default().extend(&ours.glue);
     }
-    seen.servers = ask_servers(zone, &addresses, options.server_port).await;
-    seen.addresses = addresses;
-    seen
+    let pairs = pairs(ours, &known);
+    (seen.addresses, seen.unknown, seen.aliases) = (known, unknown, aliases);
+    seen.servers = ask_servers(zone, pairs, options.server_port).await;
 }
 
-/// A resolver that resolves for us, if there is one.
-fn best(resolvers: &[AtResolver]) -> Option<SocketAddr> {
-    let refuses = |code| code == ResponseCode::Refused;
-    let mut good = resolvers.iter().filter(|at| {
+/// Resolvers that resolve for us.
+fn usable(resolvers: &[AtResolver]) -> Vec<SocketAddr> {
+    let good = resolvers.iter().filter(|at| {
         let said = at.said.as_ref();
-        said.is_ok_and(|said| !refuses(said.code))
+        said.is_ok_and(|said| said.code != ResponseCode::Refused)
     });
-    good.next().map(|at| at.resolver)
+    good.map(|at| at.resolver).take(TRIES).collect()
+}
+
+/// Asks resolvers in turn until one finds that there is something, or that there is nothing. A failure is neither.
+async fn ask_any(resolvers: &[SocketAddr], question: &Question) -> Option<Message> {
+    for resolver in resolvers {
+        match ask(*resolver, question, Via::Either).await {
+            Ok(message) if tells(&message) => return Some(message),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether a response says what there is, rather than that somebody failed.
+fn tells(message: &Message) -> bool {
+    matches!(
+        message.metadata.response_code,
+        ResponseCode::NoError | ResponseCode::NXDomain
+    )
 }
 
 async fn ask_resolvers(resolvers: &[SocketAddr], zone: &Name) -> Vec<AtResolver> {
@@ -98,9 +122,8 @@ fn resolved(
     zone: &Name,
 ) -> Result<Resolved, AskError> {
     let code = servers.metadata.response_code;
-    let denies = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
     let is_soa = |record: &Record| record.record_type() == RecordType::SOA;
-    if denies && servers.answers.is_empty() && !servers.authorities.iter().any(is_soa) {
+    if tells(servers) && servers.answers.is_empty() && !servers.authorities.iter().any(is_soa) {
         return Err(AskError::Hollow);
     }
     Ok(Resolved {
@@ -120,24 +143,21 @@ fn name_servers(records: &[Record], zone: &Name) -> BTreeSet<Name> {
 
 /// The DS records in a response; `None` when the response does not tell.
 fn signers_in(message: &Message, zone: &Name) -> Option<BTreeSet<Ds>> {
-    let known = matches!(
-        message.metadata.response_code,
-        ResponseCode::NoError | ResponseCode::NXDomain
-    );
     let records = [&message.answers, &message.authorities];
     let ds = records
         .into_iter()
         .flat_map(|records| of(records, zone, RecordType::from(kind::DS)))
         .filter_map(|data| data.to_bytes().ok().map(Ds::new));
-    known.then(|| ds.collect())
+    tells(message).then(|| ds.collect())
 }
 
-async fn look_at_parent(resolver: SocketAddr, zone: &Name, port: u16) -> Option<Parent> {
-    let parent = find_parent(resolver, &zone.base_name()).await?;
+async fn look_at_parent(resolvers: &[SocketAddr], zone: &Name, port: u16) -> Option<Parent> {
+    let parent = find_parent(resolvers, &zone.base_name()).await?;
     let question = Question::of_resolver(&parent, RecordType::NS);
-    let message = ask(resolver, &question, Via::Either).await.ok()?;
+    let message = ask_any(resolvers, &question).await?;
     let names = name_servers(&message.answers, &parent);
-    let known = find_addresses(resolver, &names).await;
+    let names = names.into_iter().take(NAMES).collect();
+    let Addresses { known, .. } = find_addresses(resolvers, &names).await;
     let servers = choose(known.into_values().flatten()).into_iter();
     let asked = servers.map(|ip| {
         let (server, zone) = (SocketAddr::new(ip, port), zone.clone());
@@ -147,22 +167,27 @@ async fn look_at_parent(resolver: SocketAddr, zone: &Name, port: u16) -> Option<
         zone: parent,
         views: Vec::new(),
         silent: Vec::new(),
+        replaced: 0,
     };
     for (server, view) in all(asked).await {
         match view {
-            Ok(view) => add(&mut found.views, view),
-            Err(why) => found.silent.push(format!("{}: {why}", server.ip())),
+            Ok(view) => view.join(&mut found.views, zone),
+            Err(why) => {
+                found.replaced += usize::from(why == Unheard::Replaced);
+                found.silent.push(format!("{}: {why}", server.ip()));
+            }
         }
     }
     Some(found)
 }
 
-/// The zone that `name` is in: the owner of the SOA that any answer about it holds.
-async fn find_parent(resolver: SocketAddr, name: &Name) -> Option<Name> {
+/// The zone that `name` is in: the owner of the SOA that any answer about it holds. `None` when that could not be
+/// found out: a failure must not make the zone above it the parent.
+async fn find_parent(resolvers: &[SocketAddr], name: &Name) -> Option<Name> {
     let mut name = name.clone();
     loop {
         let question = Question::of_resolver(&name, RecordType::SOA);
-        let message = ask(resolver, &question, Via::Either).await.ok()?;
+        let message = ask_any(resolvers, &question).await?;
         let mut records = message.answers.iter().chain(&message.authorities);
         let soa = records
             .find(|record| record.record_type() == RecordType::SOA && record.name.zone_of(&name));
@@ -183,37 +208,66 @@ fn choose(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     some(v4).chain(some(v6)).collect()
 }
 
-/// Puts a view beside those that say the same.
-fn add(views: &mut Vec<View>, view: View) {
-    let same = views.iter_mut().find(|other| {
-        (&other.servers, &other.glue, &other.ds) == (&view.servers, &view.glue, &view.ds)
-    });
-    match same {
-        Some(other) => other.by.extend(view.by),
-        None => views.push(view),
-    }
+/// Why a server of the parent tells nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Unheard {
+    /// It did not answer.
+    #[error("{0}")]
+    Silent(#[from] AskError),
+    /// It answers with an error code.
+    #[error("answers {0}")]
+    Failed(String),
+    /// It knows of the parent no more than who does.
+    #[error("refers to the servers of {0}, so that it is none of this zone's parent")]
+    Above(Name),
+    /// What came is none of its own answers.
+    #[error("somebody on the way answers in its place")]
+    Replaced,
 }
 
-async fn ask_parent(server: SocketAddr, zone: &Name) -> Result<View, String> {
+async fn ask_parent(server: SocketAddr, zone: &Name) -> Result<View, Unheard> {
     let about = |kind| Question::of_server(zone, kind);
     let (servers, signers) = (about(RecordType::NS), about(RecordType::DS));
     let (servers, signers) = tokio::join!(
         ask(server, &servers, Via::Either),
         ask(server, &signers, Via::Either)
     );
-    let message = servers.map_err(|error: AskError| error.to_string())?;
-    match message.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {}
-        code => return Err(format!("answers {}", code_name(code))),
-    }
-    let mut view = View {
-        by: vec![server],
-        ..view_of(&message, zone)
-    };
-    if let Ok(message) = signers {
-        view.ds = signers_in(&message, zone);
-    }
+    let mut view = parents(&servers?, zone)?;
+    view.by.push(server);
+    // The parent is the authority for DS (RFC 4035, 3.1.4.1).
+    let signers = signers
+        .ok()
+        .filter(|message| message.metadata.authoritative);
+    view.ds = signers.and_then(|message| signers_in(&message, zone));
     Ok(view)
+}
+
+/// What a server of the parent answers to the question for the zone's NS. It is the server's own only when it comes from
+/// an authority or is a referral to the zone: all else comes from a resolver's memory.
+fn parents(message: &Message, zone: &Name) -> Result<View, Unheard> {
+    let metadata = &message.metadata;
+    if !metadata.authoritative && metadata.recursion_available && !refers_to(message, zone) {
+        return Err(Unheard::Replaced);
+    }
+    if !tells(message) {
+        return Err(Unheard::Failed(code_name(metadata.response_code)));
+    }
+    if metadata.authoritative || refers_to(message, zone) {
+        return Ok(view_of(message, zone));
+    }
+    let mut records = message.authorities.iter();
+    let other = records
+        .find(|record| record.record_type() == RecordType::NS && record.name.zone_of(zone))
+        .filter(|_| message.answers.is_empty());
+    Err(other.map_or(Unheard::Replaced, |record| {
+        Unheard::Above(record.name.to_lowercase())
+    }))
+}
+
+/// Whether a response has nothing but the delegation of `zone`.
+fn refers_to(message: &Message, zone: &Name) -> bool {
+    let to = of(&message.authorities, zone, RecordType::NS).next();
+    message.answers.is_empty() && to.is_some()
 }
 
 /// The delegation in a response of the parent's server to the question for the zone's NS.
@@ -238,38 +292,68 @@ fn view_of(message: &Message, zone: &Name) -> View {
     }
 }
 
-/// A and AAAA of each name by a resolver; names without any are in it too.
-async fn find_addresses(
-    resolver: SocketAddr,
-    names: &BTreeSet<Name>,
-) -> BTreeMap<Name, BTreeSet<IpAddr>> {
+/// What resolvers know of the addresses of some names.
+#[derive(Debug, Default)]
+struct Addresses {
+    /// A and AAAA; none for a name that has none.
+    known: BTreeMap<Name, BTreeSet<IpAddr>>,
+    /// Names of which not all could be found out.
+    unknown: BTreeSet<Name>,
+    /// Names that stand for others.
+    aliases: BTreeSet<Name>,
+}
+
+impl Addresses {
+    /// Takes up the answer to a question for A or AAAA; `None` when there is none.
+    fn add(&mut self, question: &Question, message: Option<&Message>) {
+        let Question { name, kind, .. } = question;
+        let Some(message) = message else {
+            self.unknown.insert(name.clone());
+            return;
+        };
+        if of(&message.answers, name, RecordType::CNAME)
+            .next()
+            .is_some()
+        {
+            self.aliases.insert(name.clone());
+        }
+        let ips = of(&message.answers, name, *kind).filter_map(RData::ip_addr);
+        self.known.entry(name.clone()).or_default().extend(ips);
+    }
+}
+
+/// A and AAAA of each name.
+async fn find_addresses(resolvers: &[SocketAddr], names: &BTreeSet<Name>) -> Addresses {
     let both = |name: &Name| {
         [RecordType::A, RecordType::AAAA].map(|kind| Question::of_resolver(name, kind))
     };
-    let questions = names.iter().flat_map(both);
-    let asked = questions.map(|question| async move {
-        let message = ask(resolver, &question, Via::Either).await;
-        (question.name, message)
+    let asked = names.iter().flat_map(both).map(|question| {
+        let resolvers = resolvers.to_vec();
+        async move {
+            let message = ask_any(&resolvers, &question).await;
+            (question, message)
+        }
     });
-    let mut found: BTreeMap<Name, BTreeSet<IpAddr>> = BTreeMap::new();
-    for (name, message) in all(asked).await {
-        let ips = found.entry(name).or_default();
-        let records = message.into_iter().flat_map(|message| message.answers);
-        ips.extend(records.filter_map(|record| record.data.ip_addr()));
+    let mut found = Addresses::default();
+    for (question, message) in all(asked).await {
+        found.add(&question, message.as_ref());
     }
     found
 }
 
-async fn ask_servers(
-    zone: &Name,
-    addresses: &BTreeMap<Name, BTreeSet<IpAddr>>,
-    port: u16,
-) -> Vec<AtServer> {
-    let mut pairs = Vec::new();
-    for (name, ips) in addresses {
-        pairs.extend(ips.iter().map(|ip| (name.clone(), *ip)));
-    }
-    let asked = pairs.into_iter().take(SERVERS).map(|(name, addr)| {
+/// Whom to ask where: our own servers first, for a parent may name any number of others.
+fn pairs(ours: &Ours, addresses: &BTreeMap<Name, BTreeSet<IpAddr>>) -> Vec<(Name, IpAddr)> {
+    let each = |mine: bool| {
+        let some = addresses
+            .iter()
+            .filter(move |(name, _)| ours.servers.contains(*name) == mine);
+        some.flat_map(|(name, ips)| ips.iter().map(|ip| (name.clone(), *ip)))
+    };
+    each(true).chain(each(false)).take(SERVERS).collect()
+}
+
+async fn ask_servers(zone: &Name, pairs: Vec<(Name, IpAddr)>, port: u16) -> Vec<AtServer> {
+    let asked = pairs.into_iter().map(|(name, addr)| {
         let (server, zone) = (SocketAddr::new(addr, port), zone.clone());
         async move {
             let (udp, tcp) =

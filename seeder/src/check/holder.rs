@@ -86,6 +86,17 @@ impl Holder {
             None => STUBS.contains(&self.socket.addr),
         }
     }
+
+    /// Whether all that comes to `wanted` comes to it.
+    pub(super) fn covers(&self, wanted: SocketAddr) -> bool {
+        let held = self.socket.addr;
+        held == wanted || (held.ip().is_unspecified() && in_the_way(held, wanted))
+    }
+
+    /// Whether nothing tells whose it is.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.process.is_none() && !self.is_resolved()
+    }
 }
 
 /// The sockets that keep `addr` from being bound, and who holds them.
@@ -279,6 +290,19 @@ mod tests {
         assert!(!blocks("127.0.0.53:5353", "0.0.0.0:53"));
         assert!(!blocks("0.0.0.0:53", "[::]:53"), "ours take IPv6 alone");
         assert!(!blocks("[::1]:53", "0.0.0.0:53"));
+        let covers = |held: &str, wanted: &str| {
+            let socket = Socket {
+                addr: held.parse().unwrap(),
+                uid: 0,
+                inode: 1,
+            };
+            let process = None;
+            Holder { socket, process }.covers(wanted.parse().unwrap())
+        };
+        assert!(covers("192.0.2.1:53", "192.0.2.1:53"));
+        assert!(covers("0.0.0.0:53", "192.0.2.1:53"));
+        assert!(covers("[::]:53", "0.0.0.0:53"));
+        assert!(!covers("127.0.0.1:53", "0.0.0.0:53"));
     }
 
     #[test]

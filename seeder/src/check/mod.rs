@@ -9,11 +9,15 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `local` | configuration, keys and store |
-//! | `port` | whether the addresses can be listened on, by right and in fact, and whether there is IPv6 |
+//! | `local` | configuration and keys |
+//! | `store` | the crawler's store |
+//! | `port` | whether the addresses can be listened on |
 //! | `holder` | who holds a port, by what Linux shows in `/proc` |
+//! | `status` | whether a seeder of ours serves status and metrics |
+//! | `rights` | whether low ports may be listened on, and whether there is IPv6 |
 //! | `clock` | the clock against an NTP server, and against what can't be |
 //! | `server` | what a running seeder answers |
+//! | `tls` | certificate and key of DNS over TLS, and a handshake |
 //! | `delegation` | what the parent zone, resolvers and name servers say, judged (pure) |
 //! | `gather` | asks them |
 //! | `parent` | the records that belong into the parent zone |
@@ -31,7 +35,11 @@ mod local;
 pub(crate) mod parent;
 mod port;
 mod report;
+mod rights;
 mod server;
+mod status;
+mod store;
+mod tls;
 mod words;
 
 use std::{
@@ -44,7 +52,10 @@ use std::{
 use serde::Serialize;
 use tokio::time::timeout;
 
-use self::delegation::{Ours, Signing};
+use self::{
+    delegation::{Ours, Signing},
+    holder::Protocol,
+};
 use crate::{
     ask,
     config::{ConfigError, SeederConfig},
@@ -92,6 +103,8 @@ pub enum Topic {
     Clock,
     /// What a running seeder answers.
     Server,
+    /// Certificate and handshake of DNS over TLS.
+    Tls,
     /// What the rest of the world is told about the zone.
     Delegation,
 }
@@ -239,7 +252,7 @@ impl Settings {
     fn ours(&self, now: i64) -> Vec<Ours> {
         let signing = |zone: &Zone| match self.ring(zone) {
             None => Signing::Unsigned,
-            Some(Ok(ring)) => Signing::by(ring.keys(zone.apex_wire()), now),
+            Some(Ok(ring)) => Signing::by(ring, zone.apex_wire(), now),
             Some(Err(_)) => Signing::Unknown,
         };
         let zones = self.zones().iter();
@@ -247,42 +260,32 @@ impl Settings {
     }
 }
 
+/// What was looked at.
+struct Looked {
+    now: i64,
+    settings: Settings,
+    ours: Vec<Ours>,
+    ports: Vec<port::Port>,
+    crawl: store::StoreState,
+    answers: Vec<server::Answer>,
+    tls: Option<tls::Facts>,
+    offset: clock::Asked,
+    present: port::Present,
+    seen: Option<Vec<delegation::Seen>>,
+}
+
 /// Looks at everything and judges it. Takes less than a minute, whatever hangs.
 pub async fn run(config: &SeederConfig, options: &CheckOptions) -> Report {
-    let now = unix_now();
-    let settings = Settings::of(config);
-    let ours = settings.ours(now);
-    let taken = port::look(&config.listen, config.http);
-    let (crawl, answers, offset, seen) = tokio::join!(
-        local::look_at_store(config, now),
-        server::look(&config.listen, settings.zones()),
-        clock::look(options),
-        look_outside(&ours, options),
-    );
-    let answering = server::answering(&answers);
-
-    let mut findings = local::config(config, &settings.zones);
-    let all = settings.zones();
-    if settings.keys.is_empty() {
-        findings.push(local::no_keys());
-    }
-    for KeyDirectory { path, zones, ring } in &settings.keys {
-        findings.extend(local::keys(zones, all, path, ring, now));
-    }
-    findings.extend(local::store(&crawl, &local::Wanted::of(config), now));
-    findings.extend(taken.iter().map(|port| port::judge(port, &answering)));
-    findings.extend(port::rights(&config.listen, &port::look_at_rights()));
-    findings.extend(port::ipv6(&config.listen, port::look_at_ipv6()));
-    findings.extend(clock::judge(&clock::Facts {
+    let looked = look(config, options).await;
+    let Looked {
         now,
-        offset,
-        newest_probe: crawl.newest_probe(),
-        genesis: i64::from(config.spec.genesis.time),
-        signed: ours.iter().any(|ours| ours.signing.is_signed()),
-    }));
-    let running = port::running(&taken);
-    findings.extend(server::judge(&answers, &ours, &running, now));
-    match &seen {
+        settings,
+        ours,
+        seen,
+        ..
+    } = &looked;
+    let mut findings = judge_here(config, &looked);
+    match seen {
         None => findings.push(Finding::new(
             Topic::Delegation,
             Level::Note,
@@ -292,19 +295,103 @@ pub async fn run(config: &SeederConfig, options: &CheckOptions) -> Report {
         )),
         Some(seen) => {
             for (ours, seen) in ours.iter().zip(seen) {
-                findings.extend(delegation::judge(ours, seen, now));
+                findings.extend(delegation::judge(ours, seen, *now));
             }
         }
     }
     let none = Keyring::default();
-    let records = all.iter().flat_map(|zone| {
+    let records = settings.zones().iter().flat_map(|zone| {
         let ring = settings.ring(zone).and_then(Result::ok);
-        parent::records(zone, ring.unwrap_or(&none), now)
+        parent::records(zone, ring.unwrap_or(&none), *now)
     });
     Report {
         findings,
         parent_records: records.collect(),
     }
+}
+
+/// All that is done and asked.
+async fn look(config: &SeederConfig, options: &CheckOptions) -> Looked {
+    let now = unix_now();
+    let settings = Settings::of(config);
+    let ours = settings.ours(now);
+    let ports = port::look(config);
+    let over_tls = async {
+        match &config.tls {
+            Some(options) => Some(tls::look(options).await),
+            None => None,
+        }
+    };
+    let (crawl, answers, tls, status, offset, seen) = tokio::join!(
+        store::look(config, now),
+        server::look(&config.listen, settings.zones()),
+        over_tls,
+        status::look(config, settings.zones()),
+        clock::look(options),
+        look_outside(&ours, options),
+    );
+    let mut answering = server::answering(&answers);
+    let secure = tls.iter().flat_map(tls::Facts::answering);
+    answering.extend(secure.chain(status).map(|addr| (addr, Protocol::Tcp)));
+    Looked {
+        now,
+        present: port::Present::of(&ports, answering),
+        settings,
+        ours,
+        ports,
+        crawl,
+        answers,
+        tls,
+        offset,
+        seen,
+    }
+}
+
+/// Judges this machine and what runs on it.
+fn judge_here(config: &SeederConfig, looked: &Looked) -> Vec<Finding> {
+    let Looked {
+        now,
+        settings,
+        ours,
+        ports,
+        present,
+        ..
+    } = looked;
+    let now = *now;
+    let at_work = present.at_work();
+    let mut findings = local::config(config, &settings.zones);
+    if settings.keys.is_empty() {
+        findings.push(local::no_keys());
+    }
+    for directory in &settings.keys {
+        findings.extend(local::keys(directory, settings.zones(), at_work, now));
+    }
+    let wanted = store::Wanted::of(config);
+    findings.extend(store::judge(&looked.crawl, &wanted, at_work, now));
+    findings.extend(ports.iter().map(|port| port::judge(port, present)));
+    let dns = port::dns(config);
+    let rights = rights::look_at_rights();
+    findings.extend(rights::rights(&dns, &rights, |addr| present.serves(addr)));
+    findings.extend(rights::ipv6(&dns, rights::look_at_ipv6()));
+    findings.extend(clock::judge(&clock::Facts {
+        now,
+        offset: looked.offset.clone(),
+        newest_probe: looked.crawl.newest_probe(),
+        genesis: i64::from(config.spec.genesis.time),
+        signed: ours.iter().any(|ours| ours.signing.is_signed()),
+    }));
+    findings.extend(server::judge(
+        &looked.answers,
+        ours,
+        present.held(),
+        config.http,
+        now,
+    ));
+    if let (Some(options), Some(facts)) = (&config.tls, &looked.tls) {
+        let holds = |addr| present.holds(ports, addr);
+        findings.extend(tls::judge(options, facts, at_work, holds, now));
+    }
+    findings
 }
 
 /// What the rest of the world says about each zone; `None` when it is not to be asked.
@@ -315,8 +402,10 @@ async fn look_outside(ours: &[Ours], options: &CheckOptions) -> Option<Vec<deleg
     let asked = ours.iter().cloned().map(|ours| {
         let options = options.clone();
         async move {
-            let looked = timeout(ROUNDS, gather::look(&ours, &options)).await;
-            looked.unwrap_or_default()
+            let mut seen = delegation::Seen::default();
+            let looked = timeout(ROUNDS, gather::look(&ours, &options, &mut seen)).await;
+            seen.late = looked.is_err();
+            seen
         }
     });
     Some(ask::all(asked).await)

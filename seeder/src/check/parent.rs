@@ -15,6 +15,8 @@ use crate::{
 pub(crate) fn records(zone: &Zone, keys: &Keyring, now: i64) -> Vec<String> {
     let mut lines = delegation(zone);
     let keys = entry_points(keys.keys(zone.apex_wire()), now);
+    // One that does not sign yet would make all answers bogus, unless another one is named beside it.
+    let keys = keys.filter(|key| key.times.phase(now) == Phase::Active);
     lines.extend(keys.map(|key| ds(zone.apex(), &key.ds())));
     lines
 }
@@ -88,10 +90,15 @@ mod tests {
             inactive: Some(50),
             ..Times::from_now(0)
         };
+        let early = Times {
+            activate: Some(200),
+            ..Times::from_now(0)
+        };
         let keys = [
             make(Role::KeySigning, Times::from_now(0)),
             make(Role::ZoneSigning, Times::from_now(0)),
             make(Role::KeySigning, old),
+            make(Role::KeySigning, early),
         ];
         let ring = Keyring::default().with(zone.apex_wire(), &keys).unwrap();
         let [.., ds] = &*records(&zone, &ring, 100) else {

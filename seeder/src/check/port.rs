@@ -1,9 +1,9 @@
-//! Whether the seeder can listen where it is told to: in fact, by right, and by IPv6.
+//! Whether the seeder can listen where it is told to.
 
 use std::{
-    fs,
+    collections::BTreeSet,
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use quantumcoin::service::bind::{self, BindError};
@@ -12,18 +12,7 @@ use super::{
     Finding, Level, Topic,
     holder::{self, Holder, Process, Protocol},
 };
-
-/// The lowest port that anybody may bind unless the system says otherwise (ip(7), `ip_unprivileged_port_start`).
-const UNPRIVILEGED: u16 = 1024;
-
-/// Number of `CAP_NET_BIND_SERVICE` (`include/uapi/linux/capability.h`).
-const BIND_SERVICE: u32 = 10;
-
-/// An address on the IPv6 internet: f.root-servers.net. Nothing is sent there; the system only tells how it would go.
-const OUTSIDE: SocketAddr = SocketAddr::new(
-    IpAddr::V6(Ipv6Addr::new(0x2001, 0x500, 0x2f, 0, 0, 0, 0, 0xf)),
-    53,
-);
+use crate::config::SeederConfig;
 
 /// Who can't listen, in the words of errors.
 const PURPOSE: &str = "the seeder";
@@ -41,23 +30,54 @@ pub(super) enum Tried {
     Failed(String),
 }
 
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// DNS over UDP and TCP.
+    Dns,
+    /// DNS over TLS.
+    Tls,
+    /// Status and metrics.
+    Status,
+}
+
+impl Role {
+    /// Where the address is set.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Dns => "--listen",
+            Self::Tls => "listen in [tls]",
+            Self::Status => "--http",
+        }
+    }
+}
+
 /// One address.
 #[derive(Debug)]
 pub(super) struct Port {
     /// Where.
     pub(super) addr: SocketAddr,
-    /// Over UDP; `None` for that of status and metrics, which is TCP alone.
+    /// What for.
+    pub(super) role: Role,
+    /// Over UDP; `None` where that is not needed.
     pub(super) udp: Option<Tried>,
     /// Over TCP.
     pub(super) tcp: Tried,
 }
 
-/// Tries to listen on each address, for a moment: those of DNS, and that of status and metrics, without which a
-/// seeder does not start either. One that starts in this very moment finds the port taken, and is started again by
-/// systemd. Must be called within a tokio runtime.
-pub(super) fn look(listen: &[SocketAddr], http: Option<SocketAddr>) -> Vec<Port> {
-    let dns = listen.iter().map(|addr| Port {
+/// All addresses of DNS, over TLS too.
+pub(super) fn dns(config: &SeederConfig) -> Vec<SocketAddr> {
+    let tls = config.tls.iter().flat_map(|tls| &tls.listen);
+    config.listen.iter().chain(tls).copied().collect()
+}
+
+/// Tries to listen on each address, for a moment: those of DNS, over TLS too, and that of status and metrics, without
+/// any of which a seeder does not start. One that starts in this very moment finds the port taken, and is started again
+/// by systemd. Must be called within a tokio runtime.
+pub(super) fn look(config: &SeederConfig) -> Vec<Port> {
+    let dns = config.listen.iter().map(|addr| Port {
         addr: *addr,
+        role: Role::Dns,
         udp: Some(tried(
             Protocol::Udp,
             *addr,
@@ -65,13 +85,18 @@ pub(super) fn look(listen: &[SocketAddr], http: Option<SocketAddr>) -> Vec<Port>
         )),
         tcp: tried_tcp(*addr),
     });
+    let tls = config.tls.iter().flat_map(|tls| &tls.listen);
+    let tls = tls.map(|addr| (*addr, Role::Tls));
+    let status = config.http.map(|addr| (addr, Role::Status));
     // Port 0 is any that is free.
-    let http = http.filter(|addr| addr.port() != 0).map(|addr| Port {
+    let over_tcp = tls.chain(status).filter(|(addr, _)| addr.port() != 0);
+    let over_tcp = over_tcp.map(|(addr, role)| Port {
         addr,
+        role,
         udp: None,
         tcp: tried_tcp(addr),
     });
-    dns.chain(http).collect()
+    dns.chain(over_tcp).collect()
 }
 
 fn tried_tcp(addr: SocketAddr) -> Tried {
@@ -94,79 +119,181 @@ fn tried(protocol: Protocol, addr: SocketAddr, error: Option<BindError>) -> Trie
 }
 
 impl Tried {
-    fn holders(&self) -> &[Holder] {
-        match self {
+    /// The seeders that hold exactly this address.
+    fn seeders(&self, addr: SocketAddr) -> impl Iterator<Item = &Process> {
+        let holders: &[Holder] = match self {
             Self::Taken(holders) => holders,
             _ => &[],
-        }
+        };
+        let here = holders.iter().filter(move |held| held.socket.addr == addr);
+        let processes = here.filter_map(|held| held.process.as_ref());
+        processes.filter(|process| process.is_seeder())
     }
 }
 
 impl Port {
-    fn both(&self) -> impl Iterator<Item = (Protocol, &Tried)> {
+    fn protocols(&self) -> impl Iterator<Item = (Protocol, &Tried)> {
         let udp = self.udp.iter().map(|tried| (Protocol::Udp, tried));
         udp.chain(std::iter::once((Protocol::Tcp, &self.tcp)))
     }
 
-    /// The seeder that listens here already.
+    /// The seeder that listens exactly here, over all that is needed.
     fn seeder(&self) -> Option<&Process> {
-        let held = self.both().flat_map(|(_, tried)| tried.holders());
-        let mut processes = held.filter_map(|held| held.process.as_ref());
-        processes.find(|process| process.is_seeder())
+        let mut found = self.tcp.seeders(self.addr);
+        found.find(|process| {
+            let pid = process.pid;
+            let over_udp = |udp: &Tried| udp.seeders(self.addr).any(|other| other.pid == pid);
+            self.udp.as_ref().is_none_or(over_udp)
+        })
     }
 }
 
-/// The addresses that a seeder listens on already.
-pub(super) fn running(ports: &[Port]) -> Vec<SocketAddr> {
-    let seeders = ports.iter().filter(|port| port.seeder().is_some());
-    seeders.map(|port| port.addr).collect()
+/// Who is at the ports already, as far as that tells a seeder with these settings from others.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    /// Where something answers as this seeder would.
+    answering: Vec<(SocketAddr, Protocol)>,
+    /// Numbers of the seeders that hold an address of DNS.
+    seeders: BTreeSet<u32>,
+    /// Their addresses of DNS.
+    held: Vec<SocketAddr>,
 }
 
-/// Judges one address. `answering` are those where something gives the answers that a seeder would.
-pub(super) fn judge(port: &Port, answering: &[SocketAddr]) -> Finding {
-    let subject = port.addr;
-    let ok = |found: String| Finding::ok(Topic::Port, subject, found);
-    if let Some(process) = port.seeder() {
-        return ok(format!(
-            "a seeder listens here already (process {})",
-            process.pid
-        ));
-    }
-    for (protocol, tried) in port.both() {
-        match tried {
-            Tried::Free => {}
-            Tried::Taken(holders) if holders.iter().all(|held| held.process.is_none()) => {
-                if answering.contains(&port.addr) {
-                    return ok("in use, by what answers as this seeder does".to_owned());
-                }
-                return taken(subject, protocol, holders);
-            }
-            Tried::Taken(holders) => return taken(subject, protocol, holders),
-            Tried::Denied => {
-                return Finding::new(
-                    Topic::Port,
-                    Level::Note,
-                    subject,
-                    format!(
-                        "this user may not try {}, so that it is not known whether it is free",
-                        protocol.name()
-                    ),
-                    "run this check as root: `sudo quantumcoin-seeder check …`",
-                );
-            }
-            Tried::Failed(words) => {
-                return Finding::new(Topic::Port, Level::Error, subject, words.clone(), "");
-            }
+impl Present {
+    /// By who holds the ports, and by what answers there.
+    pub(super) fn of(ports: &[Port], answering: Vec<(SocketAddr, Protocol)>) -> Self {
+        let dns = ports.iter().filter(|port| port.role == Role::Dns);
+        let held = dns.filter_map(|port| Some((port.seeder()?.pid, port.addr)));
+        let (seeders, held) = held.unzip();
+        Self {
+            answering,
+            seeders,
+            held,
         }
     }
-    let free = match port.udp {
-        Some(_) => "free for UDP and TCP",
-        None => "free for status and metrics (TCP)",
-    };
-    ok(free.to_owned())
+
+    /// The addresses of DNS that a seeder is known to hold.
+    pub(super) fn held(&self) -> &[SocketAddr] {
+        &self.held
+    }
+
+    /// Whether a seeder with these settings is at work: then its user has the rights that ours may lack.
+    pub(super) fn at_work(&self) -> bool {
+        !self.answering.is_empty()
+    }
+
+    /// Whether an address is in use by what is meant to use it.
+    pub(super) fn serves(&self, addr: SocketAddr) -> bool {
+        let mut answering = self.answering.iter();
+        self.held.contains(&addr) || answering.any(|(other, _)| *other == addr)
+    }
+
+    /// Whether a seeder of these settings is known to hold an address.
+    pub(super) fn holds(&self, ports: &[Port], addr: SocketAddr) -> bool {
+        let mut here = ports.iter().filter(|port| port.addr == addr);
+        here.any(|port| self.seeder(port).is_some())
+    }
+
+    /// The seeder of these settings at a port: whoever holds those of DNS. Another one may have that of status.
+    fn seeder<'a>(&self, port: &'a Port) -> Option<&'a Process> {
+        port.seeder()
+            .filter(|process| self.seeders.contains(&process.pid))
+    }
 }
 
-fn taken(subject: SocketAddr, protocol: Protocol, holders: &[Holder]) -> Finding {
+/// Judges one address.
+pub(super) fn judge(port: &Port, present: &Present) -> Finding {
+    let subject = port.addr;
+    if let Some(process) = present.seeder(port) {
+        let found = format!("a seeder listens here already (process {})", process.pid);
+        return Finding::ok(Topic::Port, subject, found);
+    }
+    let all = port
+        .protocols()
+        .filter_map(|(protocol, tried)| judge_one(port, protocol, tried, present));
+    let worst = all.reduce(|one, other| match other.level > one.level {
+        true => other,
+        false => one,
+    });
+    worst.unwrap_or_else(|| {
+        let free = match port.role {
+            Role::Dns => "free for UDP and TCP",
+            Role::Tls => "free for DNS over TLS (TCP)",
+            Role::Status => "free for status and metrics (TCP)",
+        };
+        Finding::ok(Topic::Port, subject, free)
+    })
+}
+
+/// What is to be said of one protocol; `None` where it is free.
+fn judge_one(port: &Port, protocol: Protocol, tried: &Tried, present: &Present) -> Option<Finding> {
+    let of = |level, found: String, mend: String| {
+        Some(Finding::new(Topic::Port, level, port.addr, found, mend))
+    };
+    // Who has a part of what is wanted answers there, and keeps the rest from the seeder of these settings.
+    let covers = |holders: &[Holder]| {
+        holders.is_empty() || holders.iter().any(|held| held.covers(port.addr))
+    };
+    match tried {
+        Tried::Free => None,
+        Tried::Taken(holders) if !covers(holders) => Some(taken(port, protocol, holders)),
+        Tried::Taken(holders) if present.answering.contains(&(port.addr, protocol)) => {
+            Some(answers(port, protocol, holders))
+        }
+        // That a seeder is at work and the port taken is what its start leads to.
+        Tried::Taken(holders) if present.at_work() && holders.iter().all(Holder::is_hidden) => of(
+            Level::Note,
+            format!(
+                "{} is in use, by a process that this user may not see; a seeder answers, so it may be that one",
+                protocol.name()
+            ),
+            AS_ROOT.to_owned(),
+        ),
+        Tried::Taken(holders) => Some(taken(port, protocol, holders)),
+        Tried::Denied => of(
+            Level::Note,
+            format!(
+                "this user may not try {}, so that it is not known whether it is free",
+                protocol.name()
+            ),
+            AS_ROOT.to_owned(),
+        ),
+        Tried::Failed(words) => of(
+            Level::Error,
+            words.clone(),
+            format!("choose another address with {}", port.role.option()),
+        ),
+    }
+}
+
+const AS_ROOT: &str = "run this check as root: `sudo quantumcoin-seeder check …`";
+
+/// Somebody holds the port, and what answers there is as it should be: the seeder, or what stands before it.
+fn answers(port: &Port, protocol: Protocol, holders: &[Holder]) -> Finding {
+    let mut processes = holders.iter().filter_map(|held| held.process.as_ref());
+    let Some(process) = processes.next() else {
+        let found = "in use, by what answers as this seeder does";
+        return Finding::ok(Topic::Port, port.addr, found);
+    };
+    let Process { pid, name, .. } = process;
+    if process.is_seeder() {
+        let found = format!("in use by a seeder (process {pid}), which answers as it should");
+        return Finding::ok(Topic::Port, port.addr, found);
+    }
+    Finding::new(
+        Topic::Port,
+        Level::Note,
+        port.addr,
+        format!(
+            "{} is in use by {name} (process {pid}), through which comes what this seeder would answer",
+            protocol.name()
+        ),
+        "right for a proxy or container that hands on to the seeder; without one, `run` fails while it is there",
+    )
+}
+
+fn taken(port: &Port, protocol: Protocol, holders: &[Holder]) -> Finding {
+    let subject = port.addr;
     let known = |held: &&Holder| held.is_resolved() || held.process.is_some();
     let held = holders.iter().find(known).or(holders.first());
     let on = held.map_or_else(String::new, |held| format!(" on {}", held.socket.addr));
@@ -176,6 +303,14 @@ fn taken(subject: SocketAddr, protocol: Protocol, holders: &[Holder]) -> Finding
         (Some(held), _) if held.is_resolved() => (
             format!("systemd-resolved{number}, whose stub sits{on}"),
             mend_resolved(subject),
+        ),
+        (_, Some(process)) if process.is_seeder() => (
+            format!("a seeder{number}{on} that runs with other settings"),
+            format!(
+                "if it is the one that you mean, give this check its settings, or restart it to take up these; if \
+                 you want both, give one of them another address with {}",
+                port.role.option()
+            ),
         ),
         (_, Some(process)) => {
             let stop = process.unit.as_ref().map_or_else(
@@ -218,128 +353,6 @@ fn mend_resolved(subject: SocketAddr) -> String {
          `ln -sf /run/systemd/resolve/resolv.conf /etc/resolv.conf`, `systemctl restart systemd-resolved`",
         subject.port()
     )
-}
-
-/// What this process may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rights {
-    /// Its capabilities (`CapEff` of `/proc/self/status`); `None` where the system does not tell.
-    pub(super) capabilities: Option<u64>,
-    /// The lowest port that everybody may bind.
-    pub(super) unprivileged: u16,
-}
-
-impl Rights {
-    fn read(status: &str, start: &str) -> Self {
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-        Self {
-            capabilities: line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()),
-            unprivileged: start.trim().parse().unwrap_or(UNPRIVILEGED),
-        }
-    }
-
-    fn may_bind(self, port: u16) -> bool {
-        let allowed = |bits: u64| bits & (1 << BIND_SERVICE) != 0;
-        port == 0 || port >= self.unprivileged || self.capabilities.is_none_or(allowed)
-    }
-}
-
-/// Looks at what this process may do.
-pub(super) fn look_at_rights() -> Rights {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    Rights::read(
-        &read("/proc/self/status"),
-        &read("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
-    )
-}
-
-/// Judges whether this process may listen on the ports. A warning at most: under systemd the seeder has rights of its
-/// own.
-pub(super) fn rights(listen: &[SocketAddr], rights: &Rights) -> Vec<Finding> {
-    let mut ports: Vec<u16> = listen.iter().map(SocketAddr::port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    let judge = |port: u16| {
-        let subject = format!("port {port}");
-        if rights.may_bind(port) {
-            return Finding::ok(Topic::Capability, subject, "this user may listen on it");
-        }
-        Finding::new(
-            Topic::Capability,
-            Level::Warning,
-            subject,
-            format!(
-                "this process is neither root nor has it CAP_NET_BIND_SERVICE, and ports below {} need that: \
-                 `run` would fail when it is started like this",
-                rights.unprivileged
-            ),
-            "start it by the systemd unit of deploy/, which has `AmbientCapabilities=CAP_NET_BIND_SERVICE`;\n\
-             or give the right to the program: `sudo setcap cap_net_bind_service=+ep $(command -v quantumcoin-seeder)`",
-        )
-    };
-    ports.into_iter().map(judge).collect()
-}
-
-/// The address from which this machine would speak to the IPv6 internet. Nothing is sent.
-pub(super) fn look_at_ipv6() -> Option<Ipv6Addr> {
-    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(OUTSIDE).ok()?;
-    match socket.local_addr().ok()?.ip() {
-        IpAddr::V6(ip) => Some(ip),
-        IpAddr::V4(_) => None,
-    }
-}
-
-/// Judges IPv6: `source` is what [`look_at_ipv6`] found.
-pub(super) fn ipv6(listen: &[SocketAddr], source: Option<Ipv6Addr>) -> Vec<Finding> {
-    // 2000::/3 is what has been given out of the IPv6 internet (RFC 4291, 2.4, and IANA's registry).
-    let global = source.filter(|ip| {
-        let [first, ..] = ip.segments();
-        first & 0xe000 == 0x2000
-    });
-    let six: Vec<&SocketAddr> = listen
-        .iter()
-        .filter(|addr| addr.is_ipv6() && !addr.ip().is_loopback())
-        .collect();
-    let of = |level, found: String, mend: &str| {
-        vec![Finding::new(
-            Topic::Ipv6,
-            level,
-            "this machine",
-            found,
-            mend,
-        )]
-    };
-    let what = source.map_or_else(
-        || "has no way to the IPv6 internet".to_owned(),
-        |ip| {
-            format!("would speak to the IPv6 internet from {ip}, which nobody out there can answer")
-        },
-    );
-    match (global, six.first()) {
-        (Some(ip), Some(_)) => of(Level::Ok, format!("has IPv6 ({ip})"), ""),
-        (Some(ip), None) => of(
-            Level::Note,
-            format!("has IPv6 ({ip}), but the seeder does not listen on it"),
-            &format!(
-                "add --listen [::]:{}",
-                listen.first().map_or(53, SocketAddr::port)
-            ),
-        ),
-        (None, Some(addr)) => of(
-            Level::Warning,
-            format!(
-                "{what}, so that nobody comes to {addr}; resolvers that have IPv6 alone can't ask this seeder"
-            ),
-            "ask your provider for IPv6 (most give a /64 with a server), or leave that address out: --listen \
-             0.0.0.0:53",
-        ),
-        (None, None) => of(
-            Level::Note,
-            format!("{what}: resolvers that have IPv6 alone can't ask this seeder"),
-            "ask your provider for IPv6 (most give a /64 with a server); then --listen [::]:53 and an AAAA record",
-        ),
-    }
 }
 
 /// The address by which this machine itself reaches a listening address.

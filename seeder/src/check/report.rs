@@ -28,6 +28,7 @@ impl Topic {
             Self::Ipv6 => "IPv6",
             Self::Clock => "Clock",
             Self::Server => "Running server",
+            Self::Tls => "DNS over TLS",
             Self::Delegation => "Delegation",
         }
     }

@@ -34,11 +34,15 @@ pub(super) struct Said {
     pub(super) serial: Option<u32>,
     /// Whether there is a signature.
     pub(super) signed: bool,
+    /// Whether a datagram was too small for it, so that only TCP tells.
+    pub(super) cut_off: bool,
+    /// Whether it would ask others for us.
+    pub(super) recursive: bool,
 }
 
 impl Said {
     /// Reads a response about `zone`.
-    pub(super) fn of(message: &Message, zone: &Name) -> Self {
+    pub(super) fn of(message: &Message, zone: &Name, via: Via) -> Self {
         let mut soas = of(&message.answers, zone, RecordType::SOA);
         let serial = soas.find_map(|data| match data {
             RData::SOA(soa) => Some(soa.serial),
@@ -50,7 +54,14 @@ impl Said {
             authoritative: message.metadata.authoritative,
             serial,
             signed: signatures.next().is_some(),
+            cut_off: message.metadata.truncation && via == Via::Udp,
+            recursive: message.metadata.recursion_available,
         }
+    }
+
+    /// Whether it looks like a resolver's that answers in place of the server that was asked.
+    pub(super) const fn is_resolvers(&self) -> bool {
+        self.recursive && !self.authoritative
     }
 
     /// What keeps the answer from being an authority's about its zone.
@@ -59,6 +70,9 @@ impl Said {
             Some(format!("answers {}", code_name(self.code)))
         } else if !self.authoritative {
             Some("answers, but not as an authority (no AA flag)".to_owned())
+        } else if self.cut_off {
+            // Empty as it should be (RFC 2181, 9); what is missing is in the answer over TCP.
+            None
         } else if self.serial.is_none() {
             Some("answers as an authority, but without the zone's SOA".to_owned())
         } else {
@@ -90,7 +104,7 @@ pub(super) fn code_name(code: ResponseCode) -> String {
 pub(super) async fn soa(server: SocketAddr, zone: &Name, via: Via) -> Result<Said, AskError> {
     let question = Question::of_server(zone, RecordType::SOA);
     let message = ask::ask(server, &question, via).await?;
-    Ok(Said::of(&message, zone))
+    Ok(Said::of(&message, zone, via))
 }
 
 /// One address, zone and transport.
@@ -128,8 +142,8 @@ pub(super) async fn look(listen: &[SocketAddr], zones: &[Zone]) -> Vec<Answer> {
     ask::all(asked).await
 }
 
-/// The addresses at which something answers for one of the zones as an authority.
-pub(super) fn answering(answers: &[Answer]) -> Vec<SocketAddr> {
+/// Where something answers for one of the zones as an authority.
+pub(super) fn answering(answers: &[Answer]) -> Vec<(SocketAddr, Protocol)> {
     let right = |answer: &&Answer| {
         let said = answer.said.as_ref();
         said.is_ok_and(|said| said.fault().is_none())
@@ -137,15 +151,16 @@ pub(super) fn answering(answers: &[Answer]) -> Vec<SocketAddr> {
     answers
         .iter()
         .filter(right)
-        .map(|answer| answer.addr)
+        .map(|answer| (answer.addr, answer.protocol))
         .collect()
 }
 
-/// Judges the answers. `running` are the addresses that a seeder is known to hold.
+/// Judges the answers. `running` are the addresses that a seeder is known to hold, `http` is where it tells its health.
 pub(super) fn judge(
     answers: &[Answer],
     ours: &[Ours],
     running: &[SocketAddr],
+    http: Option<SocketAddr>,
     now: i64,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -170,7 +185,7 @@ pub(super) fn judge(
         let Some(ours) = ours.iter().find(|ours| ours.zone == answer.zone) else {
             continue;
         };
-        let judgement = judge_one(answer, ours, now);
+        let judgement = judge_one(answer, ours, http, now);
         let protocol = answer.protocol.name();
         let same = judged.iter_mut().find(|(_, other, before)| {
             (other.addr, &other.zone, before) == (answer.addr, &answer.zone, &judgement)
@@ -193,13 +208,25 @@ pub(super) fn judge(
 struct Judgement {
     level: Level,
     found: String,
-    mend: &'static str,
+    mend: String,
 }
 
-fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Judgement {
-    let of = |level, found: String, mend| Judgement { level, found, mend };
+fn judge_one(answer: &Answer, ours: &Ours, http: Option<SocketAddr>, now: i64) -> Judgement {
+    let of = |level, found: String, mend: &str| Judgement {
+        level,
+        found,
+        mend: mend.to_owned(),
+    };
     let said = match &answer.said {
         Ok(said) => said,
+        // As in a container without `::1`: that says nothing about others, who come by another address.
+        Err(error @ (AskError::NoRoute(_) | AskError::NoSocket(_))) => {
+            return of(
+                Level::Note,
+                error.to_string(),
+                "ask it from another machine, by the address that others use",
+            );
+        }
         Err(error) => {
             return of(
                 Level::Error,
@@ -216,6 +243,10 @@ fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Judgement {
             "another name server has this port, or the seeder runs with other zones than this check: compare \
              --zone and --config",
         );
+    }
+    if said.cut_off {
+        let found = "answers as an authority that the datagram is too small (TC)".to_owned();
+        return of(Level::Ok, found, "");
     }
     let age = said.age(now).unwrap_or_default();
     if said.signed != ours.signing.is_signed() && ours.signing != Signing::Unknown {
@@ -237,7 +268,7 @@ fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Judgement {
         return of(
             Level::Warning,
             format!("the answers were drawn {} ago and not since", span(age)),
-            "the seeder can't renew them; `curl -s http://127.0.0.1:9353/health/ready` tells why",
+            &ask_health(http),
         );
     }
     let signed = if said.signed { "signed, " } else { "" };
@@ -249,6 +280,15 @@ fn judge_one(answer: &Answer, ours: &Ours, now: i64) -> Judgement {
         ),
         "",
     )
+}
+
+/// Where the seeder itself tells what is wrong.
+fn ask_health(http: Option<SocketAddr>) -> String {
+    let told = match http.filter(|addr| addr.port() != 0) {
+        Some(addr) => format!("`curl -s http://{}/health/ready`", reachable(addr)),
+        None => "its log (`journalctl -u quantumcoin-seeder`)".to_owned(),
+    };
+    format!("the seeder can't renew them; {told} tells why")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -43,6 +44,24 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Where the systemd units of deploy/ keep the crawler's stores, by StateDirectory.
+const OF_THE_UNITS: &str = "/var/lib/quantumcoin-crawler";
+
+/// The units are told by systemd where their data are; this check, run by a person, is not: where it has no store of its
+/// own, it looks at theirs.
+fn store(config: &SeederConfig, of_the_units: &Path) -> Option<PathBuf> {
+    let network = &config.spec.network;
+    // What may not be looked at is there.
+    let there = |path: &Path| !matches!(path.try_exists(), Ok(false));
+    let theirs = of_the_units.join(network).join("crawl.sqlite");
+    let is_default = config.store == super::default_store(network);
+    let has_none = !config.store.as_deref().is_some_and(there);
+    if is_default && has_none && there(&theirs) {
+        return Some(theirs);
+    }
+    config.store.clone()
+}
+
 /// Checks, prints what was found, and fails when something is broken. Settings that can't be read are a finding as
 /// well.
 pub(super) async fn run(
@@ -57,7 +76,10 @@ pub(super) async fn run(
         server_port: check.port_of_servers,
     };
     let report = match config {
-        Ok(config) => check::run(&config, &options).await,
+        Ok(mut config) => {
+            config.store = store(&config, Path::new(OF_THE_UNITS));
+            check::run(&config, &options).await
+        }
         Err(error) => Report::of_broken_settings(&format!("{error:#}")),
     };
     if check.json {
@@ -69,4 +91,30 @@ pub(super) async fn run(
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use quantumcoin::chain_spec::ChainSpec;
+
+    use super::*;
+
+    #[test]
+    fn without_a_store_of_its_own_it_looks_at_that_of_the_units() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join("devnet/crawl.sqlite");
+        let mut config = SeederConfig::new(ChainSpec::devnet());
+        config.store = super::super::default_store("devnet");
+        let by_default = config.store.clone();
+        let mine = by_default.as_ref().is_some_and(|path| path.exists());
+        assert_eq!(store(&config, dir.path()), by_default);
+        std::fs::create_dir(dir.path().join("devnet")).unwrap();
+        std::fs::write(&theirs, "").unwrap();
+        if !mine {
+            assert_eq!(store(&config, dir.path()), Some(theirs));
+        }
+        // One that was named is taken as it is.
+        config.store = Some("/named/crawl.sqlite".into());
+        assert_eq!(store(&config, dir.path()), config.store);
+    }
 }

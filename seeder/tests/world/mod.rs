@@ -89,12 +89,12 @@ pub(crate) async fn check(arguments: &[&str]) -> Checked {
     }
 }
 
-/// A port that is free for UDP and TCP at all of these addresses.
+/// A port that is free for UDP and TCP at all of these addresses. It has to be let go before a program can take it, so it
+/// is none of those that the system gives to who asks for any (from 32768 on, ip(7)): only another call of this, at that
+/// very moment, could come first.
 pub(crate) fn free_port(addresses: &[Ipv4Addr]) -> u16 {
     loop {
-        let first = UdpSocket::bind((addresses[0], 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        drop(first);
+        let port = rand::random_range(20_000..32_768);
         let free = |ip: &Ipv4Addr| {
             UdpSocket::bind((*ip, port)).is_ok() && TcpListener::bind((*ip, port)).is_ok()
         };

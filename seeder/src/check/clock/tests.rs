@@ -1,3 +1,5 @@
+use tokio::net::UdpSocket;
+
 use super::*;
 
 const NONCE: u64 = 0x0102_0304_0506_0708;

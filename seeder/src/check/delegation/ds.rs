@@ -57,7 +57,7 @@ pub(super) fn judge(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             ours,
             Level::Note,
             format!(
-                "the parent has DS records ({shown}), which can't be compared with keys that can't be read"
+                "the parent has DS records ({shown}), which can't be compared with keys that can't be used"
             ),
             "",
         )],
@@ -78,10 +78,10 @@ pub(super) fn judge(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             ),
             "take the DS out of the parent zone now; or run with the keys that it names (--keys DIR)",
         )],
-        Signing::Signed { ds, wait_until } if theirs.is_empty() => {
+        Signing::Signed { ds, wait_until, .. } if theirs.is_empty() => {
             vec![without_ds(ours, ds, *wait_until)]
         }
-        Signing::Signed { ds, .. } => compare(ours, ds, &theirs),
+        Signing::Signed { ds, waiting, .. } => compare(ours, ds, waiting, &theirs),
     }
 }
 
@@ -102,13 +102,24 @@ fn without_ds(ours: &Ours, ds: &BTreeSet<Ds>, wait_until: Option<i64>) -> Findin
     of(ours, Level::Note, found, mend)
 }
 
-fn compare(ours: &Ours, ds: &BTreeSet<Ds>, theirs: &BTreeSet<&Ds>) -> Vec<Finding> {
-    let is_ours = |their: &&&Ds| ds.iter().any(|ours| their.names(ours));
-    let (right, wrong): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(is_ours);
+fn compare(
+    ours: &Ours,
+    ds: &BTreeSet<Ds>,
+    waiting: &BTreeSet<Ds>,
+    theirs: &BTreeSet<&Ds>,
+) -> Vec<Finding> {
+    let among = |set: &BTreeSet<Ds>, their: &Ds| set.iter().any(|ours| their.names(ours));
+    let (right, others): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(|their| among(ds, their));
+    let (early, wrong): (Vec<&Ds>, Vec<&Ds>) =
+        others.into_iter().partition(|their| among(waiting, their));
     if right.is_empty() {
+        let what = match early.as_slice() {
+            [] => "names a key of the zone",
+            _ => "names a key of the zone that signs now",
+        };
         let found = format!(
-            "no DS of the parent ({}) names a key of the zone: validating resolvers take all answers for bogus",
-            super::list(&wrong)
+            "no DS of the parent ({}) {what}: validating resolvers take all answers for bogus",
+            super::list(theirs)
         );
         let mend = format!(
             "put back the keys that it names, or replace it in the parent zone by:\n{}",
@@ -121,6 +132,15 @@ fn compare(ours: &Ours, ds: &BTreeSet<Ds>, theirs: &BTreeSet<&Ds>) -> Vec<Findin
         super::list(&right)
     );
     let mut findings = vec![of(ours, Level::Ok, found, "")];
+    if !early.is_empty() {
+        let found = format!(
+            "the parent has a DS ({}) of a key that does not sign yet",
+            super::list(&early)
+        );
+        let mend = "leave the other one there until the key signs (`quantumcoin-seeder keys list` tells when): \
+         alone it would make all answers bogus";
+        findings.push(of(ours, Level::Warning, found, mend));
+    }
     if !wrong.is_empty() {
         let found = format!(
             "the parent has a DS ({}) that names no key of the zone",

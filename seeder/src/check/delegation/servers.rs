@@ -77,24 +77,50 @@ pub(super) fn glue(
     findings
 }
 
-/// What each address of each name server answers, and those that have none.
+/// Name servers that have no address, or none that counts.
+pub(super) fn names(ours: &Ours, seen: &Seen) -> Vec<Finding> {
+    let aliases = seen.aliases.iter().map(|name| {
+        of(
+            ours,
+            Level::Error,
+            format!(
+                "the name server {name} is an alias (CNAME), which no name server may be (RFC 2181, 10.3): resolvers \
+                 don't follow it"
+            ),
+            format!("give {name} A and AAAA records of its own in place of the CNAME"),
+        )
+    });
+    let none = |name: &Name| seen.addresses.get(name).is_none_or(BTreeSet::is_empty);
+    let unknown = seen.unknown.iter().filter(|name| none(name)).map(|name| {
+        let found = format!(
+            "the addresses of the name server {name} could not be looked up: no resolver answered"
+        );
+        of(
+            ours,
+            Level::Note,
+            found,
+            "run this check again, or with another --resolver IP",
+        )
+    });
+    let lost = seen.addresses.iter().filter(|(name, addresses)| {
+        let excused = ours.is_inside(name) || seen.unknown.contains(name);
+        addresses.is_empty() && !excused && !seen.aliases.contains(name)
+    });
+    let lost = lost.map(|(name, _)| {
+        of(
+            ours,
+            Level::Error,
+            format!("the name server {name} has no address: resolvers find neither A nor AAAA"),
+            format!("add an A and an AAAA record for {name} in its own zone"),
+        )
+    });
+    aliases.chain(unknown).chain(lost).collect()
+}
+
+/// What each address of each name server answers.
 pub(super) fn judge(ours: &Ours, seen: &Seen, now: i64) -> Vec<Finding> {
-    let lost = seen
-        .addresses
-        .iter()
-        .filter(|(name, addresses)| addresses.is_empty() && !ours.is_inside(name));
-    let mut findings: Vec<Finding> = lost
-        .map(|(name, _)| {
-            of(
-                ours,
-                Level::Error,
-                format!("the name server {name} has no address: resolvers find neither A nor AAAA"),
-                format!("add an A and an AAAA record for {name} in its own zone"),
-            )
-        })
-        .collect();
-    findings.extend(seen.servers.iter().map(|at| judge_one(ours, seen, at, now)));
-    findings
+    let servers = seen.servers.iter();
+    servers.map(|at| judge_one(ours, seen, at, now)).collect()
 }
 
 fn judge_one(ours: &Ours, seen: &Seen, at: &AtServer, now: i64) -> Finding {
@@ -115,7 +141,7 @@ fn judge_one(ours: &Ours, seen: &Seen, at: &AtServer, now: i64) -> Finding {
             ),
         );
     }
-    match &at.tcp {
+    let over_tcp = match &at.tcp {
         Err(error) => return silent(ours, seen, at, "TCP", error),
         Ok(said) => {
             if let Some(fault) = said.fault() {
@@ -127,9 +153,11 @@ fn judge_one(ours: &Ours, seen: &Seen, at: &AtServer, now: i64) -> Finding {
                     "somebody else answers TCP there: `ss -lntp` on that machine shows who",
                 );
             }
+            said
         }
-    }
-    answered(ours, &who, said, now)
+    };
+    let whole = if said.cut_off { over_tcp } else { said };
+    answered(ours, &who, whole, now)
 }
 
 fn answered(ours: &Ours, who: &str, said: &Said, now: i64) -> Finding {
@@ -191,13 +219,15 @@ pub(super) fn spread(ours: &Ours, seen: &Seen) -> Vec<Finding> {
         );
         let mend = "run a second seeder elsewhere, name both with --ns at both, and in the parent zone (RFC 2182)";
         findings.push(of(ours, Level::Note, found, mend));
-    } else if let [_] = networks.iter().collect::<Vec<_>>().as_slice() {
+    } else if seen.unknown.is_empty()
+        && let [_] = networks.iter().collect::<Vec<_>>().as_slice()
+    {
         let found =
             "all its name servers are in one network: while that is away, nobody finds the zone";
         let mend = "move one of them to another provider (RFC 2182)";
         findings.push(of(ours, Level::Note, found, mend));
     }
-    if addresses.is_empty() {
+    if addresses.is_empty() || !seen.unknown.is_empty() {
         return findings;
     }
     if !addresses.iter().any(IpAddr::is_ipv6) {

@@ -1,7 +1,9 @@
 mod keys_and_servers;
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::zone::ZoneOptions;
+use crate::{ask::AskError, check::server::Said, zone::ZoneOptions};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -26,6 +28,7 @@ fn ds(tag: u8, kind: u8) -> Ds {
 fn signed(wait_until: Option<i64>) -> Signing {
     Signing::Signed {
         ds: [ds(7, 2)].into(),
+        waiting: [ds(6, 2)].into(),
         wait_until,
     }
 }
@@ -48,6 +51,8 @@ fn said(code: ResponseCode) -> Said {
         authoritative: code == ResponseCode::NoError,
         serial: (code == ResponseCode::NoError).then_some(NOW as u32),
         signed: false,
+        cut_off: false,
+        recursive: false,
     }
 }
 
@@ -91,6 +96,7 @@ fn seen() -> Seen {
                 ds: Some(BTreeSet::new()),
             }],
             silent: Vec::new(),
+            replaced: 0,
         }),
         addresses: glue,
         servers: vec![
@@ -98,6 +104,7 @@ fn seen() -> Seen {
             server("ns1.seed.example.", "2001:db8::53"),
             server("ns2.seed.example.", "198.51.100.53"),
         ],
+        ..Seen::default()
     }
 }
 
@@ -166,9 +173,19 @@ fn name_servers_that_differ() {
 fn resolvers_that_find_nothing() {
     let ours = ours(Signing::Unsigned);
     for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
-        let (found, mend) = error(&ours, |seen| {
+        let denies = |seen: &mut Seen| {
             resolved(seen).code = code;
             resolved(seen).servers.clear();
+        };
+        // The parent has it: the resolver remembers a time before.
+        let notes = judged(&ours, Level::Note, denies);
+        assert!(
+            notes.len() == 1 && notes[0].mend.as_ref().unwrap().contains("wait"),
+            "{notes:?}"
+        );
+        let (found, mend) = error(&ours, |seen| {
+            denies(seen);
+            seen.parent = None;
         });
         assert!(
             found.contains("no such zone") && mend.contains("IN NS"),
@@ -280,7 +297,74 @@ fn glue_that_is_missing_or_wrong() {
 }
 
 #[test]
+fn a_network_that_answers_for_everybody_is_a_note() {
+    let ours = ours(Signing::Unsigned);
+    let portal = |seen: &mut Seen| {
+        let parent = seen.parent.as_mut().unwrap();
+        parent.views.clear();
+        parent.replaced = 2;
+        parent.silent.push("203.0.113.1: somebody".to_owned());
+        for at in &mut seen.servers {
+            for said in [&mut at.udp, &mut at.tcp] {
+                let said = said.as_mut().unwrap();
+                (said.authoritative, said.recursive) = (false, true);
+            }
+        }
+    };
+    assert_eq!(judged(&ours, Level::Error, portal), []);
+    let notes = judged(&ours, Level::Note, portal);
+    assert!(
+        notes.len() == 1 && notes[0].found.contains("in place of every server"),
+        "{notes:?}"
+    );
+    // One that answers by itself shows that nobody stands between: the others are lame.
+    let lame = judged(&ours, Level::Error, |seen| {
+        portal(seen);
+        seen.servers[0] = server("ns1.seed.example.", "192.0.2.53");
+    });
+    assert_eq!(lame.len(), 2, "{lame:?}");
+    let lame = judged(&ours, Level::Error, |seen| {
+        let parent = seen.parent.clone();
+        portal(seen);
+        seen.parent = parent;
+    });
+    assert_eq!(lame.len(), 3, "{lame:?}");
+}
+
+#[test]
+fn what_came_before_time_ran_out_is_judged() {
+    let ours = ours(Signing::Unsigned);
+    let late = |seen: &mut Seen| {
+        resolved(seen).code = ResponseCode::ServFail;
+        *seen = Seen {
+            resolvers: seen.resolvers.clone(),
+            late: true,
+            ..Seen::default()
+        };
+    };
+    assert_eq!(judged(&ours, Level::Error, late).len(), 1);
+    let notes = judged(&ours, Level::Note, late);
+    assert!(notes[0].found.contains("took too long"), "{notes:?}");
+}
+
+#[test]
 fn servers_of_the_parent_that_do_not_agree() {
+    // One that holds the zone itself tells what is in there.
+    let itself = judged(&ours(Signing::Unsigned), Level::Warning, |seen| {
+        let mut other = view(seen).clone();
+        (other.glue, other.by) = (None, vec!["203.0.113.3:53".parse().unwrap()]);
+        other.servers.remove(&name("ns2.seed.example."));
+        seen.parent.as_mut().unwrap().views.push(other);
+    });
+    assert!(
+        itself.len() == 1 && itself[0].found.contains("by the parent zone"),
+        "{itself:?}"
+    );
+    let silent = judged(&ours(Signing::Unsigned), Level::Note, |seen| {
+        let parent = seen.parent.as_mut().unwrap();
+        parent.silent.push("203.0.113.9: no answer".to_owned());
+    });
+    assert!(silent[0].found.contains("203.0.113.9"), "{silent:?}");
     let findings = judged(&ours(Signing::Unsigned), Level::Warning, |seen| {
         let mut other = view(seen).clone();
         other.servers.remove(&name("ns2.seed.example."));

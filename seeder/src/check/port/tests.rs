@@ -1,3 +1,5 @@
+use std::net::UdpSocket;
+
 use super::*;
 use crate::check::holder::Socket;
 
@@ -19,17 +21,43 @@ fn held(addr: &str, process: Option<(&str, Option<&str>)>) -> Tried {
     }])
 }
 
+fn dns(udp: Tried, tcp: Tried) -> Port {
+    Port {
+        addr: ANY.parse().unwrap(),
+        role: Role::Dns,
+        udp: Some(udp),
+        tcp,
+    }
+}
+
+/// Where something answers as it should over both protocols.
+fn both(addr: &str) -> Vec<(SocketAddr, Protocol)> {
+    let addr = addr.parse().unwrap();
+    vec![(addr, Protocol::Udp), (addr, Protocol::Tcp)]
+}
+
 fn judged(udp: Tried, tcp: Tried, answering: bool) -> Finding {
-    let addr = ANY.parse().unwrap();
-    let answering: &[SocketAddr] = if answering { &[addr] } else { &[] };
-    judge(
-        &Port {
-            addr,
-            udp: Some(udp),
-            tcp,
-        },
-        answering,
-    )
+    let port = dns(udp, tcp);
+    let answering = if answering { both(ANY) } else { Vec::new() };
+    let ports = [port];
+    judge(&ports[0], &Present::of(&ports, answering))
+}
+
+fn settings(listen: &[&str], http: Option<SocketAddr>) -> SeederConfig {
+    SeederConfig {
+        listen: listen.iter().map(|addr| addr.parse().unwrap()).collect(),
+        http,
+        ..SeederConfig::new(quantumcoin::chain_spec::ChainSpec::devnet())
+    }
+}
+
+/// What a seeder with this number holds at an address.
+fn seeder(addr: &str, pid: u32) -> Tried {
+    let mut held = held(addr, Some(("quantumcoin-see", None)));
+    if let Tried::Taken(holders) = &mut held {
+        holders[0].process.as_mut().unwrap().pid = pid;
+    }
+    held
 }
 
 #[test]
@@ -109,26 +137,103 @@ fn others_are_named_with_how_to_stop_them() {
 
 #[test]
 fn this_seeder_itself_is_no_fault() {
-    let seeder = || {
-        held(
-            ANY,
-            Some(("quantumcoin-see", Some("quantumcoin-seeder.service"))),
-        )
-    };
-    let told = judged(seeder(), seeder(), false);
+    let told = judged(seeder(ANY, 612), seeder(ANY, 612), false);
     assert!(
         told.level == Level::Ok && told.found.contains("process 612"),
         "{told:?}"
     );
-    let port = Port {
-        addr: ANY.parse().unwrap(),
-        udp: Some(seeder()),
-        tcp: Tried::Free,
-    };
-    assert_eq!(running(&[port]), [ANY.parse().unwrap()]);
+    let ports = [dns(seeder(ANY, 612), seeder(ANY, 612))];
+    let present = Present::of(&ports, Vec::new());
+    assert_eq!(present.held(), [ANY.parse().unwrap()]);
+    assert!(present.serves(ANY.parse().unwrap()) && !present.at_work());
     // Who may not look into its process sees that it answers.
     let told = judged(held(ANY, None), held(ANY, None), true);
     assert_eq!(told.level, Level::Ok, "{told:?}");
+    // It may listen on more than is wanted, or on all that is.
+    let wider = || seeder("0.0.0.0:53", 612);
+    let port = Port {
+        addr: "127.0.0.1:53".parse().unwrap(),
+        ..dns(wider(), wider())
+    };
+    let ports = [port];
+    let told = judge(&ports[0], &Present::of(&ports, both("127.0.0.1:53")));
+    assert!(
+        told.level == Level::Ok && told.found.contains("answers as it should"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn another_seeder_is_in_the_way() {
+    let other = |told: Finding| {
+        let mend = told.mend.unwrap_or_default();
+        assert!(
+            told.level == Level::Error && mend.contains("if you want both"),
+            "{}: {mend}",
+            told.found
+        );
+    };
+    // With one protocol alone, two of them, and one at a part of the addresses.
+    other(judged(seeder(ANY, 612), Tried::Free, false));
+    other(judged(seeder(ANY, 612), seeder(ANY, 613), false));
+    let one = || seeder("127.0.0.1:53", 612);
+    other(judged(one(), one(), false));
+    other(judged(one(), one(), true));
+    let hidden = || held("127.0.0.1:53", None);
+    assert_eq!(judged(hidden(), hidden(), true).level, Level::Error);
+    // The port of status is whose those of DNS are.
+    let status = |pid| Port {
+        addr: "127.0.0.1:9353".parse().unwrap(),
+        role: Role::Status,
+        udp: None,
+        tcp: seeder("127.0.0.1:9353", pid),
+    };
+    let ports = [dns(Tried::Free, Tried::Free), status(612)];
+    other(judge(&ports[1], &Present::of(&ports, Vec::new())));
+    let mine = || dns(seeder(ANY, 612), seeder(ANY, 612));
+    let ports = [mine(), status(613)];
+    other(judge(&ports[1], &Present::of(&ports, both(ANY))));
+    let ports = [mine(), status(612)];
+    let told = judge(&ports[1], &Present::of(&ports, both(ANY)));
+    assert_eq!(told.level, Level::Ok, "{told:?}");
+}
+
+#[test]
+fn what_this_user_may_not_see_is_no_error_where_a_seeder_answers() {
+    let status = || Port {
+        addr: "127.0.0.1:9353".parse().unwrap(),
+        role: Role::Status,
+        udp: None,
+        tcp: held("127.0.0.1:9353", None),
+    };
+    let ports = [dns(held(ANY, None), held(ANY, None)), status()];
+    let told = judge(&ports[1], &Present::of(&ports, both(ANY)));
+    assert!(
+        told.level == Level::Note && told.mend.unwrap().contains("sudo"),
+        "{}",
+        told.found
+    );
+    let mut known = both(ANY);
+    known.push((ports[1].addr, Protocol::Tcp));
+    let told = judge(&ports[1], &Present::of(&ports, known));
+    assert_eq!(told.level, Level::Ok, "{told:?}");
+    let nobody = judge(&ports[1], &Present::of(&ports, Vec::new()));
+    assert_eq!(nobody.level, Level::Error, "{nobody:?}");
+    // The stub of systemd-resolved is nobody's seeder.
+    let stub = [dns(held("127.0.0.53:53", None), Tried::Free)];
+    let told = judge(&stub[0], &Present::of(&stub, both("[::]:53")));
+    assert_eq!(told.level, Level::Error, "{told:?}");
+}
+
+#[test]
+fn a_proxy_that_works_is_no_error() {
+    let proxy = || held(ANY, Some(("docker-proxy", None)));
+    let told = judged(proxy(), proxy(), true);
+    assert!(
+        told.level == Level::Note && told.found.contains("docker-proxy (process 612)"),
+        "{told:?}"
+    );
+    assert_eq!(judged(proxy(), proxy(), false).level, Level::Error);
 }
 
 #[test]
@@ -148,20 +253,21 @@ fn what_can_not_be_tried_is_no_error_and_what_fails_is() {
 async fn a_taken_port_is_found_with_its_holder() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = udp.local_addr().unwrap();
-    let ports = look(&[addr], None);
-    let told = judge(&ports[0], &[]);
+    let ports = look(&settings(&[&addr.to_string()], None));
+    let told = judge(&ports[0], &Present::default());
     assert_eq!(told.level, Level::Error, "{told:?}");
     #[cfg(target_os = "linux")]
     assert!(
         told.found.contains(&std::process::id().to_string()),
         "{told:?}"
     );
-    assert_eq!(running(&ports), []);
+    assert_eq!(Present::of(&ports, Vec::new()).held(), []);
     drop(udp);
     // 192.0.2.0/24 is for documentation (RFC 5737): no interface has it.
-    let foreign = look(&["192.0.2.77:0".parse().unwrap()], None);
+    let foreign = look(&settings(&["192.0.2.77:0"], None));
+    let told = judge(&foreign[0], &Present::default());
     assert!(
-        judge(&foreign[0], &[]).found.contains("no interface"),
+        told.found.contains("no interface") && told.mend.unwrap().contains("--listen"),
         "{foreign:?}"
     );
 }
@@ -170,75 +276,33 @@ async fn a_taken_port_is_found_with_its_holder() {
 async fn the_address_of_status_is_tried_too() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let ports = look(&[], Some(addr));
-    let told = judge(&ports[0], &[]);
+    let mut config = settings(&[], Some(addr));
+    let none = Present::default();
+    let told = judge(&look(&config)[0], &none);
     assert!(
         told.level == Level::Error && told.found.contains("TCP"),
         "{told:?}"
     );
-    assert!(look(&[], Some("127.0.0.1:0".parse().unwrap())).is_empty());
     drop(listener);
-    let told = judge(&look(&[], Some(addr))[0], &[]);
+    let told = judge(&look(&config)[0], &none);
     assert!(
         told.level == Level::Ok && told.found.contains("status"),
         "{told:?}"
     );
-}
-
-#[test]
-fn rights_are_read_and_judged() {
-    let status = "Name:\tx\nCapEff:\t0000000000000400\nCapBnd:\tff\n";
-    let with = Rights::read(status, "1024\n");
-    let without = Rights::read(&status.replace("400", "000"), "1024\n");
-    let lowered = Rights::read(&status.replace("400", "000"), "53\n");
-    let unknown = Rights::read("", "");
-    assert_eq!(
-        (with.capabilities, with.unprivileged),
-        (Some(1 << 10), 1024)
-    );
-    assert_eq!((unknown.capabilities, unknown.unprivileged), (None, 1024));
-    let level = |of: &Rights| rights(&[ANY.parse().unwrap()], of)[0].level;
-    assert_eq!(level(&with), Level::Ok);
-    assert_eq!(level(&lowered), Level::Ok);
-    assert_eq!(level(&unknown), Level::Ok);
-    let told = &rights(
-        &[ANY.parse().unwrap(), "[::]:53".parse().unwrap()],
-        &without,
-    )[..];
-    assert_eq!(told.len(), 1, "one port, one finding: {told:?}");
-    assert!(told[0].level == Level::Warning && told[0].found.contains("CAP_NET_BIND_SERVICE"));
+    // Port 0 is any that is free.
+    config.http = Some("127.0.0.1:0".parse().unwrap());
+    assert!(look(&config).is_empty());
+    config.tls = Some(crate::tls::TlsOptions {
+        listen: vec![addr],
+        certificate: "chain".into(),
+        key: "key".into(),
+    });
+    let told = judge(&look(&config)[0], &none);
     assert!(
-        told[0]
-            .mend
-            .as_ref()
-            .unwrap()
-            .contains("setcap cap_net_bind_service=+ep")
+        told.level == Level::Ok && told.found.contains("DNS over TLS"),
+        "{told:?}"
     );
-    let high = rights(&["0.0.0.0:5353".parse().unwrap()], &without);
-    assert_eq!(high[0].level, Level::Ok);
-}
-
-#[test]
-fn ipv6_is_missed_where_it_is_listened_on() {
-    let (both, v4) = (["0.0.0.0:53", "[::]:53"], ["0.0.0.0:53"]);
-    let judged = |listen: &[&str], source: Option<&str>| {
-        let listen: Vec<SocketAddr> = listen.iter().map(|addr| addr.parse().unwrap()).collect();
-        ipv6(&listen, source.map(|ip| ip.parse().unwrap())).remove(0)
-    };
-    let global = Some("2001:db8::1");
-    assert_eq!(judged(&both, global).level, Level::Ok);
-    for none in [None, Some("fd00::2"), Some("fe80::1")] {
-        let told = judged(&both, none);
-        assert!(
-            told.level == Level::Warning && told.found.contains("[::]:53"),
-            "{told:?}"
-        );
-        assert_eq!(judged(&v4, none).level, Level::Note);
-    }
-    let unused = judged(&v4, global);
-    assert!(unused.level == Level::Note && unused.mend.unwrap().contains("--listen [::]:53"));
-    let loopback = judged(&["[::1]:53"], None);
-    assert_eq!(loopback.level, Level::Note);
+    assert_eq!(super::dns(&config), [addr]);
 }
 
 #[test]

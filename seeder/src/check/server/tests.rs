@@ -2,6 +2,10 @@ use super::*;
 use crate::zone::ZoneOptions;
 
 const NOW: i64 = 1_800_000_000;
+const HTTP: Option<SocketAddr> = Some(SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    9400,
+));
 
 fn ours(signing: Signing) -> Ours {
     let zone = Zone::new("seed.test", &ZoneOptions::default()).unwrap();
@@ -11,6 +15,7 @@ fn ours(signing: Signing) -> Ours {
 fn signed() -> Signing {
     Signing::Signed {
         ds: std::collections::BTreeSet::new(),
+        waiting: std::collections::BTreeSet::new(),
         wait_until: None,
     }
 }
@@ -21,6 +26,8 @@ fn said() -> Said {
         authoritative: true,
         serial: Some(NOW as u32 - 10),
         signed: false,
+        cut_off: false,
+        recursive: false,
     }
 }
 
@@ -41,7 +48,7 @@ fn judged(udp: Said, signing: Signing) -> Finding {
         ..said()
     };
     let all = answers(Ok(udp), Ok(right));
-    let findings = judge(&all, &[ours(signing)], &[], NOW);
+    let findings = judge(&all, &[ours(signing)], &[], HTTP, NOW);
     assert!((1..=2).contains(&findings.len()), "{findings:?}");
     findings
         .into_iter()
@@ -123,20 +130,72 @@ fn wrong_answers_are_told() {
 fn silence_is_a_note_until_a_seeder_is_known_to_run() {
     let silent = answers(Err(AskError::Silent), Err(AskError::Closed));
     let ours = [ours(Signing::Unsigned)];
-    let told = judge(&silent, &ours, &[], NOW);
+    let told = judge(&silent, &ours, &[], HTTP, NOW);
     assert!(told.len() == 1 && told[0].level == Level::Note, "{told:?}");
     let running = ["127.0.0.1:53".parse().unwrap()];
-    let told = judge(&silent, &ours, &running, NOW);
+    let told = judge(&silent, &ours, &running, HTTP, NOW);
     let levels: Vec<Level> = told.iter().map(|found| found.level).collect();
     assert_eq!(levels, [Level::Error, Level::Error]);
     // One transport alone is barred.
     let half = answers(Ok(said()), Err(AskError::Silent));
-    let told = judge(&half, &ours, &[], NOW);
+    let told = judge(&half, &ours, &[], HTTP, NOW);
     let worst = told.iter().max_by_key(|found| found.level).unwrap();
     assert!(
         worst.level == Level::Error && worst.found.contains("over TCP"),
         "{told:?}"
     );
-    assert_eq!(answering(&half), running);
+    assert_eq!(answering(&half), [(running[0], Protocol::Udp)]);
     assert_eq!(answering(&silent), []);
+}
+
+#[test]
+fn no_way_to_oneself_is_no_fault_of_the_seeder() {
+    let no_way = || Err(AskError::NoRoute("address not available".to_owned()));
+    let running = ["127.0.0.1:53".parse().unwrap()];
+    let ours = [ours(Signing::Unsigned)];
+    let told = judge(&answers(no_way(), no_way()), &ours, &running, HTTP, NOW);
+    assert!(told.len() == 1 && told[0].level == Level::Note, "{told:?}");
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_judged_over_tcp() {
+    let cut = || Said {
+        serial: None,
+        cut_off: true,
+        ..said()
+    };
+    // Neither is its serial missing, nor are its signatures, nor is it old.
+    assert_eq!(judged(cut(), signed()).level, Level::Ok);
+    let half = answers(
+        Ok(cut()),
+        Ok(Said {
+            serial: None,
+            ..said()
+        }),
+    );
+    let told = judge(&half, &[ours(Signing::Unsigned)], &[], HTTP, NOW);
+    let errors: Vec<&Finding> = told
+        .iter()
+        .filter(|one| one.level == Level::Error)
+        .collect();
+    assert!(
+        errors.len() == 1 && errors[0].found.contains("over TCP"),
+        "{told:?}"
+    );
+    // Over TCP nothing is cut off.
+    let zone = Name::from_ascii("seed.test.").unwrap();
+    let mut message = Message::new(
+        1,
+        hickory_proto::op::MessageType::Response,
+        hickory_proto::op::OpCode::Query,
+    );
+    message.metadata.truncation = true;
+    let cut_off = [Via::Udp, Via::Tcp].map(|via| Said::of(&message, &zone, via).cut_off);
+    assert_eq!(cut_off, [true, false]);
+}
+
+#[test]
+fn health_is_asked_where_it_is_told() {
+    assert!(ask_health(HTTP).contains("http://127.0.0.1:9400/health/ready"));
+    assert!(ask_health(None).contains("journalctl"));
 }

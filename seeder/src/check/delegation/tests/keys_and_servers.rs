@@ -61,6 +61,21 @@ fn ds_records_and_keys() {
             .contains("not before 2000-02-29 00:00 UTC"),
         "{notes:?}"
     );
+    // A key that does not sign yet is no help, and no harm beside one that does.
+    let (found, mend) = error(&signed(None), at_parent(&[ds(6, 2)]));
+    assert!(
+        found.contains("that signs now") && mend.contains("IN DS 7 13 2"),
+        "{found}: {mend}"
+    );
+    let early = judged(
+        &signed(None),
+        Level::Warning,
+        at_parent(&[ds(6, 2), ds(7, 2)]),
+    );
+    assert!(
+        early.len() == 1 && early[0].found.contains("does not sign yet"),
+        "{early:?}"
+    );
     let left = judged(&signed(None), Level::Note, at_parent(&[ds(7, 2), ds(8, 2)]));
     assert!(left[0].found.contains("names no key"), "{left:?}");
 }
@@ -120,6 +135,12 @@ fn name_servers_that_answer_wrongly_or_not() {
     });
     assert!(found.contains("lame over TCP"), "{found}");
 
+    let cut = judged(&unsigned, Level::Error, |seen| {
+        let over_udp = seen.servers[0].udp.as_mut().unwrap();
+        (over_udp.cut_off, over_udp.serial) = (true, None);
+    });
+    assert_eq!(cut, [], "TCP has the rest");
+
     let signed = ours(signed(None));
     let unsigned_answers = judged(&signed, Level::Error, |_| {});
     assert_eq!(unsigned_answers.len(), 3, "{unsigned_answers:?}");
@@ -158,6 +179,23 @@ fn a_name_server_elsewhere_without_an_address() {
         found.contains("ns.other.example. has no address") && mend.contains("AAAA"),
         "{found}"
     );
+    let unknown = |seen: &mut Seen| {
+        seen.addresses
+            .insert(name("ns.other.example."), BTreeSet::new());
+        seen.unknown.insert(name("ns.other.example."));
+    };
+    let notes = judged(&ours(Signing::Unsigned), Level::Note, unknown);
+    assert!(
+        notes.len() == 1 && notes[0].found.contains("could not be looked up"),
+        "{notes:?}"
+    );
+    assert_eq!(judged(&ours(Signing::Unsigned), Level::Error, unknown), []);
+    let (found, _) = error(&ours(Signing::Unsigned), |seen| {
+        seen.addresses
+            .insert(name("ns.other.example."), BTreeSet::new());
+        seen.aliases.insert(name("ns.other.example."));
+    });
+    assert!(found.contains("ns.other.example. is an alias"), "{found}");
 }
 
 #[test]
@@ -196,26 +234,43 @@ fn few_servers_and_few_networks() {
 #[test]
 fn keys_say_what_the_parent_may_have_and_from_when_on() {
     use crate::dnssec::{
-        key::{Algorithm, Role},
+        key::{Algorithm, Key, Role},
         times::Times,
     };
     let zone = Zone::new("seed.example", &ZoneOptions::default()).unwrap();
-    let times = Times {
+    let apex = zone.apex_wire();
+    let key = |times| {
+        let key = Key::generate(*apex, Algorithm::Ed25519, Role::KeySigning, times);
+        key.unwrap()
+    };
+    let again = |key: &Key| key.with_times(key.times).unwrap();
+    let ring = |keys: &[Key]| Keyring::default().with(apex, keys).unwrap();
+    let active = key(Times {
         sync_publish: Some(200),
         ..Times::from_now(0)
-    };
-    let key = Key::generate(
-        *zone.apex_wire(),
-        Algorithm::Ed25519,
-        Role::KeySigning,
-        times,
-    );
-    let keys = [Arc::new(key.unwrap())];
-    let wanted = |wait_until| Signing::Signed {
-        ds: [Ds::new(keys[0].ds())].into(),
+    });
+    let early = key(Times {
+        activate: Some(300),
+        ..Times::from_now(0)
+    });
+    let of = |keys: &[&Key]| keys.iter().map(|key| Ds::new(key.ds())).collect();
+    let wanted = |waiting: &[&Key], wait_until| Signing::Signed {
+        ds: of(&[&active]),
+        waiting: of(waiting),
         wait_until,
     };
-    assert_eq!(Signing::by(&keys, 100), wanted(Some(200)));
-    assert_eq!(Signing::by(&keys, 200), wanted(None));
-    assert_eq!(Signing::by(&[], 100), Signing::Unsigned);
+    let one = ring(std::slice::from_ref(&active));
+    assert_eq!(Signing::by(&one, apex, 100), wanted(&[], Some(200)));
+    assert_eq!(Signing::by(&one, apex, 200), wanted(&[], None));
+    let two = ring(&[again(&active), again(&early)]);
+    assert_eq!(Signing::by(&two, apex, 200), wanted(&[&early], None));
+    let none = Keyring::default();
+    assert_eq!(Signing::by(&none, apex, 100), Signing::Unsigned);
+    // Keys that are not yet, or no more, sign nothing.
+    let future = ring(&[key(Times::from_now(400))]);
+    assert_eq!(Signing::by(&future, apex, 100), Signing::Unknown);
+    assert_eq!(
+        Signing::by(&ring(&[again(&early)]), apex, 100),
+        Signing::Unknown
+    );
 }
