@@ -158,10 +158,12 @@ END
 
 # What both seeders serve; what differs for seed2 is in their files.
 delegated=(--store crawl.sqlite --keys keys --contact hostmaster@ops.network
-  --zone seed1.network --zone seed2.network --zone plain.network
-  --ns ns1.seed1.network --ns-address "ns1.seed1.network=$one4" --ns-address "ns1.seed1.network=$one6"
-  --ns ns2.seed1.network --ns-address "ns2.seed1.network=$two4" --ns-address "ns2.seed1.network=$two6")
-seed2="
+  --zone seed1.network --zone seed2.network --zone plain.network)
+# In the file, since flags would count for all zones.
+own_servers="
+name_servers = [\"ns1.seed1.network\", \"ns2.seed1.network\"]
+name_server_addresses = [\"ns1.seed1.network=$one4\", \"ns1.seed1.network=$one6\",
+  \"ns2.seed1.network=$two4\", \"ns2.seed1.network=$two6\"]
 [[zone]]
 name = \"seed2.network\"
 name_servers = [\"ns1.seed2.network\", \"ns2.ops.network\"]
@@ -170,7 +172,7 @@ name_server_addresses = [\"$one4\", \"$one6\"]"
 start_seeder() { # name, http port, further arguments
   local name=$1 http=$2; shift 2
   printf 'version = "lab"\nid = "%s"\ncookie_secret = "000102030405060708090a0b0c0d0e0f"\n' "$name" >"$name.toml"
-  case $name in one | two) printf '%s\n' "$seed2" >>"$name.toml" ;; esac
+  case $name in one | two) printf '%s\n' "$own_servers" >>"$name.toml" ;; esac
   "$seeder" run --config "$name.toml" --http "127.0.0.1:$http" --refresh-seconds 5 "$@" >"$name.log" 2>&1 &
 }
 
