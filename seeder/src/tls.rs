@@ -3,7 +3,7 @@
 //!
 //! rustls does all of TLS: 1.3 alone, without certificates of clients and without early data. Of the key exchanges the
 //! client's first choice is taken; the hybrid X25519MLKEM768 is among them, and X25519 for those that don't have it. A
-//! session may be resumed, which saves the signature and still exchanges keys anew.
+//! session may be resumed, which saves the signature and still exchanges keys anew; the server decides how.
 
 use std::{
     fs::File,
@@ -26,6 +26,7 @@ use rustls::{
 };
 use serde::Deserialize;
 use time::OffsetDateTime;
+use x509_parser::public_key::PublicKey;
 
 use crate::dnssec::keyfile::mode_open_to_others;
 
@@ -37,7 +38,11 @@ const PORT: u16 = 853;
 const ALPN: &[u8] = b"dot";
 
 /// Most bytes of a file; chains have a few thousand.
-const MAX_FILE: u64 = 256 << 10;
+const MAX_FILE: usize = 256 << 10;
+
+/// Most bits of a key of RSA. A signature of 4096 bits takes five milliseconds, and eight times as much with twice the
+/// bits, which no authority asks for.
+const MAX_RSA: usize = 4096;
 
 /// When less than this part of a certificate's time is left, its renewal has failed: certbot and its like renew when a
 /// third is left.
@@ -114,9 +119,18 @@ pub enum Fault {
     Pem(pem::Error),
     /// Another algorithm, or not a key at all.
     #[error(
-        "is no key that can be used here ({0}); use ECDSA with P-256 or P-384, Ed25519, or RSA with at least 2048 bits"
+        "is no key that can be used here ({0}); use ECDSA with P-256 or P-384, Ed25519, or RSA with 2048 to {MAX_RSA} bits"
     )]
     Kind(rustls::Error),
+    /// Strangers could make us sign with it all the time.
+    #[error(
+        "is of an RSA key of {0} bits, and each handshake would take too long; use ECDSA with P-256, or RSA with 2048 to \
+         {MAX_RSA} bits"
+    )]
+    LongRsa(usize),
+    /// Nobody has such a chain.
+    #[error("is too long: more than {} KiB; is it the right file?", MAX_FILE >> 10)]
+    TooLong,
     /// Something else than an X.509 certificate of version 3.
     #[error("holds a certificate that can't be understood ({0}); have it issued again")]
     Malformed(String),
@@ -145,20 +159,45 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Tells one version of the two files from another without reading them: when each was written, and its size. A file
-/// that is not there has none.
+/// Tells one version of the two files from another without reading them. A file that is not there has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp([Option<(SystemTime, u64)>; 2]);
+pub struct Stamp([Option<Version>; 2]);
+
+/// Of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    modified: SystemTime,
+    length: u64,
+    /// Which file it is, and when anything of it was changed last. Copies may keep the time of what they are copies of
+    /// (`cp -p`), and two files in a row may be of one tick of the clock and of one length.
+    #[cfg(unix)]
+    inode: (u64, u64),
+    #[cfg(unix)]
+    changed: (i64, i64),
+}
 
 impl Stamp {
     /// Of the files as they are now.
     #[must_use]
     pub fn of(options: &TlsOptions) -> Self {
-        Self([&options.certificate, &options.key].map(|path| {
-            // Through links, which certbot sets anew.
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        }))
+        Self([&options.certificate, &options.key].map(|path| Version::of(path)))
+    }
+}
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        // Through links, which certbot sets anew.
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            modified: metadata.modified().ok()?,
+            length: metadata.len(),
+            #[cfg(unix)]
+            inode: (metadata.dev(), metadata.ino()),
+            #[cfg(unix)]
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 
@@ -210,9 +249,11 @@ pub fn date(at: i64) -> String {
 /// A certificate and its key, ready for use.
 #[derive(Debug, Clone)]
 pub struct Certificate {
-    /// For new connections.
-    pub config: Arc<ServerConfig>,
-    /// Of the server's own certificate.
+    /// For new connections. How sessions are resumed is up to whoever uses it.
+    pub config: ServerConfig,
+    /// The server's own certificate, as it is shown.
+    pub own: CertificateDer<'static>,
+    /// When that is valid.
     pub validity: Validity,
     /// Of the files, from before they were read.
     pub stamp: Stamp,
@@ -234,7 +275,7 @@ impl Certificate {
             path: path.to_owned(),
             fault,
         };
-        let (chain, validity) = read_chain(certificate)
+        let (chain, own, validity) = read_chain(certificate)
             .map_err(|fault| wrong(Role::Certificate, certificate, fault))?;
         let private = read_key(key).map_err(|fault| wrong(Role::Key, key, fault))?;
         let provider = Arc::new(default_provider());
@@ -261,25 +302,52 @@ impl Certificate {
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self {
-            config: Arc::new(config),
+            config,
+            own,
             validity,
             stamp,
         })
     }
+
+    /// As [`Certificate::load`], for who must not wait for a disk.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn load_aside(options: &TlsOptions) -> Result<Self, TlsError> {
+        let own = options.clone();
+        let loaded = tokio::task::spawn_blocking(move || Self::load(&own)).await;
+        // Else it did not come to an end.
+        loaded.unwrap_or_else(|error| {
+            Err(TlsError {
+                role: Role::Certificate,
+                path: options.certificate.clone(),
+                fault: Fault::Io(error.into()),
+            })
+        })
+    }
 }
 
-fn read_chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Validity), Fault> {
+type Chain = Vec<CertificateDer<'static>>;
+
+/// The chain, the first of it, and when that is valid.
+fn read_chain(path: &Path) -> Result<(Chain, CertificateDer<'static>, Validity), Fault> {
     let text = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(Fault::Pem)?;
-    let own = chain.first().ok_or(Fault::NoCertificate)?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(own)
+    let own = chain.first().cloned().ok_or(Fault::NoCertificate)?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&own)
         .map_err(|error| Fault::Malformed(error.to_string()))?;
+    // The key is the same, or else refused.
+    if let Ok(PublicKey::RSA(key)) = parsed.public_key().parsed()
+        && key.key_size() > MAX_RSA
+    {
+        return Err(Fault::LongRsa(key.key_size()));
+    }
     let validity = Validity {
         from: parsed.validity().not_before.timestamp(),
         until: parsed.validity().not_after.timestamp(),
     };
-    Ok((chain, validity))
+    Ok((chain, own, validity))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
@@ -296,9 +364,13 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE).read_to_end(&mut text)?;
+    let mut file = File::open(path)?.take(MAX_FILE as u64 + 1);
+    file.read_to_end(&mut text)?;
+    if text.len() > MAX_FILE {
+        return Err(Fault::TooLong);
+    }
     Ok(text)
 }
 

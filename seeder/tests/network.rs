@@ -166,6 +166,62 @@ async fn a_newcomer_gets_the_place_of_who_has_waited_longest() {
     bench.finish().await;
 }
 
+/// A connection from that address that asks 400 times, and never reads.
+#[cfg(target_os = "linux")]
+async fn ask_and_never_read(from: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    // The system makes the least of it that it allows. The server's send buffer grows with the size of segments.
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.set_tcp_mss(536).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&server.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut stream = TcpStream::from_std(socket.into()).unwrap();
+    let packet = query(APEX, RecordType::AAAA);
+    let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
+    let questions = [&length, packet.as_slice()].concat().repeat(400);
+    // As much of it as the system takes at once.
+    assert!(stream.write(&questions).await.unwrap() > 0);
+    stream
+}
+
+/// All places are taken, by eight networks that ask and do not read what they are told.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_never_reads_keeps_nobody_out() {
+    let bench = bench().await;
+    let mut crowd = Vec::new();
+    for (network, host) in (1..=8).flat_map(|n| (1..=64).map(move |host| (n, host))) {
+        crowd.push(ask_and_never_read([127, 0, network, host], bench.dns).await);
+    }
+    let counted = async |name: &str| -> u64 {
+        let metrics = get(bench.http, "/metrics").await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().parse().unwrap()
+    };
+    // Until the server writes no more answers: it waits for all of them.
+    let answers = "qtc_seeder_responses_total{rcode=\"NOERROR\"}";
+    let mut before = 0;
+    loop {
+        let now = counted(answers).await;
+        if now == before && now > 512 {
+            break;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut newcomers = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(bench.dns).await.unwrap();
+        send_tcp(&mut stream, &query(APEX, RecordType::A)).await;
+        assert_eq!(receive_tcp(&mut stream).await.answers.len(), 24);
+        newcomers.push(stream);
+    }
+    assert_eq!(counted("qtc_seeder_tcp_refused_total").await, 0);
+    drop(crowd);
+    bench.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn junk_on_the_socket_does_not_stop_the_answers() {
     let bench = bench().await;

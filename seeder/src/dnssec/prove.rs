@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -15,7 +12,7 @@ use super::{denial::Chain, key::KeyError, kind, sign::Signer};
 use crate::{
     guard::{
         Network,
-        rate::{Allowance, RateLimiter},
+        rate::{Allowance, Pace, RateLimiter},
     },
     snapshot::Snapshot,
     wire::{
@@ -225,7 +222,7 @@ pub enum Budget<'a> {
 /// no client can use up all.
 #[derive(Debug)]
 pub struct SigningAllowance {
-    transports: [AtomicU64; 2],
+    transports: [Pace; 2],
     networks: RateLimiter,
 }
 
@@ -253,16 +250,9 @@ impl Budget<'_> {
             return false;
         }
         let [udp, over_tcp] = &allowance.transports;
-        let arrival = if *tcp { over_tcp } else { udp };
-        // The generic cell rate algorithm, as in the rate limiter.
-        let step = |arrival: u64| {
-            let arrival = arrival.max(*now);
-            // A second's worth at once.
-            (arrival - now <= 1_000_000).then_some(arrival + 1_000_000 / ON_DEMAND_PER_S)
-        };
-        arrival
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
-            .is_ok()
+        let pace = if *tcp { over_tcp } else { udp };
+        // A second's worth at once.
+        pace.take(*now, 1_000_000 / ON_DEMAND_PER_S, 1_000_000)
     }
 }
 

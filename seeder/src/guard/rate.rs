@@ -8,8 +8,7 @@
 //! place. Networks that meet in a place share its allowance; with 65,536 places and the default limit they together get
 //! 13 million responses a second, more than a machine sends.
 //!
-//! Each place is the "theoretical arrival time" of the generic cell rate algorithm (ITU-T I.371), which needs no more than one
-//! number and a compare-and-swap.
+//! Each place is a [`Pace`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,9 +41,29 @@ pub enum Allowance {
     Nothing,
 }
 
+/// So much of something in a time: the "theoretical arrival time" of the generic cell rate algorithm (ITU-T I.371), which
+/// needs no more than one number and a compare-and-swap.
+#[derive(Debug, Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    /// Whether one more fits, which then counts. `now` are microseconds of a clock that never goes back, `interval` those
+    /// between two at the limit, and what `burst` is worth may come at once.
+    #[must_use]
+    pub fn take(&self, now: u64, interval: u64, burst: u64) -> bool {
+        let step = |arrival: u64| {
+            let arrival = arrival.max(now);
+            (arrival - now <= burst).then_some(arrival + interval)
+        };
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .is_ok()
+    }
+}
+
 /// Allowances of all networks.
 pub struct RateLimiter {
-    places: Box<[AtomicU64]>,
+    places: Box<[Pace]>,
     hasher: SipHasher13,
     /// Microseconds between two responses at the limit.
     interval: u64,
@@ -64,7 +83,7 @@ impl RateLimiter {
     #[must_use]
     pub fn new(limit: std::num::NonZeroU32, key: &[u8; 16]) -> Self {
         Self {
-            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            places: (0..PLACES).map(|_| Pace::default()).collect(),
             hasher: SipHasher13::new_with_key(key),
             interval: (1_000_000 / u64::from(limit.get())).max(1),
             over: AtomicU64::new(0),
@@ -78,15 +97,7 @@ impl RateLimiter {
         let Some(place) = self.places.get(index) else {
             return Allowance::Full;
         };
-        let burst = BURST_SECONDS * 1_000_000;
-        let step = |arrival: u64| {
-            let arrival = arrival.max(now);
-            (arrival - now <= burst).then_some(arrival + self.interval)
-        };
-        if place
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
-            .is_ok()
-        {
+        if place.take(now, self.interval, BURST_SECONDS * 1_000_000) {
             return Allowance::Full;
         }
         if self

@@ -4,13 +4,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SeederError, counters::Counters, tls::Tls};
+use super::{
+    SeederError,
+    counters::Counters,
+    tls::{self, Tls},
+};
 use crate::{
     config::SeederConfig,
     follow::{Reload, unix_now},
     setup::{Setup, follow_options},
     state::{Shared, StateError},
-    tls::Certificate,
 };
 
 /// Gives a running seeder another configuration.
@@ -32,13 +35,13 @@ impl Control {
     /// # Errors
     /// [`SeederError`], and the old configuration stays. A zone that was signed may not lose its keys.
     pub async fn reload(&self, config: &SeederConfig) -> Result<(), SeederError> {
-        let tls = match (&self.tls, &config.tls) {
-            (Some(tls), Some(options)) => Some((tls, options, Certificate::load(options)?)),
-            _ => None,
-        };
-        let tls_same = match &tls {
-            Some((tls, options, _)) => tls.listens_as(options),
-            None => self.tls.is_none() && config.tls.is_none(),
+        // Also of a table that is new: the next start, which would fail of it, may come at night.
+        if let Some(options) = &config.tls {
+            tls::check(options).await?;
+        }
+        let tls_same = match (&self.tls, &config.tls) {
+            (Some(tls), Some(options)) => tls.listens_as(options),
+            (own, other) => own.is_none() && other.is_none(),
         };
         let same = config.listen == self.listen
             && config.http == self.http
@@ -65,8 +68,9 @@ impl Control {
             .await
             .unwrap_or(Ok(()))
             .map_err(SeederError::Follow)?;
-        if let Some((tls, options, certificate)) = tls {
-            tls.take_up(config, options, certificate);
+        // Read again: a renewal may have come meanwhile.
+        if let (Some(tls), Some(options)) = (&self.tls, &config.tls) {
+            tls.take_up(config, options).await;
         }
         Ok(())
     }

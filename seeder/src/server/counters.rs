@@ -40,7 +40,7 @@ pub(crate) enum Handshake {
     Failed,
     /// It took too long.
     Late,
-    /// The client's network was over its rate.
+    /// The client's network was over its rate, or all together were.
     Limited,
 }
 
@@ -64,7 +64,7 @@ impl Counters {
         let handshakes = metrics.counter_vec(
             "tls_handshakes_total",
             "TLS handshakes that ended well (done), by an error or the client's leaving (failed), at their time limit \
-             (late), or at once because the client's network was over its rate (limited).",
+             (late), or at once because the client's network, or all together, were over their rate (limited).",
             &["result"],
         )?;
         Ok(Self {
@@ -94,7 +94,7 @@ impl Counters {
             )?,
             tcp_evicted: metrics.counter(
                 "tcp_evicted_total",
-                "TCP and TLS connections closed for a newcomer because they had waited longest without a query.",
+                "TCP and TLS connections closed for a newcomer because they had waited longest, without a query or to take an answer.",
             )?,
             tcp_refused: metrics.counter(
                 "tcp_refused_total",

@@ -72,6 +72,11 @@ pub enum SeederError {
     /// DNS over TLS has no certificate that can be shown.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// No keys can be made for the tickets of DNS over TLS.
+    #[error(
+        "no keys can be made for the sessions of TLS ({0}); does the system give random numbers?"
+    )]
+    Tickets(rustls::Error),
     /// A new configuration can't be taken up.
     #[error(transparent)]
     Follow(FollowError),
@@ -117,20 +122,9 @@ impl Seeder {
         let metrics = Metrics::new("qtc_seeder");
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let health = Health::new();
-        let tls = tls::Bound::new(&config, &metrics, &health)?;
+        let tls = tls::Bound::new(&config, &metrics, &health).await?;
         let counters = Counters::new(&metrics)?;
-        let options = setup::follow_options(&config)?;
-        let setup = Arc::new(Setup::new(&config, &counters, None)?);
-        let now = unix_now();
-        let empty = Arc::new(Snapshot::empty(&options.policy, now));
-        let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, None)?));
-        let gauges = counters::gauges(&metrics)?;
-        let mut follower =
-            Follower::new(options, Arc::clone(&shared), health.check("store"), gauges)
-                .map_err(SeederError::Thread)?;
-        // What went wrong has been told, and the names are served without peers until it goes right.
-        let _ = follower.round().await;
-
+        let (shared, follower) = start_following(&config, &counters, &metrics, &health).await?;
         let auditor = Auditor {
             shared: Arc::clone(&shared),
             listen: dns_addrs.clone(),
@@ -148,14 +142,7 @@ impl Seeder {
             tls: tls.as_ref().map(|bound| Arc::clone(&bound.tls)),
         };
         let responder = Arc::new(Responder::new(shared, counters));
-        let http = match config.http {
-            Some(addr) => {
-                let routes = http::routes(config.spec.network, Arc::clone(&responder));
-                let router = shell(metrics.clone(), health.clone()).merge(routes);
-                Some(HttpServer::bind(addr, router).await?)
-            }
-            None => None,
-        };
+        let http = bind_http(&config, &responder, &metrics, &health).await?;
         let dns_check = health.vital("dns");
         Ok(Self {
             responder,
@@ -280,6 +267,41 @@ impl Seeder {
         }
         Ok(())
     }
+}
+
+/// Reads the store once, and says where what is served is found from then on.
+async fn start_following(
+    config: &SeederConfig,
+    counters: &Counters,
+    metrics: &Metrics,
+    health: &Health,
+) -> Result<(Shared, Follower), SeederError> {
+    let options = setup::follow_options(config)?;
+    let setup = Arc::new(Setup::new(config, counters, None)?);
+    let now = unix_now();
+    let empty = Arc::new(Snapshot::empty(&options.policy, now));
+    let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, None)?));
+    let gauges = counters::gauges(metrics)?;
+    let check = health.check("store");
+    let mut follower =
+        Follower::new(options, Arc::clone(&shared), check, gauges).map_err(SeederError::Thread)?;
+    // What went wrong has been told, and the names are served without peers until it goes right.
+    let _ = follower.round().await;
+    Ok((shared, follower))
+}
+
+async fn bind_http(
+    config: &SeederConfig,
+    responder: &Arc<Responder>,
+    metrics: &Metrics,
+    health: &Health,
+) -> Result<Option<HttpServer>, SeederError> {
+    let Some(addr) = config.http else {
+        return Ok(None);
+    };
+    let routes = http::routes(config.spec.network.clone(), Arc::clone(responder));
+    let router = shell(metrics.clone(), health.clone()).merge(routes);
+    Ok(Some(HttpServer::bind(addr, router).await?))
 }
 
 fn tell_signed(state: &State) {

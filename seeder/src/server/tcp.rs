@@ -1,7 +1,7 @@
 //! TCP (RFC 7766), plain or within TLS (RFC 7858): messages with a length in front, any number on one connection.
 //!
 //! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself. Queries that have come
-//! together are answered together. A plain connection that waits holds a kilobyte, one in TLS what rustls holds too; how
+//! together are answered together. Whoever does not take its answers may lose its place as one that does not ask. A plain connection that waits holds a kilobyte, one in TLS what rustls holds too; how
 //! many there are is bounded (`places`), and those in their handshake are among them.
 
 mod places;
@@ -41,8 +41,12 @@ const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// How long a TLS handshake may take: several round trips around the world, lost packets among them.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long a client may take to accept a response.
+/// How long a client may take to accept the responses that are written at once.
 const SEND: Duration = Duration::from_secs(5);
+
+/// How long connections may take to end once we stop; a round trip suffices for what is answered already. The systemd
+/// unit ends what is left after 10 s (`TimeoutStopSec`), in the middle of whatever it does.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Pause after a failed `accept` (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -87,8 +91,15 @@ pub(super) async fn serve(
             }
         }
     }
-    // Each ends by itself: at the token, or at the latest after SEND.
-    while connections.join_next().await.is_some() {}
+    drain(connections).await;
+}
+
+/// Waits for connections that end by themselves, as all do at the token when their answers are taken, and ends the rest.
+async fn drain(mut connections: JoinSet<()>) {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN, ended).await.is_err() {
+        connections.shutdown().await;
+    }
 }
 
 /// Who talks to whom.
@@ -125,7 +136,7 @@ impl Visit {
             error
         })?;
         counters.handshake(Handshake::Done);
-        self.place.has_shaken_hands();
+        self.place.end_handshake();
         self.converse(stream, Transport::Tls).await
     }
 
@@ -172,7 +183,7 @@ impl Visit {
             }
             let answering = self.answer(stream, transport, idle);
             let more = tokio::select! {
-                answered = timeout(idle, answering) => answered.unwrap_or(Ok(false))?,
+                answered = answering => answered?,
                 () = place.lost() => {
                     counters.tcp_evicted.inc();
                     return Ok(());
@@ -181,7 +192,6 @@ impl Visit {
             if !more {
                 return Ok(());
             }
-            place.waits();
         }
     }
 
@@ -196,17 +206,16 @@ impl Visit {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (mut query, mut response, mut framed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut more = true;
-        while more && (framed.is_empty() || holds_message(stream.buffer())) {
-            more = tokio::select! {
+        loop {
+            let mut more = tokio::select! {
                 // What has come is answered, also when we stop.
                 biased;
-                read = read_message(stream, &mut query) => read?,
+                read = timeout(idle, read_message(stream, &mut query)) => read.unwrap_or(Ok(false))?,
                 // What has been answered is sent still.
                 () = self.stop.cancelled() => false,
             };
             if more {
-                self.place.is_busy();
+                self.place.set_busy();
                 more = self.respond(&query, transport, idle, &mut response);
             }
             if more {
@@ -215,12 +224,31 @@ impl Visit {
                 framed.extend_from_slice(&length.to_be_bytes());
                 framed.extend_from_slice(&response);
             }
-            if framed.len() >= WRITE {
-                send(stream, &mut framed).await?;
+            let last = !more || !holds_message(stream.buffer());
+            if last || framed.len() >= WRITE {
+                self.send(stream, &mut framed).await?;
+            }
+            if last {
+                return Ok(more);
             }
         }
-        send(stream, &mut framed).await?;
-        Ok(more)
+    }
+
+    async fn send(
+        &self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        framed: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        // Before it is taken: or a crowd that never reads would hold all places for as long as each may take.
+        self.place.set_waiting();
+        let sending = async {
+            writer.write_all(framed).await?;
+            // What TLS has encrypted lies in its own buffer until then.
+            writer.flush().await
+        };
+        timeout(SEND, sending).await.map_err(io::Error::from)??;
+        framed.clear();
+        Ok(())
     }
 
     fn respond(
@@ -249,17 +277,6 @@ fn holds_message(buffer: &[u8]) -> bool {
     }
 }
 
-async fn send(writer: &mut (impl AsyncWrite + Unpin), framed: &mut Vec<u8>) -> io::Result<()> {
-    let sending = async {
-        writer.write_all(framed).await?;
-        // What TLS has encrypted lies in its own buffer until then.
-        writer.flush().await
-    };
-    timeout(SEND, sending).await.map_err(io::Error::from)??;
-    framed.clear();
-    Ok(())
-}
-
 /// Reads one message into `query`; `false` when the client is done or sends what no query can be.
 async fn read_message(
     reader: &mut (impl AsyncRead + Unpin),
@@ -277,3 +294,6 @@ async fn read_message(
     reader.read_exact(query).await?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

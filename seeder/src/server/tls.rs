@@ -16,7 +16,12 @@ use quantumcoin::service::{
     health::{Check, Health},
     metrics::Metrics,
 };
-use rustls::{ServerConfig, server::Acceptor};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
+    pki_types::CertificateDer,
+    server::{Acceptor, ProducesTickets},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -27,20 +32,33 @@ use crate::{
     follow::unix_now,
     guard::{
         Network,
-        rate::{Allowance, RateLimiter},
+        rate::{Allowance, Pace, RateLimiter},
     },
-    tls::{Certificate, Stamp, TlsOptions, Validity, date},
+    tls::{Certificate, Stamp, TlsError, TlsOptions, Validity, date},
 };
 
-/// Handshakes a second of one client network (/24 or /56). A signature by RSA takes a millisecond, so that one network
-/// takes at most a twentieth of a core; resolvers keep their connections, or resume.
+/// Handshakes a second of one client network (/24 or /56); resolvers keep their connections, or resume. At most a quarter of
+/// what all together get.
 const HANDSHAKES: u32 = 50;
+
+/// Handshakes a second of all clients together, a second's worth at once: what strangers from many networks can make us
+/// compute. One takes a fifth of a millisecond with a key of ECDSA or Ed25519, or when a session is resumed; almost one
+/// with RSA of 2048 bits, five with 4096. So it is at most a twentieth of a core, a fifth, or a whole one. Two thousand
+/// resolvers that each keep a connection for ten seconds begin as many. Who is over it may ask without TLS.
+const ALL_HANDSHAKES: u64 = 200;
 
 /// Shakes hands with the certificate of the moment.
 #[derive(Debug)]
 pub(super) struct Tls {
     current: ArcSwap<ServerConfig>,
-    pace: RateLimiter,
+    /// Sessions are resumed by tickets that hold them, encrypted by keys of this process, which change each six hours and
+    /// are forgotten after twelve. So their number needs no memory, and they outlive a renewal: whoever has one has talked
+    /// to us before. A ticket alone opens nothing, as keys are exchanged anew (rustls knows no other way).
+    tickets: Arc<dyn ProducesTickets>,
+    networks: RateLimiter,
+    all: Pace,
+    /// Held by whoever reads the files, so that what is read later is shown later. Never taken by tasks: disks may hang.
+    reading: Mutex<()>,
     watch: Mutex<Watch>,
     check: Check,
     expires: IntGauge,
@@ -52,7 +70,9 @@ struct Watch {
     options: TlsOptions,
     /// Time between two looks.
     every: Duration,
-    taken: Stamp,
+    /// Of what is shown; `None` when what the options name could not be shown, and is tried at each look.
+    taken: Option<Stamp>,
+    own: CertificateDer<'static>,
     validity: Validity,
     /// Why what is in the files now is not shown.
     refused: Option<String>,
@@ -70,7 +90,7 @@ pub(super) struct Bound {
 
 impl Bound {
     /// `None` when the configuration has no `[tls]`.
-    pub(super) fn new(
+    pub(super) async fn new(
         config: &SeederConfig,
         metrics: &Metrics,
         health: &Health,
@@ -78,10 +98,7 @@ impl Bound {
         let Some(options) = &config.tls else {
             return Ok(None);
         };
-        if options.listen.is_empty() {
-            return Err(ConfigError::NoTlsListen.into());
-        }
-        let certificate = Certificate::load(options)?;
+        let certificate = check(options).await?;
         let (mut listeners, mut addrs) = (Vec::new(), Vec::new());
         for addr in &options.listen {
             let listener = bind::tcp(*addr, "the DNS server (over TLS)")?;
@@ -94,7 +111,8 @@ impl Bound {
         )?;
         let every = Duration::from_secs(config.refresh_seconds);
         let check = health.check("tls");
-        let tls = Tls::new(options.clone(), certificate, every, check, expires);
+        let tls = Tls::new(options.clone(), certificate, every, check, expires)
+            .map_err(SeederError::Tickets)?;
         tls.report(&mut tls.watch(), unix_now());
         Ok(Some(Self {
             tls: Arc::new(tls),
@@ -104,6 +122,14 @@ impl Bound {
     }
 }
 
+/// What the options name, when it can be used.
+pub(super) async fn check(options: &TlsOptions) -> Result<Certificate, SeederError> {
+    if options.listen.is_empty() {
+        return Err(ConfigError::NoTlsListen.into());
+    }
+    Ok(Certificate::load_aside(options).await?)
+}
+
 impl Tls {
     fn new(
         options: TlsOptions,
@@ -111,27 +137,33 @@ impl Tls {
         every: Duration,
         check: Check,
         expires: IntGauge,
-    ) -> Self {
+    ) -> Result<Self, rustls::Error> {
         let Certificate {
             config,
+            own,
             validity,
             stamp,
         } = certificate;
+        let tickets = Ticketer::new()?;
         let pace = NonZeroU32::new(HANDSHAKES).unwrap_or(NonZeroU32::MIN);
-        Self {
-            current: ArcSwap::new(config),
-            pace: RateLimiter::new(pace, &rand::random()),
+        Ok(Self {
+            current: ArcSwap::from_pointee(with_tickets(config, &tickets)),
+            tickets,
+            networks: RateLimiter::new(pace, &rand::random()),
+            all: Pace::default(),
+            reading: Mutex::new(()),
             watch: Mutex::new(Watch {
                 options,
                 every,
-                taken: stamp,
+                taken: Some(stamp),
+                own,
                 validity,
                 refused: None,
                 told: None,
             }),
             check,
             expires,
-        }
+        })
     }
 
     /// Shakes hands. Whoever calls sets a limit of time; `now` are microseconds of a clock that never goes back.
@@ -146,9 +178,13 @@ impl Tls {
             .await
             .map_err(failed)?;
         // Until here nothing was computed for the client.
-        if self.pace.take(Network::of(client.ip()), now()) != Allowance::Full {
-            let error = io::Error::other("too many handshakes from one network");
-            return Err((Handshake::Limited, error));
+        let limited = |why| Err((Handshake::Limited, io::Error::other(why)));
+        let now = now();
+        if self.networks.take(Network::of(client.ip()), now) != Allowance::Full {
+            return limited("too many handshakes from one network");
+        }
+        if !self.all.take(now, 1_000_000 / ALL_HANDSHAKES, 1_000_000) {
+            return limited("too many handshakes from all networks together");
         }
         let config = self.current.load_full();
         hello.into_stream(config).await.map_err(failed)
@@ -164,13 +200,14 @@ impl Tls {
         date(self.watch().validity.until)
     }
 
-    /// Shows a certificate to all who come from now on; connections that are open stay.
-    pub(super) fn take_up(&self, config: &SeederConfig, options: &TlsOptions, new: Certificate) {
-        let mut watch = self.watch();
-        watch.options = options.clone();
-        watch.every = Duration::from_secs(config.refresh_seconds);
-        self.show(&mut watch, new);
-        self.report(&mut watch, unix_now());
+    /// Goes over to other options, and shows what is in their files now to all who come from then on; connections that are
+    /// open stay. Whoever calls has looked whether it can be used; if it can't any more, it is tried at each look.
+    pub(super) async fn take_up(self: &Arc<Self>, config: &SeederConfig, options: &TlsOptions) {
+        let every = Duration::from_secs(config.refresh_seconds);
+        let (tls, options) = (Arc::clone(self), options.clone());
+        let turned = move || tls.turn_to(options, every, unix_now());
+        // As in `follow`.
+        let _ = tokio::task::spawn_blocking(turned).await;
     }
 
     /// Looks at the files at each interval until `stop`, so that a renewal needs nobody to tell us.
@@ -183,35 +220,58 @@ impl Tls {
             }
             let tls = Arc::clone(&self);
             // A disk may be slow. A panic in there leaves the certificate that is shown.
-            let _ = tokio::task::spawn_blocking(move || tls.look(unix_now())).await;
+            let looking = tokio::task::spawn_blocking(move || tls.look(unix_now()));
+            tokio::select! {
+                _ = looking => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
 
     /// Takes up what is new in the files. What can't be used is told, and tried again at the next look.
     fn look(&self, now: i64) {
+        let _reading = lock(&self.reading);
+        let (options, taken) = {
+            let watch = self.watch();
+            (watch.options.clone(), watch.taken.clone())
+        };
+        let changed = taken != Some(Stamp::of(&options));
+        let new = changed.then(|| Certificate::load(&options));
+        self.settle(&mut self.watch(), new, now);
+    }
+
+    fn turn_to(&self, options: TlsOptions, every: Duration, now: i64) {
+        let _reading = lock(&self.reading);
+        let new = Certificate::load(&options);
         let mut watch = self.watch();
-        if Stamp::of(&watch.options) == watch.taken {
-            watch.refused = None;
-        } else {
-            match Certificate::load(&watch.options) {
-                Ok(new) => self.show(&mut watch, new),
-                Err(error) => watch.refused = Some(error.to_string()),
-            }
+        (watch.options, watch.every) = (options, every);
+        self.settle(&mut watch, Some(new), now);
+    }
+
+    /// Shows what was read, if anything, or says why not.
+    fn settle(&self, watch: &mut Watch, new: Option<Result<Certificate, TlsError>>, now: i64) {
+        match new {
+            None => {}
+            Some(Ok(new)) => self.show(watch, new),
+            Some(Err(error)) => (watch.taken, watch.refused) = (None, Some(error.to_string())),
         }
-        self.report(&mut watch, now);
+        self.report(watch, now);
     }
 
     fn show(&self, watch: &mut Watch, new: Certificate) {
         let Certificate {
             config,
+            own,
             validity,
             stamp,
         } = new;
-        if stamp != watch.taken {
+        if own != watch.own {
             tracing::info!(expires = date(validity.until), "showing a new certificate");
         }
-        self.current.store(config);
-        (watch.validity, watch.taken, watch.refused) = (validity, stamp, None);
+        self.current
+            .store(Arc::new(with_tickets(config, &self.tickets)));
+        (watch.own, watch.validity) = (own, validity);
+        (watch.taken, watch.refused) = (Some(stamp), None);
     }
 
     /// Sets metric and health, and tells each trouble once.
@@ -238,9 +298,18 @@ impl Tls {
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
-        // Each change is an assignment.
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.watch)
     }
+}
+
+/// Each change of what is inside is an assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_tickets(mut config: ServerConfig, tickets: &Arc<dyn ProducesTickets>) -> ServerConfig {
+    config.ticketer = Arc::clone(tickets);
+    config
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{
+    CertificateParams, Issuer, KeyPair, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
+    date_time_ymd,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -97,7 +100,10 @@ fn what_is_wrong_is_said_with_the_file_and_the_remedy() {
     let empty = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     let no_key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
     let locked = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let long = format!("{certificate}{}", "# a comment\n".repeat(MAX_FILE / 10));
     for (first, second, file, words) in [
+        (&*long, &*key, "fullchain.pem", "more than 256 KiB"),
+        (&certificate, &long, "privkey.pem", "more than 256 KiB"),
         ("", &*key, "fullchain.pem", "holds no certificate in PEM"),
         (&*key, &key, "fullchain.pem", "name the file with the chain"),
         (&broken, &key, "fullchain.pem", "is damaged"),
@@ -130,6 +136,52 @@ fn what_is_wrong_is_said_with_the_file_and_the_remedy() {
     }
     files.write(&certificate, &key);
     Certificate::load(&files.options).unwrap();
+}
+
+/// A public key of RSA with a modulus of that many bytes.
+struct Rsa(Vec<u8>);
+
+impl Rsa {
+    fn new(bytes: u16) -> Self {
+        // A sequence of two integers; the first has a zero in front, or it would be negative.
+        let [high, low] = (bytes + 1).to_be_bytes();
+        let mut inner = vec![2, 0x82, high, low, 0];
+        inner.extend(vec![0xff; bytes.into()]);
+        inner.extend([2, 3, 1, 0, 1]);
+        let [high, low] = u16::try_from(inner.len()).unwrap().to_be_bytes();
+        Self([vec![0x30, 0x82, high, low], inner].concat())
+    }
+}
+
+impl PublicKeyData for Rsa {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
+    }
+}
+
+#[test]
+fn a_key_that_takes_too_long_is_refused() {
+    let files = Files::new();
+    let (_, key) = issue();
+    let authority = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+    let said = |bytes| {
+        let params = CertificateParams::new(vec!["ns1.seed.test".to_owned()]).unwrap();
+        let certificate = params.signed_by(&Rsa::new(bytes), &authority).unwrap();
+        files.write(&certificate.pem(), &key);
+        files.words()
+    };
+    let long = said(513);
+    assert!(long.starts_with("the certificate of [tls]"), "{long}");
+    assert!(long.contains("an RSA key of 4104 bits"), "{long}");
+    let longest = said(512);
+    assert!(
+        longest.contains("does not belong to"),
+        "its own key would do: {longest}"
+    );
 }
 
 #[test]
@@ -177,6 +229,27 @@ fn another_version_of_either_file_has_another_stamp() {
     let without = stamp();
     assert_ne!(first, without);
     drop(files.dir);
+}
+
+/// A renewal by `cp -p` of files that were made in one second.
+#[cfg(unix)]
+#[test]
+fn another_file_of_the_same_time_and_length_has_another_stamp() {
+    let files = Files::new();
+    let path = &files.options.certificate;
+    let first = Stamp::of(&files.options);
+    let metadata = fs::metadata(path).unwrap();
+    let other = files.dir.path().join("other");
+    fs::write(&other, vec![b'#'; metadata.len().try_into().unwrap()]).unwrap();
+    let file = File::options().append(true).open(&other).unwrap();
+    file.set_modified(metadata.modified().unwrap()).unwrap();
+    fs::rename(&other, path).unwrap();
+    let now = fs::metadata(path).unwrap();
+    assert_eq!(
+        (now.modified().unwrap(), now.len()),
+        (metadata.modified().unwrap(), metadata.len())
+    );
+    assert_ne!(first, Stamp::of(&files.options));
 }
 
 #[test]

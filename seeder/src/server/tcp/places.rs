@@ -2,10 +2,13 @@
 //!
 //! A newcomer gets the place of the connection that has waited longest without a query: in its own network when that has
 //! all it may have, else in the network that has most. So whoever opens connections and asks nothing takes places from itself,
-//! and a client that sends its query at once is answered, whatever the crowd. Only when all are at work is a newcomer refused.
+//! and a client that sends its query at once is answered, whatever the crowd. One that does not take its answers waits as
+//! well, so that only those are safe whose query is being answered at this moment.
 //!
 //! Connections in a TLS handshake wait as well, and have places from the beginning; but no more than half of all, so
-//! that those who begin handshakes and do not end them leave the other half to whoever asks.
+//! that those who begin handshakes and do not end them leave the other half to whoever asks. For them a newcomer with a
+//! handshake takes the place of another handshake. No newcomer ever ends more than one connection; when none fits all of
+//! its limits, it is refused.
 
 use std::{
     collections::HashMap,
@@ -76,15 +79,7 @@ impl Places {
     pub(super) fn take(&self, client: IpAddr, handshakes: bool) -> Option<Place> {
         let network = Network::of(client);
         let mut book = self.lock();
-        let here = book.networks.get(&network).map_or(0, HashMap::len);
-        if here >= MAX_PER_NETWORK {
-            book.evict(network, Seat::any)?;
-        } else if book.total >= MAX_CONNECTIONS {
-            book.make_room(Seat::any)?;
-        }
-        if handshakes && book.handshakes >= MAX_HANDSHAKES {
-            book.make_room(Seat::handshakes)?;
-        }
+        book.make_room(network, handshakes)?;
         let id = book.number();
         let lost = CancellationToken::new();
         let seat = Seat {
@@ -114,8 +109,25 @@ impl Book {
         self.next
     }
 
-    /// Takes a place among those that `count`, in the network that has most of them.
-    fn make_room(&mut self, count: fn(&Seat) -> bool) -> Option<()> {
+    /// Ends a connection when a newcomer from `network` needs that; one that frees all that is short.
+    fn make_room(&mut self, network: Network, handshakes: bool) -> Option<()> {
+        let here = self.networks.get(&network).map_or(0, HashMap::len);
+        let own = here >= MAX_PER_NETWORK;
+        let handshake = handshakes && self.handshakes >= MAX_HANDSHAKES;
+        if !own && !handshake && self.total < MAX_CONNECTIONS {
+            return Some(());
+        }
+        let count = if handshake {
+            Seat::handshakes
+        } else {
+            Seat::any
+        };
+        let from = if own { network } else { self.largest(count)? };
+        self.evict(from, count)
+    }
+
+    /// The network with most of those that `count`, of which one waits.
+    fn largest(&self, count: fn(&Seat) -> bool) -> Option<Network> {
         let networks = self.networks.iter().filter_map(|(network, seats)| {
             let counted = || seats.values().filter(|seat| count(seat));
             let oldest = counted().filter_map(|seat| seat.waits_since).min()?;
@@ -123,7 +135,7 @@ impl Book {
             Some((counted().count(), std::cmp::Reverse(oldest), *network))
         });
         let (_, _, most) = networks.max_by_key(|(number, oldest, _)| (*number, *oldest))?;
-        self.evict(most, count)
+        Some(most)
     }
 
     /// Takes the place of the connection of `network` that has waited longest, of those that `count`; `None` when all
@@ -153,20 +165,22 @@ impl Book {
 }
 
 impl Place {
-    /// Whether half of all places are taken.
+    /// Whether half of all places are taken, by connections that can ask. Those in a handshake give way to each other, and
+    /// are no reason to hurry who asks.
     pub(super) fn is_crowded(&self) -> bool {
-        self.places.lock().total > MAX_CONNECTIONS / 2
+        let book = self.places.lock();
+        book.total - book.handshakes > MAX_CONNECTIONS / 2
     }
 
     /// A whole query has come: the place can't be taken away now.
-    pub(super) fn is_busy(&self) {
+    pub(super) fn set_busy(&self) {
         if let Some(seat) = self.places.lock().seat(self) {
             seat.waits_since = None;
         }
     }
 
     /// The handshake has ended well; from now on it counts as one that has just been answered.
-    pub(super) fn has_shaken_hands(&self) {
+    pub(super) fn end_handshake(&self) {
         let mut book = self.places.lock();
         let now = book.number();
         if let Some(seat) = book.seat(self) {
@@ -176,8 +190,8 @@ impl Place {
         }
     }
 
-    /// All that was asked is answered.
-    pub(super) fn waits(&self) {
+    /// What was asked is answered, and may be sent: from now on it is up to the client.
+    pub(super) fn set_waiting(&self) {
         let mut book = self.places.lock();
         let now = book.number();
         if let Some(seat) = book.seat(self) {
@@ -223,9 +237,9 @@ mod tests {
         let own: Vec<Place> = (0..MAX_PER_NETWORK)
             .map(|host| take(&places, 0, host as u8).unwrap())
             .collect();
-        own[0].is_busy();
-        own[1].is_busy();
-        own[1].waits();
+        own[0].set_busy();
+        own[1].set_busy();
+        own[1].set_waiting();
         let newcomer = take(&places, 0, 200).unwrap();
         let lost: Vec<usize> = (0..own.len())
             .filter(|index| is_lost(&own[*index]))
@@ -237,9 +251,9 @@ mod tests {
         );
         assert!(!is_lost(&newcomer) && !is_lost(&other));
         for place in &own {
-            place.is_busy();
+            place.set_busy();
         }
-        newcomer.is_busy();
+        newcomer.set_busy();
         assert!(take(&places, 0, 201).is_none(), "all are at work");
         assert!(take(&places, 2, 1).is_some());
     }
@@ -291,19 +305,68 @@ mod tests {
         assert!(!first.is_crowded());
     }
 
+    /// Of whatever is short, one connection goes for one that comes.
+    #[test]
+    fn a_newcomer_ends_one_connection() {
+        let places = Places::default();
+        let plain: Vec<Place> = (0..MAX_CONNECTIONS as u32 - MAX_HANDSHAKES as u32)
+            .map(|network| take(&places, network, 1).unwrap())
+            .collect();
+        let begun: Vec<Place> = (0..MAX_HANDSHAKES as u32)
+            .map(|network| begin_tls(&places, network).unwrap())
+            .collect();
+        let lost = |of: &[Place]| of.iter().filter(|place| is_lost(place)).count();
+        assert!(!plain[0].is_crowded(), "half of all are in handshakes");
+        let newcomer = begin_tls(&places, 9000).unwrap();
+        assert!(is_lost(&begun[0]), "the oldest of the handshakes");
+        assert_eq!((lost(&plain), lost(&begun)), (0, 1));
+        begun[1].end_handshake();
+        assert!(plain[0].is_crowded(), "one more than half can ask");
+        let last = begin_tls(&places, 9001).unwrap();
+        assert_eq!(
+            (lost(&plain), lost(&begun)),
+            (1, 1),
+            "no place, but few handshakes"
+        );
+        drop((plain, begun, newcomer, last));
+    }
+
+    #[test]
+    fn a_full_network_gets_no_handshake_at_the_cost_of_others() {
+        let places = Places::default();
+        let own: Vec<Place> = (0..MAX_PER_NETWORK)
+            .map(|_| begin_tls(&places, 0).unwrap())
+            .collect();
+        let (last, established) = own.split_last().unwrap();
+        established.iter().for_each(Place::end_handshake);
+        let others: Vec<Place> = (1..MAX_HANDSHAKES as u32)
+            .map(|network| begin_tls(&places, network).unwrap())
+            .collect();
+        let newcomer = begin_tls(&places, 0).unwrap();
+        assert!(is_lost(last), "its own handshake");
+        newcomer.end_handshake();
+        let one_more = begin_tls(&places, 9000).unwrap();
+        assert!(begin_tls(&places, 0).is_none(), "it has no other");
+        let all = established
+            .iter()
+            .chain(&others)
+            .chain([&newcomer, &one_more]);
+        assert!(!all.into_iter().any(is_lost), "nobody pays for it");
+    }
+
     #[test]
     fn handshakes_take_places_from_handshakes() {
         let places = Places::default();
         let plain = take(&places, 0, 1).unwrap();
         let done = begin_tls(&places, 0).unwrap();
-        done.has_shaken_hands();
+        done.end_handshake();
         let begun: Vec<Place> = (0..MAX_HANDSHAKES as u32)
             .map(|network| begin_tls(&places, network).unwrap())
             .collect();
         assert!(!begun.iter().any(is_lost), "half of the places are theirs");
         let newcomer = begin_tls(&places, 9000).unwrap();
         assert!(is_lost(&begun[0]) && !is_lost(&begun[1]) && !is_lost(&newcomer));
-        begun[1].has_shaken_hands();
+        begun[1].end_handshake();
         let next = begin_tls(&places, 9001).unwrap();
         assert!(begun[1..].iter().all(|place| !is_lost(place)));
         let more: Vec<Place> = (0..MAX_CONNECTIONS as u32)
