@@ -328,10 +328,7 @@ fn peers_with_names_are_told_in_texts_alone() {
                 .collect();
             assert_eq!(names.len(), OVERLAY_TEXTS, "filter {filter:x}");
             if filter < 0x1000 {
-                let kinds: HashSet<_> = names
-                    .iter()
-                    .map(|name| std::mem::discriminant(name))
-                    .collect();
+                let kinds: HashSet<_> = names.iter().map(std::mem::discriminant).collect();
                 assert_eq!(kinds.len(), 2, "one of each network");
             }
             told.extend(names);

@@ -124,7 +124,7 @@ async fn a_handshake_shows_the_servers_certificate() {
     let (_dir, mut options) = issued();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     options.listen = vec![listener.local_addr().unwrap()];
-    let server = Certificate::load(&options).unwrap().config;
+    let server = Arc::new(Certificate::load(&options).unwrap().config);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
