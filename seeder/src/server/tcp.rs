@@ -16,8 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::places::Place;
 pub(super) use self::places::Places;
+use self::places::{MAX_CONNECTIONS, Place};
 use super::{counters::Handshake, tls::Tls};
 use crate::respond::{Asker, Responder, Transport};
 
@@ -48,6 +48,10 @@ const SEND: Duration = Duration::from_secs(5);
 /// unit ends what is left after 10 s (`TimeoutStopSec`), in the middle of whatever it does.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Most connections that are held at once: those that have places, and as many whose places have been taken and that have not
+/// ended yet. In a crowd that comes faster than they end, the system holds the newcomers back.
+const MAX_TASKS: usize = 2 * MAX_CONNECTIONS;
+
 /// Pause after a failed `accept` (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -61,8 +65,10 @@ pub(super) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
+        let is_full = connections.len() >= MAX_TASKS;
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if !is_full => accepted,
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
@@ -118,7 +124,8 @@ impl Visit {
         };
         let counters = &self.responder.counters;
         let now = || self.responder.moment().micros;
-        let shaking = tls.accept(stream, self.client, now);
+        // Boxed, so that connections without TLS have no room for it.
+        let shaking = Box::pin(tls.accept(stream, self.client, now));
         let shaken = tokio::select! {
             shaken = timeout(HANDSHAKE.min(self.patience()), shaking) => shaken,
             () = self.place.lost() => {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::guard::Network;
 
 /// Most connections at once, over all listeners; half of the usual limit of descriptors.
-const MAX_CONNECTIONS: usize = 512;
+pub(super) const MAX_CONNECTIONS: usize = 512;
 
 /// Most connections of one client network (/24 or /56): resolvers behind one address use a few.
 const MAX_PER_NETWORK: usize = 64;
