@@ -22,6 +22,8 @@
 //! | [`tls`] | certificate and key of DNS over TLS |
 //! | [`server`] | sockets: [`Seeder`] binds and runs them; nothing in there decides what to answer |
 //! | [`check`] | looks at all of it from outside, and tells an operator what to mend |
+//! | `audit` | a running seeder looks at itself: asks its own names, dials what it is told |
+//! | `ask` | one question to one name server, for these two |
 //! | [`cli`] | the program's commands |
 //!
 //! A query costs a parse, a look into a hash table, a copy, and a patch of id, flags and OPT: [`table`] holds what the
