@@ -17,18 +17,19 @@ struct Api {
     chain: Arc<Blockchain>,
 }
 
-/// The routes: `/`, `/api/v1/status`, `/api/v1/peers`, `/api/v1/tip`.
+/// The routes: `/`, `/api/v1/status`, `/api/v1/peers`, `/api/v1/nat`, `/api/v1/tip`.
 pub fn router(network: Arc<NetworkManager>, chain: Arc<Blockchain>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/api/v1/status", get(status))
         .route("/api/v1/peers", get(peers))
+        .route("/api/v1/nat", get(nat))
         .route("/api/v1/tip", get(tip))
         .with_state(Api { network, chain })
 }
 
 async fn index() -> &'static str {
-    "QuantumCoin node\n\n/api/v1/status\n/api/v1/peers\n/api/v1/tip\n/metrics\n/health/live\n/health/ready\n"
+    "QuantumCoin node\n\n/api/v1/status\n/api/v1/peers\n/api/v1/nat\n/api/v1/tip\n/metrics\n/health/live\n/health/ready\n"
 }
 
 async fn status(State(api): State<Api>) -> Response {
@@ -41,6 +42,13 @@ async fn status(State(api): State<Api>) -> Response {
 async fn peers(State(api): State<Api>) -> Response {
     match api.network.status().await {
         Some(status) => Json(status.peers).into_response(),
+        None => stopping(),
+    }
+}
+
+async fn nat(State(api): State<Api>) -> Response {
+    match api.network.status().await {
+        Some(status) => Json(status.nat).into_response(),
         None => stopping(),
     }
 }

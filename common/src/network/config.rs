@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::network::discovery::{DnsTrust, Provider};
+use crate::network::nat::NatSettings;
 use crate::network::security::standing::HALF_LIFE;
 use crate::reachability::Netgroups;
 use crate::transport::{ALL_TRANSPORTS, TransportKind};
@@ -66,6 +67,8 @@ pub struct NetworkConfig {
     pub netgroups: Netgroups,
     /// The address to announce, when it is not the one listened on.
     pub external_address: Option<SocketAddr>,
+    /// How to find out which address that is, and how to have a gateway lead connections to us.
+    pub nat: NatSettings,
     /// How long to wait for DNS peers before the bootstrap nodes are tried.
     pub bootstrap_after: Duration,
     /// How long transactions wait to be announced to an inbound peer, on average; the wait is drawn anew each
@@ -98,6 +101,7 @@ impl NetworkConfig {
             look_around_every: LOOK_AROUND_EVERY,
             netgroups: Netgroups::default(),
             external_address: None,
+            nat: NatSettings::default(),
             bootstrap_after: Duration::from_secs(30),
             relay_delay: RELAY_DELAY,
             transports: &ALL_TRANSPORTS,

@@ -3,6 +3,8 @@
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::network::discovery::Found;
+use crate::network::nat::{MappingProtocol, NatKind, NatReport, Reachability};
+use crate::network::protocol::dial_back::Outcome;
 use crate::network::protocol::version::Direction;
 use crate::network::security::events::Detector;
 use crate::network::security::limits::Refusal;
@@ -34,6 +36,12 @@ pub struct NetworkMetrics {
     pool_transactions: IntGauge,
     pool_bytes: IntGauge,
     dns_addresses: IntGauge,
+    nat_kind: IntGaugeVec,
+    nat_mappings: IntCounterVec,
+    nat_mapped: IntGaugeVec,
+    address_changes: IntCounter,
+    reachable: IntGaugeVec,
+    dialled_back: IntCounterVec,
 }
 
 impl NetworkMetrics {
@@ -100,6 +108,35 @@ impl NetworkMetrics {
             pool_bytes: metrics.gauge("mempool_bytes", "Their serialized size")?,
             dns_addresses: metrics
                 .gauge("dns_addresses", "Addresses that the last round of DNS gave")?,
+            nat_kind: metrics.gauge_vec(
+                "nat_kind",
+                "1 for the kind of NAT that STUN servers see",
+                &["family", "kind"],
+            )?,
+            nat_mappings: metrics.counter_vec(
+                "nat_mappings_total",
+                "Ports asked of the gateway, and renewals",
+                &["protocol", "result"],
+            )?,
+            nat_mapped: metrics.gauge_vec(
+                "nat_mapped",
+                "1 while a port of the gateway leads to us",
+                &["protocol"],
+            )?,
+            address_changes: metrics.counter(
+                "external_address_changes_total",
+                "How often our address has changed",
+            )?,
+            reachable: metrics.gauge_vec(
+                "reachable",
+                "1 for what peers have shown by dialling us",
+                &["verdict"],
+            )?,
+            dialled_back: metrics.counter_vec(
+                "dial_backs_total",
+                "Peers that asked to be dialled, by what came of it",
+                &["outcome"],
+            )?,
         })
     }
 
@@ -181,6 +218,48 @@ impl NetworkMetrics {
 
     pub(crate) fn discovery(&self, found: &Found) {
         self.dns_addresses.set(found.candidates.len() as i64);
+    }
+
+    pub(crate) fn nat_mapping(&self, protocol: MappingProtocol, done: bool) {
+        let result = if done { "done" } else { "failed" };
+        self.nat_mappings
+            .with_label_values(&[protocol.as_str(), result])
+            .inc();
+    }
+
+    pub(crate) fn external_address_changed(&self) {
+        self.address_changes.inc();
+    }
+
+    pub(crate) fn nat(&self, report: &NatReport) {
+        for (family, probe) in [("v4", &report.v4), ("v6", &report.v6)] {
+            for kind in NatKind::ALL {
+                let is = probe.as_ref().is_some_and(|probe| probe.kind == kind);
+                self.nat_kind
+                    .with_label_values(&[family, kind.as_str()])
+                    .set(i64::from(is));
+            }
+        }
+        let mapped = report.mapping.as_ref().map(|mapping| mapping.protocol);
+        for protocol in MappingProtocol::ALL {
+            self.nat_mapped
+                .with_label_values(&[protocol.as_str()])
+                .set(i64::from(mapped == Some(protocol)));
+        }
+    }
+
+    pub(crate) fn reachability(&self, now: Reachability) {
+        for verdict in Reachability::ALL {
+            self.reachable
+                .with_label_values(&[verdict.as_str()])
+                .set(i64::from(verdict == now));
+        }
+    }
+
+    pub(crate) fn dialled_back(&self, outcome: Outcome) {
+        self.dialled_back
+            .with_label_values(&[outcome.as_str()])
+            .inc();
     }
 
     pub(crate) fn progress(&self, progress: &SyncProgress) {

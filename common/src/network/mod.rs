@@ -23,6 +23,7 @@
 //! | [`channel`], [`session`] | messages over a secured connection; both handshakes |
 //! | `peer` | one task a connection |
 //! | [`pool`] | transactions that wait for a block, and the thread that checks them |
+//! | [`nat`] | our own address behind a router, and a way in |
 //! | `hub` | the one task that owns peers, book and downloads |
 //! | `listener` | admits inbound connections |
 
@@ -34,6 +35,7 @@ pub mod discovery;
 mod hub;
 mod listener;
 pub mod metrics;
+pub mod nat;
 mod peer;
 pub mod pool;
 pub mod protocol;
@@ -47,6 +49,8 @@ mod tests;
 mod tests_connections;
 #[cfg(test)]
 mod tests_defence;
+#[cfg(test)]
+mod tests_nat;
 #[cfg(test)]
 mod tests_peers;
 #[cfg(test)]
@@ -66,7 +70,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -84,9 +88,12 @@ pub use status::{NetworkStatus, SyncProgress};
 
 use hub::checker::HeaderChecker;
 use hub::event::HubEvent;
+use hub::nat::NatState;
 use hub::writer::ChainWriter;
 use hub::{Hub, HubParts};
 use listener::{Listener, Refusals};
+use nat::NatReport;
+use nat::service::NatService;
 use peer::session::Local;
 use pool::{PoolChecker, TransactionPool};
 use security::events::SecurityLog;
@@ -269,6 +276,7 @@ impl NetworkManager {
             endpoint: Endpoint::new(&spec, identity).accepting(config.transports),
             nonce: rand::random(),
             claims: peer::claims::Claims::default(),
+            calls: watch::Sender::default(),
             services: services::NETWORK.to_u64()
                 | services::WITNESS.to_u64()
                 | transport_services(config.transports),
@@ -342,6 +350,7 @@ impl NetworkManager {
             None => Standing::new(policy),
         }));
         let security = SecurityLog::new(ready.metrics.clone());
+        let nat = self.start_nat(&ready.config, &ready.metrics);
         let refusals = Refusals {
             counts: Arc::default(),
             metrics: ready.metrics.clone(),
@@ -354,6 +363,7 @@ impl NetworkManager {
             standing: Arc::clone(&standing),
             security,
             limits,
+            nat,
             refusals: refusals.clone(),
             progress: ready.progress,
             events: self.events.clone(),
@@ -381,6 +391,36 @@ impl NetworkManager {
             node_id = %self.node_id(), "node started"
         );
         Ok(())
+    }
+
+    /// Starts what looks after our own address, where that is wanted; the hub hears of it.
+    fn start_nat(&self, config: &NetworkConfig, metrics: &NetworkMetrics) -> NatState {
+        let listen = self.local.listen_addr;
+        let allow_private = self.local.spec.network_protocol.allow_private_addresses;
+        let enabled = config.nat.is_on(listen.ip(), allow_private);
+        let (report, heard) = watch::channel(NatReport {
+            enabled,
+            ..NatReport::default()
+        });
+        let nudge = Arc::new(Notify::new());
+        if enabled {
+            let mut settings = config.nat.clone();
+            if config.external_address.is_some() {
+                // Whoever sets it has seen to the way in.
+                settings.protocols.clear();
+            }
+            let service = NatService {
+                settings,
+                listen,
+                nonce: self.local.endpoint.identity().pcp_nonce(),
+                report,
+                nudge: Arc::clone(&nudge),
+                metrics: metrics.clone(),
+                stop: self.stop.clone(),
+            };
+            self.tasks.spawn(service.run());
+        }
+        NatState::new(heard, nudge)
     }
 
     /// Waits until peers were found and every block of the best chain that they know is verified.

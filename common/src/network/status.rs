@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::network::connections::Purpose;
 use crate::network::discovery::SeedReport;
+use crate::network::nat::{NatReport, Reachability};
 use crate::network::security::events::SecurityEvent;
 use crate::network::security::offence::Offence;
 use crate::network::security::standing::Ban;
@@ -21,6 +22,8 @@ pub struct NetworkStatus {
     pub listen_addr: SocketAddr,
     /// Where others see us, when it is known.
     pub external: Option<ExternalAddress>,
+    /// What is between us and the world.
+    pub nat: NatStatus,
     /// Connections that we opened.
     pub outbound: usize,
     /// Connections that others opened.
@@ -37,6 +40,22 @@ pub struct NetworkStatus {
     pub seeds: Vec<SeedReport>,
     /// What defence did.
     pub security: SecurityStatus,
+}
+
+/// What is between us and the world, and whether others can get in.
+#[derive(Debug, Clone, Serialize)]
+pub struct NatStatus {
+    /// What STUN servers and the gateway say.
+    #[serde(flatten)]
+    pub report: NatReport,
+    /// What peers have shown by dialling us.
+    pub reachable: Reachability,
+    /// Netgroups whose dial-backs have arrived lately.
+    pub confirmed_by: usize,
+    /// What is told to peers.
+    pub advertised: Option<SocketAddr>,
+    /// The same of the other family of addresses.
+    pub also_advertised: Option<SocketAddr>,
 }
 
 /// Where others see us.

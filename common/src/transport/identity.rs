@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{
     KeyPair, ML_DSA_44, ML_DSA_44_SIGNING, PqdsaKeyPair, UnparsedPublicKey,
@@ -110,6 +110,19 @@ impl Identity {
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         self.signing.public_key().as_ref()
+    }
+
+    /// By which a port mapping of ours is known to a gateway (RFC 6887, 11.2): secret, and the same after a restart.
+    pub(crate) fn pcp_nonce(&self) -> [u32; 3] {
+        let mut context = Context::new(&SHA256);
+        context.update(b"quantumcoin pcp nonce");
+        context.update(self.static_private());
+        let hash = context.finish();
+        let mut words = hash.as_ref().chunks_exact(4).map(|word| {
+            let word: [u8; 4] = word.try_into().unwrap_or_default();
+            u32::from_be_bytes(word)
+        });
+        std::array::from_fn(|_| words.next().unwrap_or_default())
     }
 
     pub(crate) fn static_private(&self) -> &[u8; X25519_LEN] {

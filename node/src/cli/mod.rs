@@ -2,6 +2,7 @@
 
 mod bans;
 mod chain;
+mod nat;
 mod open_files;
 mod show;
 
@@ -29,6 +30,7 @@ Examples:
   quantumcoin-node run                                     join mainnet
   quantumcoin-node run --network devnet --mine-every 2     a devnet of your own
   quantumcoin-node status                                  ask the running node
+  quantumcoin-node nat                                     can it be reached from outside?
   quantumcoin-node chain check                             read the whole chain, find damage
 
 Exit codes: 0 done, 1 failed, 2 wrong usage";
@@ -39,6 +41,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Show how a running node is doing
     Status(StatusArgs),
+    /// Tell where the world sees this machine, what is in the way, and whether the node can be reached
+    Nat(nat::NatArgs),
     /// Check, export or import the chain of a node that is not running
     #[command(subcommand)]
     Chain(chain::ChainCommand),
@@ -102,6 +106,7 @@ pub(crate) async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args).await,
         Command::Status(args) => show::status(args.http, args.json).await,
+        Command::Nat(args) => nat::run(args).await,
         Command::Chain(command) => chain::run(command).await,
         Command::Bans(command) => bans::run(command).await,
         Command::Genesis(GenesisCommand::Mine { spec, threads }) => {

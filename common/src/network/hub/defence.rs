@@ -239,7 +239,7 @@ impl Hub {
     }
 
     /// Devnets on loopback are one netgroup, and know no strangers.
-    fn is_devnet(&self) -> bool {
+    pub(super) fn is_devnet(&self) -> bool {
         self.local.spec.network_protocol.allow_private_addresses
     }
 

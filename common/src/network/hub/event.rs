@@ -13,6 +13,7 @@ use crate::network::peer::actor::Gone;
 use crate::network::peer::claims::Claim;
 use crate::network::pool::{Reply, TransactionTurn};
 use crate::network::protocol::addresses::Gossip;
+use crate::network::protocol::dial_back::{DialBack, Outcome};
 use crate::network::protocol::transactions::TxRef;
 use crate::network::protocol::version::Direction;
 use crate::network::security::limits::Slot;
@@ -47,6 +48,12 @@ pub(crate) enum HubEvent {
     Candidates(Vec<Candidate>),
     /// A round of discovery is over.
     DiscoveryDone(Found),
+    /// A peer that asked for it was dialled.
+    DialledBack {
+        id: PeerId,
+        nonce: u64,
+        outcome: Outcome,
+    },
     /// Somebody wants to know how things are.
     Status(oneshot::Sender<NetworkStatus>),
     /// Take this transaction of the node's user in, and pass it on.
@@ -86,6 +93,7 @@ pub(crate) enum FromPeer {
         solicited: bool,
     },
     GetAddr,
+    DialBack(DialBack),
     SendHeaders,
     /// It serves compact blocks of our version.
     SendCompact,

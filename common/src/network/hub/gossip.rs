@@ -67,7 +67,7 @@ impl Hub {
         }
         self.note_met(addr, &remote, services);
         if let Some(seen) = seen {
-            self.external.vote(addr, seen.ip());
+            self.on_seen_at(addr, seen.ip());
         }
         self.advertise();
     }
@@ -80,19 +80,23 @@ impl Hub {
             return;
         }
         // Until we know where that is, it stays due.
-        if let Some(own) = self.external_address() {
-            let own = Gossip {
-                addr: own.addr,
-                services: self.local.services,
-                time: unix_now() as u32,
-            };
+        let own = self.external_addresses();
+        if !own.is_empty() {
+            let own: Vec<_> = own
+                .iter()
+                .map(|own| Gossip {
+                    addr: own.addr,
+                    services: self.local.services,
+                    time: unix_now() as u32,
+                })
+                .collect();
             let mut due = Vec::new();
             for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| is_due(peer)) {
                 peer.advertise = Some(now + next_advertisement());
                 due.push((*id, peer.handle.version.wants_addrv2));
             }
             for (id, addrv2) in due {
-                self.send(id, addresses::write(&[own], addrv2));
+                self.send(id, addresses::write(&own, addrv2));
             }
         }
     }
@@ -174,7 +178,7 @@ impl Hub {
     }
 
     /// The source under which a peer's gossip is counted: its netgroup, or itself on a devnet.
-    fn source_group(&self, id: PeerId) -> String {
+    pub(super) fn source_group(&self, id: PeerId) -> String {
         let addr = self.peers.get(&id).map(|p| p.handle.addr);
         addr.map_or_else(String::new, |addr| {
             if self.local.spec.network_protocol.allow_private_addresses {

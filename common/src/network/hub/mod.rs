@@ -11,13 +11,14 @@
 //! the chain it reads only what is in memory, behind a lock that is held for moments; what may take longer
 //! is done by the three threads, which tell it the results. Files are saved beside it.
 //! [`dialing`] makes connections, [`defence`] judges them, [`sync`] keeps the chain, [`relay`] passes transactions on,
-//! [`event`] is what it hears.
+//! [`nat`] knows where we are to be found, [`event`] is what it hears.
 
 pub(crate) mod checker;
 mod defence;
 mod dialing;
 pub(crate) mod event;
 mod gossip;
+pub(crate) mod nat;
 mod relay;
 mod report;
 mod saving;
@@ -143,6 +144,7 @@ pub(crate) struct Hub {
     failed_handshakes: BTreeMap<String, u64>,
     offences: BTreeMap<&'static str, u64>,
     external: report::ExternalVotes,
+    nat: nat::NatState,
     first_peer_at: Option<Instant>,
     progress: watch::Sender<SyncProgress>,
     events: mpsc::Sender<HubEvent>,
@@ -158,6 +160,7 @@ pub(crate) struct HubParts {
     pub(crate) standing: Arc<Mutex<Standing>>,
     pub(crate) security: SecurityLog,
     pub(crate) limits: Limits,
+    pub(crate) nat: nat::NatState,
     pub(crate) refusals: Refusals,
     pub(crate) progress: watch::Sender<SyncProgress>,
     pub(crate) events: mpsc::Sender<HubEvent>,
@@ -188,6 +191,7 @@ impl Hub {
         let announced = parts.local.chain.tip().hash;
         Self {
             external: report::ExternalVotes::default(),
+            nat: parts.nat,
             connections,
             local: parts.local,
             config: parts.config,
@@ -271,8 +275,10 @@ impl Hub {
                 _ = tick.tick() => {
                     self.dial_more();
                     self.drive_relay();
+                    self.drive_nat();
                     self.advertise();
                 }
+                () = self.nat.changed() => self.on_address_news(),
                 _ = save.tick() => {
                     self.save_book();
                     self.save_standing();
@@ -312,7 +318,10 @@ impl Hub {
             } => {
                 let kept = match direction {
                     Direction::Outbound => self.keep_outbound(addr).map(Some),
-                    Direction::Inbound => self.keep_inbound(addr, session.remote.node_id),
+                    Direction::Inbound => {
+                        self.note_dialled(session.remote.node_id, addr);
+                        self.keep_inbound(addr, session.remote.node_id)
+                    }
                 };
                 match kept {
                     Ok(purpose) => self.on_established(addr, purpose, *session, slot, claim),
@@ -342,6 +351,9 @@ impl Hub {
             HubEvent::Gone { id, gone } => self.on_gone(id, &gone),
             HubEvent::Candidates(list) => self.on_candidates(list),
             HubEvent::DiscoveryDone(found) => self.on_discovery_done(found),
+            HubEvent::DialledBack { id, nonce, outcome } => {
+                self.answer_dial_back(id, nonce, outcome);
+            }
             HubEvent::Status(reply) => {
                 // Whoever asked may have gone; nothing to do then.
                 let _ = reply.send(self.status());
@@ -379,6 +391,7 @@ impl Hub {
             FromPeer::FeeFilter(per_kb) => self.on_fee_filter(id, per_kb),
             FromPeer::Addresses { list, solicited } => self.on_addresses(id, list, solicited),
             FromPeer::GetAddr => self.on_get_addr(id),
+            FromPeer::DialBack(message) => self.on_dial_back(id, message),
             FromPeer::SendCompact => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.compact_blocks = true;
@@ -483,6 +496,7 @@ impl Hub {
         self.blocks.peer_left(id);
         self.relay_peer_left(id);
         self.defence_peer_left(id);
+        self.nat_peer_left(id);
         self.sync.retarget = true;
         self.metrics.peer_gone(peer.handle.direction);
         let piled_up = peer.handle.outbox.has_overflowed();
@@ -493,6 +507,7 @@ impl Hub {
             self.note_offence(peer.handle.addr, offence, &gone.reason, true);
         }
         if peer.handle.direction == Direction::Outbound {
+            self.external.forget(peer.handle.addr);
             self.on_outbound_gone(peer.handle.addr);
         }
     }

@@ -7,14 +7,8 @@ use std::sync::atomic::Ordering;
 use super::{Hub, Peer, lock};
 use crate::network::peer::session::unix_now;
 use crate::network::protocol::version::Direction;
-use crate::network::status::{
-    BanStatus, ExternalAddress, NetworkStatus, PeerStatus, SecurityStatus,
-};
-use crate::reachability::netgroup::is_dialable;
+use crate::network::status::{BanStatus, NetworkStatus, PeerStatus, SecurityStatus};
 use crate::transport::NoisePattern;
-
-/// Peers that must agree on our address before we believe it: one alone may lie.
-const VOTES_NEEDED: usize = 2;
 
 /// Votes kept, the latest; one for each peer that we dialled.
 const MAX_VOTES: usize = 64;
@@ -35,50 +29,28 @@ impl ExternalVotes {
         self.votes.push_back((voter.ip(), seen.to_canonical()));
     }
 
-    /// The address with most votes.
-    fn winner(&self) -> Option<(IpAddr, usize)> {
+    /// A voter is gone: what it saw may be no more.
+    pub(super) fn forget(&mut self, voter: SocketAddr) {
+        self.votes.retain(|(of, _)| *of != voter.ip());
+    }
+
+    /// The IPv4 or IPv6 address with most votes.
+    pub(super) fn winner(&self, v4: bool) -> Option<IpAddr> {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for (_, seen) in &self.votes {
+        for (_, seen) in self.votes.iter().filter(|(_, seen)| seen.is_ipv4() == v4) {
             *counts.entry(*seen).or_default() += 1;
         }
-        counts.into_iter().max_by_key(|(ip, votes)| (*votes, *ip))
+        let most = counts.into_iter().max_by_key(|(ip, votes)| (*votes, *ip));
+        most.map(|(ip, _)| ip)
+    }
+
+    /// Voters that see us there.
+    pub(super) fn votes_for(&self, ip: IpAddr) -> usize {
+        self.votes.iter().filter(|(_, seen)| *seen == ip).count()
     }
 }
 
 impl Hub {
-    /// Where we tell others to find us: what the operator set, else the address that we listen on, else
-    /// what enough peers see. `None` while that is unknown or can't be dialled.
-    pub(super) fn external_address(&self) -> Option<ExternalAddress> {
-        let listen = self.local.listen_addr;
-        let seen = self.external.winner();
-        let votes_for = |ip| {
-            seen.filter(|(winner, _)| *winner == ip)
-                .map_or(0, |(_, n)| n)
-        };
-        let found = if let Some(addr) = self.config.external_address {
-            ExternalAddress {
-                addr,
-                votes: votes_for(addr.ip()),
-                direct: addr.ip() == listen.ip(),
-            }
-        } else if !listen.ip().is_unspecified() {
-            ExternalAddress {
-                addr: listen,
-                votes: votes_for(listen.ip()),
-                direct: true,
-            }
-        } else {
-            let (ip, votes) = seen.filter(|(_, votes)| *votes >= VOTES_NEEDED)?;
-            ExternalAddress {
-                addr: SocketAddr::new(ip, listen.port()),
-                votes,
-                direct: false,
-            }
-        };
-        let allow_private = self.local.spec.network_protocol.allow_private_addresses;
-        is_dialable(found.addr, allow_private).then_some(found)
-    }
-
     fn bans(&self) -> Vec<BanStatus> {
         let bans = lock(&self.standing).bans(unix_now());
         bans.into_iter().map(BanStatus::from).collect()
@@ -92,7 +64,8 @@ impl Hub {
             network: self.local.spec.network.clone(),
             node_id: self.local.endpoint.identity().node_id().to_string(),
             listen_addr: self.local.listen_addr,
-            external: self.external_address(),
+            external: self.external_addresses().first().copied(),
+            nat: self.nat_status(),
             outbound: self.count(Direction::Outbound),
             inbound: self.count(Direction::Inbound),
             peers,
@@ -148,7 +121,9 @@ mod tests {
         }
         votes.vote(voter(2), [7, 7, 7, 7].into());
         votes.vote(voter(3), [7, 7, 7, 7].into());
-        assert_eq!(votes.winner(), Some(([7, 7, 7, 7].into(), 2)));
+        assert_eq!(votes.winner(true), Some([7, 7, 7, 7].into()));
+        assert_eq!(votes.votes_for([7, 7, 7, 7].into()), 2);
+        assert_eq!(votes.winner(false), None);
     }
 
     #[test]
@@ -164,6 +139,7 @@ mod tests {
             let voter = IpAddr::V4((0x0a00_0000 + n).into());
             votes.vote(SocketAddr::new(voter, 1), [6, 6, 6, 6].into());
         }
-        assert_eq!(votes.winner(), Some(([6, 6, 6, 6].into(), MAX_VOTES)));
+        assert_eq!(votes.votes_for([6, 6, 6, 6].into()), MAX_VOTES);
+        assert_eq!(votes.winner(true), Some([6, 6, 6, 6].into()));
     }
 }

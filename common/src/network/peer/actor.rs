@@ -26,6 +26,7 @@ use crate::network::hub::event::{FromPeer, HubEvent, ReceivedTransaction};
 use crate::network::pool::{TransactionPool, TransactionTurn};
 use crate::network::protocol::addresses;
 use crate::network::protocol::compact_blocks::{self, PartialBlocks};
+use crate::network::protocol::dial_back::DialBack;
 use crate::network::protocol::transactions::{MAX_ANNOUNCED_AT_ONCE, TxRef};
 use crate::network::protocol::version::Direction;
 use crate::network::security::events::{Response, SecurityLog};
@@ -38,6 +39,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(120);
 
 /// A peer that says nothing, or answers no ping, for so long is dead (Bitcoin Core's limit).
 const DEAD_AFTER: Duration = Duration::from_secs(20 * 60);
+
+/// How long a peer that is called may take to show that it is there: a few round trips around the world.
+const CALL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often compact blocks that wait for transactions in vain are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
@@ -88,6 +92,22 @@ impl Gone {
             reason: reason.into(),
             offence: None,
         }
+    }
+}
+
+/// When a peer that is called must have shown that it is there, of whose message so much has arrived.
+fn answer_by(arrived: u64) -> (tokio::time::Instant, u64) {
+    (tokio::time::Instant::now() + CALL_PATIENCE, arrived)
+}
+
+/// Waits until then, and gives what had arrived; for ever where nobody is called.
+async fn called(due: Option<(tokio::time::Instant, u64)>) -> u64 {
+    match due {
+        Some((until, arrived)) => {
+            tokio::time::sleep_until(until).await;
+            arrived
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -162,6 +182,9 @@ impl Actor {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = PartialBlocks::default();
         let arriving = reader.arriving();
+        let mut calls = self.local.calls.subscribe();
+        // When an answer to the last call is due, if none has come, and how much of a message had arrived before.
+        let mut due: Option<(tokio::time::Instant, u64)> = None;
         loop {
             self.pace.keep().await;
             let mut trickle = Trickle::default();
@@ -171,6 +194,18 @@ impl Actor {
             let received = loop {
                 tokio::select! {
                     received = &mut read => break received,
+                    Ok(()) = calls.changed() => {
+                        due = Some(answer_by(arriving.load(Ordering::Relaxed)));
+                        ping_timer.reset_immediately();
+                    }
+                    before = called(due), if due.is_some() => {
+                        let arrived = arriving.load(Ordering::Relaxed);
+                        if arrived == before {
+                            return Gone::because("silent since our address has changed");
+                        }
+                        // A large message is on its way.
+                        due = Some(answer_by(arrived));
+                    }
                     _ = sweep.tick() => {
                         waiting.expire(Instant::now());
                         if trickle.is_too_slow(arriving.load(Ordering::Relaxed)) {
@@ -205,6 +240,7 @@ impl Actor {
                 }
             };
             heard = Instant::now();
+            due = None;
             PeerStats::add(&self.stats.bytes_in, bytes);
             let charge = self
                 .outbox
@@ -290,6 +326,19 @@ impl Actor {
             },
             NetworkMessage::GetAddr => FromPeer::GetAddr,
             NetworkMessage::SendHeaders => FromPeer::SendHeaders,
+            NetworkMessage::Unknown { .. } => match DialBack::read(&message) {
+                Some(Ok(message)) => FromPeer::DialBack(message),
+                Some(Err(reason)) => {
+                    return Err(Gone {
+                        reason: reason.to_owned(),
+                        offence: Some(Offence::Protocol),
+                    });
+                }
+                None => {
+                    debug!(peer = self.id, command = message.cmd(), "message ignored");
+                    return Ok(());
+                }
+            },
             NetworkMessage::SendCmpct(compact) if compact.version == compact_blocks::VERSION => {
                 FromPeer::SendCompact
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 use super::claims::{Claim, Claims};
 use crate::chain::Blockchain;
@@ -24,12 +25,19 @@ pub(crate) struct Local {
     pub(crate) nonce: u64,
     /// The nodes that we have dialled.
     pub(crate) claims: Claims,
+    /// How often all peers were called: each must show that it is still there.
+    pub(crate) calls: watch::Sender<u64>,
     pub(crate) services: u64,
     pub(crate) user_agent: String,
     pub(crate) listen_addr: SocketAddr,
 }
 
 impl Local {
+    /// Has every peer show that it is still there, by an answer to a ping.
+    pub(crate) fn call_all(&self) {
+        self.calls.send_modify(|calls| *calls += 1);
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.spec.network_protocol.connection_timeout)
     }

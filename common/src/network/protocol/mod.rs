@@ -10,11 +10,13 @@
 //! | [`blocks`] | which block to ask of which peer, and when a peer stalls |
 //! | [`compact_blocks`] | a new block from its short ids and the pool |
 //! | [`transactions`] | which announced transaction to ask of whom, what to announce when |
+//! | [`dial_back`] | whether others can dial us, and dialling others to tell them |
 //! | [`addresses`] | what to answer to `getaddr`, what to believe of gossip |
 
 pub mod addresses;
 pub mod blocks;
 pub mod compact_blocks;
+pub mod dial_back;
 pub mod headers;
 pub mod transactions;
 pub mod version;

@@ -1,0 +1,212 @@
+//! What is held at the gateway: asking for it, renewing it, giving it back. See [`super`].
+
+use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::mapping::{self, Attempt, Held, MappingProtocol, Opened, Pinhole};
+use super::service::NatService;
+use super::stun::NatKind;
+use super::stun::probe::Probe;
+use super::{NatReport, gateway};
+use crate::reachability::netgroup::is_routable;
+
+/// How long giving back mappings may take at the end; a node has 4 s to stop.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// The mapping. While it is asked for, renewed or given back it stays in here, so that nothing is lost when we stop.
+#[derive(Debug, Default)]
+pub(super) struct KeptMapping {
+    pub(super) held: Option<Held>,
+    /// One that is being asked for, in a task of its own: junk that confuses a library ends no more than that.
+    opening: Option<JoinHandle<Opened>>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) mapping: KeptMapping,
+    pub(super) pinhole: Option<Pinhole>,
+}
+
+impl Kept {
+    /// How often it has to be renewed.
+    pub(super) fn renew_every(&self) -> Duration {
+        let held = self.mapping.held.as_ref().map(|held| &held.mapping);
+        let hole = self.pinhole.as_ref().map(|hole| &hole.mapping);
+        let each = held.into_iter().chain(hole).map(mapping::renew_every);
+        each.min().unwrap_or(mapping::RENEW)
+    }
+
+    /// Puts it into the report.
+    pub(super) fn show(&self, report: &mut NatReport) {
+        report.mapping = self.mapping.held.as_ref().map(|held| held.mapping.clone());
+        report.pinhole = self.pinhole.as_ref().map(|hole| hole.mapping.clone());
+        if let Some(mapping) = &report.mapping {
+            report.gateway_external = Some(mapping.external.ip());
+        }
+    }
+}
+
+/// What came of asking a gateway.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) attempts: Vec<Attempt>,
+    /// What it says that its address is.
+    pub(super) external: Option<IpAddr>,
+}
+
+impl NatService {
+    /// Has a mapping where one is of use: renews it, or asks for one.
+    pub(super) async fn keep_mapping(
+        &self,
+        kept: &mut KeptMapping,
+        local: Option<IpAddr>,
+    ) -> Asked {
+        let wanted = match local {
+            // A public address is no one's to translate.
+            Some(IpAddr::V4(ip)) if !is_routable(ip.into(), false) && !ip.is_loopback() => {
+                Some(SocketAddrV4::new(ip, self.listen.port()))
+            }
+            _ => None,
+        };
+        if let Some(held) = &mut kept.held {
+            let same = wanted.is_some_and(|wanted| held.mapping.internal == wanted.into());
+            if same && self.renewed(held).await {
+                return Asked::default();
+            }
+            // Whoever has given it may be out of reach by now.
+            let _ = timeout(LEAVING, held.remove()).await;
+            kept.held = None;
+        }
+        match wanted.filter(|_| !self.settings.protocols.is_empty()) {
+            Some(wanted) => self.open(kept, wanted).await,
+            None => Asked::default(),
+        }
+    }
+
+    async fn renewed(&self, held: &mut Held) -> bool {
+        let protocol = held.mapping.protocol;
+        let renewed = held.renew().await;
+        self.metrics.nat_mapping(protocol, renewed.is_ok());
+        if let Err(error) = &renewed {
+            let error = error.attempt(protocol).error;
+            let protocol = protocol.as_str();
+            self.happened(format!(
+                "the port mapping by {protocol} was not renewed: {error}"
+            ));
+        }
+        renewed.is_ok()
+    }
+
+    async fn open(&self, kept: &mut KeptMapping, internal: SocketAddrV4) -> Asked {
+        let protocols = self.settings.protocols.clone();
+        let opening = mapping::open(protocols, internal, gateway::default_v4(), self.nonce);
+        let opened = kept.opening.insert(tokio::spawn(opening)).await;
+        kept.opening = None;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                warn!(%error, "asking the gateway for a port failed");
+                return Asked::default();
+            }
+        };
+        for Attempt { protocol, error } in &opened.attempts {
+            self.metrics.nat_mapping(*protocol, false);
+            debug!(protocol = protocol.as_str(), error, "no port mapping");
+        }
+        if let Some(held) = &opened.held {
+            let (protocol, external) = (held.mapping.protocol, held.mapping.external);
+            self.metrics.nat_mapping(protocol, true);
+            let protocol = protocol.as_str();
+            self.happened(format!("{external} leads to {internal}, by {protocol}"));
+        }
+        kept.held = opened.held;
+        Asked {
+            attempts: opened.attempts,
+            external: opened.external,
+        }
+    }
+
+    /// Has a hole in the firewall where there is one. What is under way when we stop is not waited for: the hole closes by itself.
+    pub(super) async fn keep_pinhole(
+        &self,
+        kept: &mut Option<Pinhole>,
+        probe: Option<&Probe>,
+    ) -> Option<Attempt> {
+        if let Some(hole) = kept {
+            // With the hole open it is no firewall any more, as far as STUN sees: the address alone says whether it is of use.
+            let same = probe.is_some_and(|probe| probe.local == hole.mapping.internal.ip());
+            if same && hole.renew().await.is_ok() {
+                return None;
+            }
+            let _ = timeout(LEAVING, hole.remove()).await;
+            *kept = None;
+        }
+        let Some(Probe {
+            kind: NatKind::Firewalled,
+            local: IpAddr::V6(ip),
+            ..
+        }) = probe
+        else {
+            return None;
+        };
+        if !self.settings.protocols.contains(&MappingProtocol::Upnp) {
+            return None;
+        }
+        let internal = SocketAddrV6::new(*ip, self.listen.port(), 0, 0);
+        match mapping::open_pinhole(internal, gateway::default_v6_interface()).await {
+            Ok(hole) => {
+                self.happened(format!("the gateway's firewall lets in to {internal}"));
+                *kept = Some(hole);
+                None
+            }
+            Err(attempt) => Some(attempt),
+        }
+    }
+
+    /// Whether all that is held is held still.
+    pub(super) async fn renew(&self, kept: &mut Kept) -> bool {
+        let mapping = match &mut kept.mapping.held {
+            Some(held) => self.renewed(held).await,
+            None => true,
+        };
+        let hole = match &kept.pinhole {
+            Some(hole) => hole.renew().await.is_ok(),
+            None => true,
+        };
+        self.tell(|report| kept.show(report));
+        mapping && hole
+    }
+
+    /// Gives back all that is held.
+    pub(super) async fn leave(&self, kept: Kept) {
+        let mapping = async {
+            let opened = match kept.mapping.opening {
+                Some(opening) => opening.await.ok().and_then(|opened| opened.held),
+                None => None,
+            };
+            for held in kept.mapping.held.into_iter().chain(opened) {
+                let external = held.mapping.external;
+                match held.remove().await {
+                    Ok(()) => info!(%external, "port mapping given back"),
+                    Err(error) => warn!(%external, %error, "the port mapping stays until its end"),
+                }
+            }
+        };
+        let hole = async {
+            if let Some(hole) = kept.pinhole
+                && let Err(error) = hole.remove().await
+            {
+                warn!(%error, "the hole in the firewall stays until its end");
+            }
+        };
+        let all = async { tokio::join!(mapping, hole) };
+        if timeout(LEAVING, all).await.is_err() {
+            warn!("the gateway was not heard in time: the port mapping stays until its end");
+        }
+    }
+}
