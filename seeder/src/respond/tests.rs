@@ -5,6 +5,7 @@ mod edns;
 mod malformed;
 mod sizes;
 mod streams;
+mod tsig;
 
 use arc_swap::ArcSwap;
 use hickory_proto::{
