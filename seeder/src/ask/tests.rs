@@ -175,3 +175,11 @@ async fn few_questions_are_under_way_at_once() {
     assert!(asked.await.unwrap().into_iter().all(|answered| answered));
     answering.abort();
 }
+
+#[test]
+fn wildcards_are_reached_by_loopback() {
+    let reached = |addr: &str| reachable(addr.parse().unwrap()).to_string();
+    assert_eq!(reached("0.0.0.0:53"), "127.0.0.1:53");
+    assert_eq!(reached("[::]:53"), "[::1]:53");
+    assert_eq!(reached("192.0.2.1:53"), "192.0.2.1:53");
+}

@@ -4,8 +4,9 @@ use std::{io, path::Path};
 
 use quantumcoin::reachability::netgroup::is_routable;
 
-use super::{DNS_PORT, Finding, KeyDirectory, Level, Topic, words::date};
+use super::{Finding, KeyDirectory, Level, Topic};
 use crate::{
+    ask::DNS_PORT,
     config::{ConfigError, SeederConfig},
     dnssec::{
         keyfile::{Fault, KeyFileError},
@@ -13,6 +14,7 @@ use crate::{
     },
     state::refuse_inner,
     wire::name::WireName,
+    words::date,
     zone::Zone,
 };
 

@@ -22,7 +22,6 @@
 //! | `gather` | asks them |
 //! | `parent` | the records that belong into the parent zone |
 //! | `report` | all findings as text or JSON |
-//! | `words` | times in words |
 //!
 //! Looking and judging are apart, so that every judgement is tested on plain data. What can't be reached is a note
 //! and no error: a doctor in a cellar must not call every patient dead.
@@ -40,7 +39,6 @@ mod server;
 mod status;
 mod store;
 mod tls;
-mod words;
 
 use std::{
     collections::BTreeMap,
@@ -63,9 +61,6 @@ use crate::{
     follow::unix_now,
     zone::Zone,
 };
-
-/// The port that resolvers and name servers are asked at (RFC 1035, 4.2).
-pub const DNS_PORT: u16 = 53;
 
 /// The time server that is asked unless another is named: a pool that anybody may use by its terms.
 pub const DEFAULT_NTP: &str = "pool.ntp.org";

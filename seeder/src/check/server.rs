@@ -11,12 +11,11 @@ use super::{
     Finding, Level, Topic,
     delegation::{Ours, Signing},
     holder::Protocol,
-    port::reachable,
-    words::span,
 };
 use crate::{
-    ask::{self, AskError, Question, Via, of},
+    ask::{self, AskError, Question, Via, of, reachable},
     dnssec::kind,
+    words::span,
     zone::Zone,
 };
 

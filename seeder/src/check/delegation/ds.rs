@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{Level, Ours, Seen, Signing, of};
-use crate::check::{Finding, parent, words::date};
+use crate::{
+    check::{Finding, parent},
+    words::date,
+};
 
 /// SHA-256 (RFC 4509), the digest that our DS records have.
 const SHA256: u8 = 2;
