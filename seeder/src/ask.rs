@@ -148,6 +148,9 @@ pub(crate) enum AskError {
     /// The machine is there and says that nobody listens.
     #[error("nobody listens there")]
     Closed,
+    /// It was not its turn before all questions had to end.
+    #[error("not asked: the questions before took too long")]
+    Late,
     /// Something came that answers no such question.
     #[error("what it sends is no answer to the question")]
     Garbled,

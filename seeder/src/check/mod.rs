@@ -48,7 +48,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use self::{
     delegation::{Ours, Signing},
@@ -76,8 +76,9 @@ pub const DEFAULT_RESOLVERS: [IpAddr; 6] = [
     IpAddr::V6(Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe)),
 ];
 
-/// Longest time for all questions about a zone's delegation. There are at most eight rounds of questions, nearly all
-/// of which end within one waiting time of 3 s; a person does not wait longer than a minute.
+/// Longest time for all questions about all zones. There are at most eight rounds of questions, nearly all of which end
+/// within one waiting time of 3 s; where many zones are silent, what comes until then is judged: a person does not wait longer than a
+/// minute.
 const ROUNDS: Duration = Duration::from_secs(45);
 
 /// What a finding is about.
@@ -311,6 +312,7 @@ async fn look(config: &SeederConfig, options: &CheckOptions) -> Looked {
     let settings = Settings::of(config);
     let ours = settings.ours(now);
     let ports = port::look(config);
+    let end = Instant::now() + ROUNDS;
     let over_tls = async {
         match &config.tls {
             Some(options) => Some(tls::look(options).await),
@@ -319,11 +321,11 @@ async fn look(config: &SeederConfig, options: &CheckOptions) -> Looked {
     };
     let (crawl, answers, tls, status, offset, seen) = tokio::join!(
         store::look(config, now),
-        server::look(&config.listen, settings.zones()),
+        server::look(&config.listen, settings.zones(), end),
         over_tls,
         status::look(config, settings.zones()),
         clock::look(options),
-        look_outside(&ours, options),
+        look_outside(&ours, options, end),
     );
     let mut answering = server::answering(&answers);
     let secure = tls.iter().flat_map(tls::Facts::answering);
@@ -390,7 +392,11 @@ fn judge_here(config: &SeederConfig, looked: &Looked) -> Vec<Finding> {
 }
 
 /// What the rest of the world says about each zone; `None` when it is not to be asked.
-async fn look_outside(ours: &[Ours], options: &CheckOptions) -> Option<Vec<delegation::Seen>> {
+async fn look_outside(
+    ours: &[Ours],
+    options: &CheckOptions,
+    end: Instant,
+) -> Option<Vec<delegation::Seen>> {
     if options.offline {
         return None;
     }
@@ -398,7 +404,7 @@ async fn look_outside(ours: &[Ours], options: &CheckOptions) -> Option<Vec<deleg
         let options = options.clone();
         async move {
             let mut seen = delegation::Seen::default();
-            let looked = timeout(ROUNDS, gather::look(&ours, &options, &mut seen)).await;
+            let looked = timeout_at(end, gather::look(&ours, &options, &mut seen)).await;
             seen.late = looked.is_err();
             seen
         }
