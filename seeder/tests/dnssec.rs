@@ -123,7 +123,7 @@ async fn signed() -> Signed {
     Signed { bench, keys }
 }
 
-/// `keys ds` of the program itself.
+/// The records of `keys ds` of the program itself.
 fn ds(keys: &Path, zone: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_quantumcoin-seeder"))
         .args([
@@ -139,7 +139,10 @@ fn ds(keys: &Path, zone: &str) -> String {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let text = String::from_utf8(output.stdout).unwrap();
+    // Comments say what is to be waited for.
+    let lines = text.lines().filter(|line| !line.starts_with(';'));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// The trust anchors for `delv`.
@@ -625,6 +628,57 @@ async fn an_entry_point_is_replaced_with_its_ds() {
         .expect("health says so");
     assert_eq!(counts(server, zone), [1, 1, 1]);
     assert!(accepted(&new_anchors));
+    bench.finish().await;
+}
+
+/// A parent is asked to drop its DS, by records that validators take for the zone's own, and then it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_asks_its_parent_to_let_it_go() {
+    if !has("delv", "bind9-dnsutils") {
+        return;
+    }
+    let Signed { bench, keys: dir } = signed().await;
+    let (server, zone) = (bench.dns, ZONES[0]);
+    let path = dir.path().to_owned();
+    let anchors = anchors(&path);
+    // What the zone asks of its parent, and whether all is validated.
+    let asked = move || {
+        let of = |kind| {
+            let said = delv(server, &anchors, zone, zone, kind);
+            assert!(said.contains("; fully validated"), "{said}");
+            let data = said.lines().filter_map(|line| {
+                // What follows explains a key.
+                let (line, _) = line.split_once(" ;").unwrap_or((line, ""));
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let (head, data) = fields.split_at_checked(4)?;
+                (head[2..] == ["IN", kind]).then(|| data.join(" "))
+            });
+            data.collect::<Vec<String>>()
+        };
+        assert!(delv(server, &anchors, zone, &format!("no.{zone}"), "A").contains("NXDOMAIN"));
+        assert_eq!((of("DNSKEY").len(), of("A").len()), (1, 24));
+        (of("CDS"), of("CDNSKEY"))
+    };
+    let tag = ds(&path, zone)
+        .split_whitespace()
+        .nth(4)
+        .unwrap()
+        .to_owned();
+    let (cds, _) = asked();
+    assert!(cds[0].starts_with(&format!("{tag} 13 2 ")), "{cds:?}");
+
+    let said = keys(&path, zone, &["unsign"]);
+    assert!(said.contains("ask the parent to drop its DS"), "{said}");
+    bench.control.reload(&bench.config).await.unwrap();
+    let wanted = (vec!["0 0 0 00".to_owned()], vec!["0 3 0 AA==".to_owned()]);
+    assert_eq!(asked(), wanted);
+    assert_eq!(ds(&path, zone), "", "none is to be put there");
+    let chain = delv(server, &path.join("anchors"), zone, zone, "NSEC");
+    assert!(chain.contains(" CDS CDNSKEY"), "{chain}");
+
+    keys(&path, zone, &["unsign", "--undo"]);
+    bench.control.reload(&bench.config).await.unwrap();
+    assert_eq!(asked().0, cds);
     bench.finish().await;
 }
 

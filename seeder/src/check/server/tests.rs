@@ -17,6 +17,7 @@ fn signed() -> Signing {
         ds: std::collections::BTreeSet::new(),
         waiting: std::collections::BTreeSet::new(),
         wait_until: None,
+        leaving: None,
     }
 }
 
