@@ -248,7 +248,7 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
         if keys.is_empty() {
             writeln!(text, "{} is not signed: it has no keys", zone.apex())?;
         }
-        let leaving = ring.leaving(zone.apex_wire());
+        let leaving = ring.leaving(zone.apex_wire()).filter(|_| !keys.is_empty());
         if let Some(since) = leaving {
             writeln!(
                 text,

@@ -57,7 +57,7 @@ pub enum Fault {
         "the private key is readable by others (mode {0:o}); `chmod 600` it, and think of a new key"
     )]
     Open(u32),
-    /// See [`super::leaving`].
+    /// The file of a zone that is to become unsigned does not say since when.
     #[error("no line `Since: YYYYMMDDHHMMSS`; remove it, and write it again with `keys unsign`")]
     Since,
     /// It is there already.

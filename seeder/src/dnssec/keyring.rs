@@ -115,11 +115,10 @@ impl Keyring {
         Ok(ring)
     }
 
-    /// Since when a zone that has keys is to become unsigned, Unix seconds; `None` when it is not.
+    /// Since when a zone is to become unsigned, Unix seconds; `None` when it is not. Whether it has keys still is another matter.
     #[must_use]
     pub fn leaving(&self, zone: &WireName) -> Option<i64> {
-        let since = self.leaving.get(zone.as_bytes()).copied();
-        since.filter(|_| !self.keys(zone).is_empty())
+        self.leaving.get(zone.as_bytes()).copied()
     }
 
     /// Takes over the keys of these zones.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{dnssec::leaving, zone::ZoneOptions};
+use crate::zone::ZoneOptions;
 
 const NOW: i64 = 1_800_000_000;
 
@@ -123,10 +123,34 @@ fn a_zone_becomes_unsigned_in_steps_and_can_go_back() {
     let ring = load(dir.path(), &zones).unwrap();
     assert_eq!(ring.leaving(zone().apex_wire()), None);
     assert!(list(&ring, &zones, NOW).unwrap().contains("named by CDS"));
-    // Whoever removes the keys removes the file with them.
-    leaving::begin(dir.path(), zone().apex_wire(), NOW).unwrap();
+}
+
+/// Whoever removes the keys removes the file with them; new keys must not come to one that was left.
+#[test]
+fn new_keys_are_refused_beside_the_file_of_those_that_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let zones = [zone()];
+    keyfile::write(dir.path(), &key(Times::from_now(NOW))).unwrap();
+    unsign::begin(dir.path(), &zones, NOW).unwrap();
     for entry in fs::read_dir(dir.path()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("Kseed.test."), "{name}");
+        if !name.ends_with(".unsign") {
+            fs::remove_file(path).unwrap();
+        }
     }
+    let new = New {
+        algorithm: AlgorithmName::Ed25519,
+        role: RoleName::Csk,
+    };
+    let error = generate(dir.path(), &zones, new, NOW)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("--undo"), "{error}");
+    let ring = load(dir.path(), &zones).unwrap();
+    let listed = list(&ring, &zones, NOW).unwrap();
+    assert_eq!(listed, "seed.test. is not signed: it has no keys\n");
+    unsign::undo(dir.path(), &zones).unwrap();
+    assert!(generate(dir.path(), &zones, new, NOW).is_ok());
 }
