@@ -23,6 +23,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+/// The port that resolvers and name servers are asked at (RFC 1035, 4.2).
+pub(crate) const DNS_PORT: u16 = 53;
+
 /// Longest wait for an answer: what `dig` and resolvers give a server, less the patience of a person before a screen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -145,6 +148,9 @@ pub(crate) enum AskError {
     /// The machine is there and says that nobody listens.
     #[error("nobody listens there")]
     Closed,
+    /// It was not its turn before all questions had to end.
+    #[error("not asked: the questions before took too long")]
+    Late,
     /// Something came that answers no such question.
     #[error("what it sends is no answer to the question")]
     Garbled,
@@ -270,6 +276,16 @@ where
     }
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, one)| one).collect()
+}
+
+/// The address by which this machine itself reaches a listening address: loopback for a wildcard.
+pub(crate) const fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 /// The data of the records of one owner and type.

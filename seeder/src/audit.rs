@@ -17,7 +17,7 @@ mod judgement;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
@@ -36,7 +36,12 @@ use rand::seq::IteratorRandom;
 use tokio_util::sync::CancellationToken;
 
 use self::judgement::{Dials, Findings};
-use crate::{ask::Via, follow::unix_now, state::Shared, zone::Zone};
+use crate::{
+    ask::{DNS_PORT, Via, reachable},
+    follow::unix_now,
+    state::Shared,
+    zone::Zone,
+};
 
 /// Default of [`AuditOptions::every`], in seconds: "every few minutes".
 pub(crate) const DEFAULT_AUDIT_SECONDS: u64 = 300;
@@ -257,10 +262,7 @@ fn servers(
     for (index, zone) in zones.iter().enumerate() {
         let own = zone.name_server_addresses();
         let asked: Vec<SocketAddr> = if own.is_empty() {
-            listen
-                .iter()
-                .map(|addr| SocketAddr::new(reached(addr.ip()), addr.port()))
-                .collect()
+            listen.iter().copied().map(reachable).collect()
         } else {
             own.into_iter()
                 .map(|ip| SocketAddr::new(ip, port(ip)))
@@ -271,18 +273,6 @@ fn servers(
         }
     }
     servers
-}
-
-/// Where name servers are asked (RFC 1035, 4.2).
-const DNS_PORT: u16 = 53;
-
-/// The loopback address where a wildcard is listened on.
-fn reached(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
 }
 
 /// Whether an interface of this machine has the address: only then can a socket be bound to it.

@@ -193,6 +193,9 @@ pub fn main() -> ExitCode {
         Ok(()) => runtime.block_on(dispatch(cli)),
         Err(error) => Err(error.into()),
     };
+    // What was answered has been sent, for as long as that may take (`DRAIN`). A read that hangs on a dead disk is not waited for:
+    // nothing depends on it, and it would hold us up until somebody kills us.
+    runtime.shutdown_background();
     result.unwrap_or_else(|error| {
         complain(&error);
         ExitCode::FAILURE

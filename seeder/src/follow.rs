@@ -32,6 +32,9 @@ use crate::{
 /// beyond three times that something hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long closing the store may take: nothing but memory is given back, and what the program has answered must be sent meanwhile.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// Why the store gave no good set this time.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -81,8 +84,19 @@ pub struct Gauges {
     pub last_read: prometheus::IntGauge,
     /// SOA serial.
     pub serial: prometheus::IntGauge,
+    /// 1 while the keys on disk can't be followed and those of before sign.
+    pub old_keys: prometheus::IntGauge,
     /// Failed readings.
     pub failures: prometheus::IntCounter,
+}
+
+/// What the follower tells of itself, set at each round.
+#[derive(Debug)]
+pub struct Checks {
+    /// Whom answers tell of.
+    pub store: Check,
+    /// What they are signed by.
+    pub keys: Check,
 }
 
 /// Keeps one [`Shared`] state up to date.
@@ -93,7 +107,7 @@ pub struct Follower {
     shared: Shared,
     drawer: Drawer,
     reader: Option<(FileId, StoreReader)>,
-    check: Check,
+    checks: Checks,
     gauges: Gauges,
     last_error: Option<String>,
     last_complaint: Option<String>,
@@ -137,7 +151,7 @@ impl Follower {
     pub fn new(
         options: FollowOptions,
         shared: Shared,
-        check: Check,
+        checks: Checks,
         gauges: Gauges,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -146,7 +160,7 @@ impl Follower {
             setup: Arc::clone(&shared.load().setup),
             shared,
             reader: None,
-            check,
+            checks,
             gauges,
             last_error: None,
             last_complaint: None,
@@ -174,7 +188,19 @@ impl Follower {
     }
 
     /// Reads at each interval until `stop`, and when a new configuration comes.
-    pub async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
+    pub async fn run(mut self, reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
+        tokio::select! {
+            () = self.follow(reloads) => {}
+            // Also in the middle of a reading: the disk may hang, and nothing is written.
+            () = stop.cancelled() => {}
+        }
+        if let Some((_, reader)) = self.reader {
+            // It closes behind what it reads.
+            let _ = tokio::time::timeout(CLOSE, reader.close()).await;
+        }
+    }
+
+    async fn follow(&mut self, mut reloads: mpsc::Receiver<Reload>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.options.every) => {
@@ -182,11 +208,7 @@ impl Follower {
                     let _ = self.round().await;
                 }
                 Some(reload) = reloads.recv() => self.take_up(reload).await,
-                () = stop.cancelled() => break,
             }
-        }
-        if let Some((_, reader)) = self.reader {
-            reader.close().await;
         }
     }
 
@@ -282,13 +304,17 @@ impl Follower {
         self.drawer.draw(draft).await
     }
 
-    /// Keys on disk that can't be followed, on top of what was said of the store.
+    /// Keys on disk that can't be followed.
     fn report_keys(&mut self) {
         let complaints = self.shared.load().complaints().join("; ");
         let words = Some(complaints).filter(|words| !words.is_empty());
-        if let Some(why) = &words {
-            self.check
-                .degraded(format!("signing with the keys of before: {why}"));
+        self.gauges.old_keys.set(i64::from(words.is_some()));
+        match &words {
+            None => self.checks.keys.ok(),
+            Some(why) => {
+                let words = format!("signing with the keys of before: {why}");
+                self.checks.keys.degraded(words);
+            }
         }
         if words != self.last_complaint {
             match &words {
@@ -312,22 +338,18 @@ impl Follower {
             .set(snapshot.newest_probe_at.unwrap_or(0));
         self.gauges.serial.set(i64::from(snapshot.serial));
         let words = Some(words).filter(|words| !words.is_empty());
+        let check = &self.checks.store;
         match (&words, snapshot.origin) {
-            (None, _) if !snapshot.stale => self.check.ok(),
-            (None, _) => self
-                .check
-                .degraded("the crawl is old: is the crawler running?"),
+            (None, _) if !snapshot.stale => check.ok(),
+            (None, _) => check.degraded("the crawl is old: is the crawler running?"),
             (Some(why), Origin::Store) => {
-                self.check
-                    .degraded(format!("serving the last good set: {why}"));
+                check.degraded(format!("serving the last good set: {why}"));
             }
             (Some(why), Origin::Bootstrap) => {
-                self.check
-                    .degraded(format!("serving the chain spec's bootstrap nodes: {why}"));
+                check.degraded(format!("serving the chain spec's bootstrap nodes: {why}"));
             }
             (Some(why), Origin::Nothing) => {
-                self.check
-                    .failing(format!("there is nobody to serve: {why}"));
+                check.failing(format!("there is nobody to serve: {why}"));
             }
         }
         // Each trouble once, not at each round.

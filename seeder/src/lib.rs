@@ -24,6 +24,7 @@
 //! | [`check`] | looks at all of it from outside, and tells an operator what to mend |
 //! | `audit` | a running seeder looks at itself: asks its own names, dials what it is told |
 //! | `ask` | one question to one name server, for these two |
+//! | `words` | times as people read them |
 //! | [`cli`] | the program's commands |
 //!
 //! A query costs a parse, a look into a hash table, a copy, and a patch of id, flags and OPT: [`table`] holds what the
@@ -49,6 +50,7 @@ pub mod state;
 pub mod table;
 pub mod tls;
 pub mod wire;
+mod words;
 pub mod zone;
 
 pub use config::SeederConfig;

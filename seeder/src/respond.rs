@@ -36,6 +36,9 @@ use quantumcoin::service::metrics::Metrics;
 /// Extended error "Not Authoritative" (RFC 8914, 4.21): goes with REFUSED for names outside our zones.
 const NOT_AUTHORITATIVE: u16 = 20;
 
+/// What every query gets that is signed with a key, whatever else is wrong with it: we have none (RFC 8945, 5.2.1).
+const UNKNOWN_KEY: u16 = code::NOTAUTH;
+
 /// How a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -131,10 +134,16 @@ impl Responder {
                 false
             }
             Packet::Broken(header, code) => {
-                self.without_question(guards, header, (code, None), from, out)
+                self.without_question(guards, bare(header, &[], code), None, from, out)
             }
-            Packet::CookieOnly(header, edns) => {
-                self.without_question(guards, header, (code::NOERROR, Some(edns)), from, out)
+            Packet::CookieOnly(header, edns, tsig) => {
+                let code = tsig.map_or(code::NOERROR, |_| UNKNOWN_KEY);
+                let reply = Reply {
+                    unknown_key: tsig.as_ref(),
+                    limit: limit(Some(&edns), from.transport),
+                    ..bare(header, &[], code)
+                };
+                self.without_question(guards, reply, Some(edns), from, out)
             }
             Packet::Query(query) => self.query(state, &query, from, out),
         };
@@ -148,8 +157,8 @@ impl Responder {
     fn without_question(
         &self,
         guards: &Guards,
-        header: Header,
-        (code, edns): (u16, Option<Edns>),
+        reply: Reply<'_>,
+        edns: Option<Edns>,
         from: Asker,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -157,9 +166,9 @@ impl Responder {
             self.counters.limited.inc();
             return false;
         }
-        self.counters.response(code);
+        self.counters.response(reply.code);
         let opt = edns.map(|edns| opt(guards, &edns, from, None));
-        bare(header, &[], code, opt).write(out);
+        Reply { opt, ..reply }.write(out);
         true
     }
 
@@ -176,8 +185,9 @@ impl Responder {
             let opt = edns.map(|edns| Opt::bare(edns.dnssec_ok));
             self.counters.slipped.inc();
             Reply {
+                opt,
                 truncate: true,
-                ..bare(query.header, query.question, code::NOERROR, opt)
+                ..bare(query.header, query.question, code::NOERROR)
             }
             .write(out);
             return true;
@@ -204,7 +214,9 @@ impl Responder {
             before_apex: decision.before_apex,
             limit: limit(edns, from.transport),
             truncate: decision.truncate,
-            ..bare(query.header, query.question, decision.code, opt)
+            opt,
+            unknown_key: query.tsig.as_ref(),
+            ..bare(query.header, query.question, decision.code)
         };
         if reply.write(out).truncated {
             self.counters.truncated.inc();
@@ -268,12 +280,7 @@ pub(crate) fn answer_once(
 }
 
 /// A response without records.
-const fn bare<'a>(
-    header: Header,
-    question: &'a [u8],
-    code: u16,
-    opt: Option<Opt<'a>>,
-) -> Reply<'a> {
+const fn bare(header: Header, question: &[u8], code: u16) -> Reply<'_> {
     Reply {
         header,
         question,
@@ -281,7 +288,8 @@ const fn bare<'a>(
         authoritative: false,
         tail: None,
         before_apex: 0,
-        opt,
+        opt: None,
+        unknown_key: None,
         limit: MAX_STREAM as usize,
         truncate: false,
     }
@@ -343,12 +351,11 @@ fn decide<'a>(
     arena: &'a mut Option<Arena>,
     budget: &Budget<'_>,
 ) -> Decision<'a> {
+    if query.tsig.is_some() {
+        return Decision::code(UNKNOWN_KEY);
+    }
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return Decision::code(code::BADVERS);
-    }
-    if query.authenticated {
-        // We have no keys (RFC 8945, 5.2.1).
-        return Decision::code(code::NOTAUTH);
     }
     let found = if query.class == CLASS_IN && answer::meta_type(query.kind).is_none() {
         state.table.find(query.name, query.kind)

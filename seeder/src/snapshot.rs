@@ -7,9 +7,10 @@
 //! Zones may serve different peers ([`Selection`]); each selection has variants of its own.
 //!
 //! In an answer no two peers share a netgroup, as long as there are eight without that, and no two have one identity: those are
-//! the groups in which an operator can be seen.
+//! the groups in which an operator can be seen. Of several addresses of one identity the longest proven is served (`twins`).
 
 mod selection;
+mod twins;
 mod view;
 
 use std::{
@@ -185,6 +186,9 @@ impl Snapshot {
         let (mut peers, names) = (set.peers, set.names);
         // Whom nobody knows by name nobody can be told of.
         peers.retain(|peer| !is_stand_in(peer.addr.ip()) || names.contains_key(&peer.addr.ip()));
+        let served = previous.map(|previous| previous.peers.iter().map(|peer| peer.addr));
+        let served = served.into_iter().flatten().collect();
+        twins::keep_one_of_each(&mut peers, policy.default_port, &served);
         // The walk for unusual filters starts anywhere in this order.
         peers.shuffle(rng);
         let mut hosts: HashMap<IpAddr, i64> = previous

@@ -25,10 +25,9 @@ use rustls::{
     version::TLS13,
 };
 use serde::Deserialize;
-use time::OffsetDateTime;
 use x509_parser::public_key::PublicKey;
 
-use crate::dnssec::keyfile::mode_open_to_others;
+use crate::{dnssec::keyfile::mode_open_to_others, words::date};
 
 /// The port of DNS over TLS (RFC 7858, 3.1).
 const PORT: u16 = 853;
@@ -234,15 +233,6 @@ impl Validity {
                 date(until)
             )
         })
-    }
-}
-
-/// A day as people write it, of Unix seconds.
-#[must_use]
-pub fn date(at: i64) -> String {
-    match OffsetDateTime::from_unix_timestamp(at) {
-        Ok(time) => time.date().to_string(),
-        Err(_) => format!("second {at}"),
     }
 }
 

@@ -10,16 +10,11 @@
 mod support;
 mod world;
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpStream, UdpSocket},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, net::UdpSocket};
 
-use support::{PATIENCE, bench_with};
+use support::bench_with;
 use tempfile::TempDir;
-use world::{PARENT, Program, World, ZONE, check, free_port, records, run};
+use world::{PARENT, Program, World, ZONE, check, records, run, seeder};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_without_store_and_network() {
@@ -125,33 +120,21 @@ async fn a_running_seeder_is_known_and_judged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_programs_own_port_is_no_fault() {
     let dir = TempDir::new().unwrap();
-    let listen = SocketAddr::from((PARENT, free_port(&[PARENT]))).to_string();
     let store = dir.path().join("none");
-    let arguments = [
-        "--listen",
-        &listen,
-        "--zone",
-        ZONE,
-        "--store",
-        store.to_str().unwrap(),
-    ];
-    let seeder = Program::start(
-        Command::new(env!("CARGO_BIN_EXE_quantumcoin-seeder"))
-            .env("QTC_LOG", "error")
-            .args(["run", "--network", "devnet", "--http", "127.0.0.1:0"])
-            .args(arguments),
-    );
-    // Not by checks in a row: each takes the port for a moment.
-    let start = Instant::now();
-    while TcpStream::connect(&listen).is_err() {
-        assert!(start.elapsed() < PATIENCE, "the seeder does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let settings = |listen: &str| {
+        let store = store.to_str().unwrap();
+        ["--listen", listen, "--zone", ZONE, "--store", store].map(str::to_owned)
+    };
+    let (program, listen) =
+        Program::at_free_port(&[PARENT], |addr| seeder(&settings(&addr.to_string())));
+    let listen = listen.to_string();
+    let settings = settings(&listen);
+    let arguments = settings.each_ref().map(String::as_str);
     let checked = check(&[&arguments[..], &["--offline"]].concat()).await;
     let answers = checked.findings("server", "ok");
     assert_eq!(answers.len(), 1, "{:#}", checked.json);
     let port = checked.findings("port", "ok");
-    let me = format!("process {}", seeder.0.id());
+    let me = format!("process {}", program.0.id());
     assert!(
         port[0].contains(&me) || !cfg!(target_os = "linux"),
         "{port:?}"
@@ -264,4 +247,35 @@ async fn a_signed_zone_with_and_without_its_ds() {
         .check(&format!("{plain}\nseed IN DS 4711 13 2 {digest}"))
         .await;
     wrong.assert_broken(&["no DS of the parent", "names a key of the zone"]);
+}
+
+/// The steps of going unsigned, by what the check says at each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_becomes_unsigned_is_told_when_its_keys_may_go() {
+    let Some(world) = World::new(true).await else {
+        return;
+    };
+    let plain = "seed IN NS ns1.seed\nns1.seed IN A 127.0.0.2";
+    let secure = records(&world.check(plain).await);
+    assert!(secure.contains(" IN DS "), "{secure}");
+    world.keys(&["unsign"]);
+    let asking = world.check(&secure).await;
+    assert_eq!(asking.errors(), [""; 0], "{:#}", asking.json);
+    let notes = asking.findings("delegation", "note").join("\n");
+    assert!(
+        notes.contains("to drop its DS") && notes.contains("which it still has"),
+        "{notes}"
+    );
+    assert!(
+        !records(&asking).contains(" DS "),
+        "none is to be put there"
+    );
+    let done = world.check(plain).await;
+    assert_eq!(done.errors(), [""; 0], "{:#}", done.json);
+    let notes = done.findings("delegation", "note").join("\n");
+    assert!(notes.contains("its keys may be removed"), "{notes}");
+    world.keys(&["unsign", "--undo"]);
+    let again = world.check(&secure).await;
+    let ok = again.findings("delegation", "ok").join("\n");
+    assert!(ok.contains("the parent's DS names a key"), "{ok}");
 }

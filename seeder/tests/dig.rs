@@ -343,6 +343,51 @@ async fn odd_questions() {
     .await;
 }
 
+/// Clients that sign with a key are told that it is not known here, in words of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_are_signed_with_a_key() {
+    let signed = |tool: &str, dns: SocketAddr, key: &str, arguments: &str| {
+        let output = Command::new(tool)
+            .args([&format!("@{}", dns.ip()), "-p", &dns.port().to_string()])
+            .args(["-y", &format!("hmac-sha256:{key}:c2VjcmV0")])
+            .args(arguments.split_whitespace())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    with_dig(move |dns| {
+        // Of a name elsewhere, below the question's, and of that name itself.
+        for key in ["transfer.example", &format!("key.{APEX}"), APEX] {
+            for how in ["", "+tcp", "+noedns", "+norec +dnssec +cookie"] {
+                let told = signed("dig", dns, key, &format!("{APEX} A +tries=1 {how}"));
+                assert!(told.contains("status: NOTAUTH"), "{key} {how}: {told}");
+                assert!(told.contains("TSIG PSEUDOSECTION"), "{key} {how}: {told}");
+                let record = told.lines().find(|line| line.contains("ANY\tTSIG"));
+                let record = record.unwrap_or_else(|| panic!("{told}"));
+                assert!(record.starts_with(&format!("{key}.")), "{told}");
+                // No MAC, and the error.
+                let id = told
+                    .split_once("id: ")
+                    .unwrap()
+                    .1
+                    .split_once('\n')
+                    .unwrap()
+                    .0;
+                let end = format!(" 300 0  {id} BADKEY 0");
+                let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(words(record).ends_with(words(&end).as_str()), "{told}");
+                assert!(!told.contains("malformed"), "{told}");
+            }
+            if has("kdig", "knot-dnsutils") {
+                let told = signed("kdig", dns, key, &format!("{APEX} A +retry=0"));
+                // It shows the error of the record in place of the header's.
+                assert!(told.contains("status: BADKEY"), "{told}");
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dump_is_a_zone_that_bind_loads() {
     if !has("named-checkzone", "bind9-utils") {

@@ -34,19 +34,18 @@ fn peer(addr: &str, services: u64) -> GoodPeer {
 }
 
 fn snapshot(peers: Vec<GoodPeer>) -> Snapshot {
-    let policy = Policy {
-        network: "devnet".to_owned(),
-        default_port: 8333,
-        one_per_netgroup: false,
-        variants: 8,
-        host_memory: 100,
-        selections: vec![crate::snapshot::Selection::default()],
-    };
-    let set = GoodSet {
+    draw(GoodSet {
         peers,
         generation: 1,
         newest_probe_at: Some(NOW),
         ..GoodSet::default()
+    })
+}
+
+fn draw(set: GoodSet) -> Snapshot {
+    let policy = Policy {
+        variants: 8,
+        ..crate::snapshot::tests::policy(false)
     };
     Snapshot::build(set, &policy, None, NOW, &mut StdRng::seed_from_u64(1))
 }
@@ -308,16 +307,7 @@ fn texts_with_names_fit_in_a_datagram() {
         names: names.map(|name| (name.stand_in().into(), name)).into(),
         ..GoodSet::default()
     };
-    let policy = Policy {
-        network: "devnet".to_owned(),
-        default_port: 8333,
-        one_per_netgroup: false,
-        variants: 8,
-        host_memory: 100,
-        selections: vec![crate::snapshot::Selection::default()],
-    };
-    let snapshot = Snapshot::build(set, &policy, None, NOW, &mut StdRng::seed_from_u64(1));
-    let answer = ask_in(&snapshot, DNSClass::IN, &below("xc48"), RecordType::TXT);
+    let answer = ask_in(&draw(set), DNSClass::IN, &below("xc48"), RecordType::TXT);
     let told = texts(&answer);
     let named = told
         .iter()

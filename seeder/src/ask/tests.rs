@@ -131,7 +131,8 @@ async fn silence_and_closed_ports_are_told_apart() {
     );
 }
 
-#[tokio::test]
+/// By a clock that goes on when all wait: the last is done first.
+#[tokio::test(start_paused = true)]
 async fn several_things_come_back_in_their_order() {
     let waits = [30, 1, 10].map(|wait| async move {
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -174,4 +175,12 @@ async fn few_questions_are_under_way_at_once() {
     });
     assert!(asked.await.unwrap().into_iter().all(|answered| answered));
     answering.abort();
+}
+
+#[test]
+fn wildcards_are_reached_by_loopback() {
+    let reached = |addr: &str| reachable(addr.parse().unwrap()).to_string();
+    assert_eq!(reached("0.0.0.0:53"), "127.0.0.1:53");
+    assert_eq!(reached("[::]:53"), "[::1]:53");
+    assert_eq!(reached("192.0.2.1:53"), "192.0.2.1:53");
 }

@@ -11,9 +11,12 @@ use std::{
 use hickory_proto::rr::{Name, RecordType};
 use tokio::time::timeout;
 
-use crate::ask::{self, PATIENCE, Question, Via};
+use crate::{
+    ask::{self, PATIENCE, Question, Via},
+    words::span,
+};
 
-use super::{CheckOptions, Finding, Level, Topic, words::span};
+use super::{CheckOptions, Finding, Level, Topic};
 
 /// The port of NTP (RFC 5905, 7.2).
 const NTP_PORT: u16 = 123;

@@ -58,6 +58,8 @@ pub(super) enum Signing {
         waiting: BTreeSet<Ds>,
         /// Until then, Unix seconds, caches may hold unsigned answers: the parent is to wait.
         wait_until: Option<i64>,
+        /// Since then, Unix seconds, it is to become unsigned.
+        leaving: Option<i64>,
     },
 }
 
@@ -82,6 +84,7 @@ impl Signing {
             ds: of(Phase::Active),
             waiting: of(Phase::Published),
             wait_until: moments.min().filter(|at| !told && *at > now),
+            leaving: ring.leaving(zone),
         }
     }
 

@@ -4,8 +4,9 @@ use std::{io, path::Path};
 
 use quantumcoin::reachability::netgroup::is_routable;
 
-use super::{DNS_PORT, Finding, KeyDirectory, Level, Topic, words::date};
+use super::{Finding, KeyDirectory, Level, Topic};
 use crate::{
+    ask::DNS_PORT,
     config::{ConfigError, SeederConfig},
     dnssec::{
         keyfile::{Fault, KeyFileError},
@@ -13,6 +14,7 @@ use crate::{
     },
     state::refuse_inner,
     wire::name::WireName,
+    words::date,
     zone::Zone,
 };
 
@@ -221,7 +223,10 @@ fn keys_of(zone: &Zone, zones: &[Zone], dir: &Path, ring: &Keyring, now: i64) ->
         || "no change of keys is planned".to_owned(),
         |at| format!("the next change of keys is at {}", date(at)),
     );
-    let found = format!("{signs}, anew at each refresh for a week; {next}");
+    let leaves = ring.leaving(wire).map_or_else(String::new, |since| {
+        format!("; it is to become unsigned (since {})", date(since))
+    });
+    let found = format!("{signs}, anew at each refresh for a week; {next}{leaves}");
     Finding::ok(Topic::Config, apex, found)
 }
 

@@ -22,7 +22,6 @@
 //! | `gather` | asks them |
 //! | `parent` | the records that belong into the parent zone |
 //! | `report` | all findings as text or JSON |
-//! | `words` | times in words |
 //!
 //! Looking and judging are apart, so that every judgement is tested on plain data. What can't be reached is a note
 //! and no error: a doctor in a cellar must not call every patient dead.
@@ -40,7 +39,6 @@ mod server;
 mod status;
 mod store;
 mod tls;
-mod words;
 
 use std::{
     collections::BTreeMap,
@@ -50,7 +48,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use self::{
     delegation::{Ours, Signing},
@@ -63,9 +61,6 @@ use crate::{
     follow::unix_now,
     zone::Zone,
 };
-
-/// The port that resolvers and name servers are asked at (RFC 1035, 4.2).
-pub const DNS_PORT: u16 = 53;
 
 /// The time server that is asked unless another is named: a pool that anybody may use by its terms.
 pub const DEFAULT_NTP: &str = "pool.ntp.org";
@@ -81,8 +76,9 @@ pub const DEFAULT_RESOLVERS: [IpAddr; 6] = [
     IpAddr::V6(Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 0xfe)),
 ];
 
-/// Longest time for all questions about a zone's delegation. There are at most eight rounds of questions, nearly all
-/// of which end within one waiting time of 3 s; a person does not wait longer than a minute.
+/// Longest time for all questions about all zones. There are at most eight rounds of questions, nearly all of which end
+/// within one waiting time of 3 s; where many zones are silent, what comes until then is judged: a person does not wait longer than a
+/// minute.
 const ROUNDS: Duration = Duration::from_secs(45);
 
 /// What a finding is about.
@@ -316,6 +312,7 @@ async fn look(config: &SeederConfig, options: &CheckOptions) -> Looked {
     let settings = Settings::of(config);
     let ours = settings.ours(now);
     let ports = port::look(config);
+    let end = Instant::now() + ROUNDS;
     let over_tls = async {
         match &config.tls {
             Some(options) => Some(tls::look(options).await),
@@ -324,11 +321,11 @@ async fn look(config: &SeederConfig, options: &CheckOptions) -> Looked {
     };
     let (crawl, answers, tls, status, offset, seen) = tokio::join!(
         store::look(config, now),
-        server::look(&config.listen, settings.zones()),
+        server::look(&config.listen, settings.zones(), end),
         over_tls,
         status::look(config, settings.zones()),
         clock::look(options),
-        look_outside(&ours, options),
+        look_outside(&ours, options, end),
     );
     let mut answering = server::answering(&answers);
     let secure = tls.iter().flat_map(tls::Facts::answering);
@@ -395,7 +392,11 @@ fn judge_here(config: &SeederConfig, looked: &Looked) -> Vec<Finding> {
 }
 
 /// What the rest of the world says about each zone; `None` when it is not to be asked.
-async fn look_outside(ours: &[Ours], options: &CheckOptions) -> Option<Vec<delegation::Seen>> {
+async fn look_outside(
+    ours: &[Ours],
+    options: &CheckOptions,
+    end: Instant,
+) -> Option<Vec<delegation::Seen>> {
     if options.offline {
         return None;
     }
@@ -403,7 +404,7 @@ async fn look_outside(ours: &[Ours], options: &CheckOptions) -> Option<Vec<deleg
         let options = options.clone();
         async move {
             let mut seen = delegation::Seen::default();
-            let looked = timeout(ROUNDS, gather::look(&ours, &options, &mut seen)).await;
+            let looked = timeout_at(end, gather::look(&ours, &options, &mut seen)).await;
             seen.late = looked.is_err();
             seen
         }

@@ -7,16 +7,27 @@ use data_encoding::HEXUPPER;
 use hickory_proto::rr::Name;
 
 use crate::{
-    dnssec::{key::Key, keyring::Keyring, sign::KEY_TTL, times::Phase},
+    dnssec::{
+        key::Key,
+        keyring::Keyring,
+        sign::KEY_TTL,
+        times::{Phase, Times},
+    },
     zone::{Zone, dump},
 };
 
-/// The records that the parent of `zone` needs, in master file format.
+/// The records that the parent of `zone` needs, in master file format; without DS where the zone is to become unsigned.
 pub(crate) fn records(zone: &Zone, keys: &Keyring, now: i64) -> Vec<String> {
     let mut lines = delegation(zone);
+    if keys.leaving(zone.apex_wire()).is_some() {
+        return lines;
+    }
     let keys = entry_points(keys.keys(zone.apex_wire()), now);
-    // One that does not sign yet would make all answers bogus, unless another one is named beside it.
-    let keys = keys.filter(|key| key.times.phase(now) == Phase::Active);
+    // One that does not sign yet, or that caches do not know, would make answers bogus, unless another one is named beside it.
+    let keys = keys.filter(|key| {
+        let Times { sync_publish, .. } = key.times;
+        key.times.phase(now) == Phase::Active && sync_publish.is_none_or(|at| at <= now)
+    });
     lines.extend(keys.map(|key| ds(zone.apex(), &key.ds())));
     lines
 }
@@ -63,10 +74,7 @@ pub(crate) fn ds_data(rdata: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        dnssec::{
-            key::{Algorithm, Role},
-            times::Times,
-        },
+        dnssec::key::{Algorithm, Role},
         zone::ZoneOptions,
     };
 
@@ -94,11 +102,16 @@ mod tests {
             activate: Some(200),
             ..Times::from_now(0)
         };
+        let fresh = Times {
+            sync_publish: Some(150),
+            ..Times::from_now(0)
+        };
         let keys = [
             make(Role::KeySigning, Times::from_now(0)),
             make(Role::ZoneSigning, Times::from_now(0)),
             make(Role::KeySigning, old),
             make(Role::KeySigning, early),
+            make(Role::KeySigning, fresh),
         ];
         let ring = Keyring::default().with(zone.apex_wire(), &keys).unwrap();
         let [.., ds] = &*records(&zone, &ring, 100) else {
@@ -116,6 +129,7 @@ mod tests {
             ]
         );
         assert_eq!(records(&zone, &ring, 100).len(), 5);
+        assert_eq!(records(&zone, &ring, 150).len(), 6, "caches know another");
         assert_eq!(records(&zone, &Keyring::default(), 100).len(), 4);
     }
 }

@@ -1,10 +1,6 @@
 //! Whether the seeder can listen where it is told to.
 
-use std::{
-    collections::BTreeSet,
-    io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::{collections::BTreeSet, io::ErrorKind, net::SocketAddr};
 
 use quantumcoin::service::bind::{self, BindError};
 
@@ -353,16 +349,6 @@ fn mend_resolved(subject: SocketAddr) -> String {
          `ln -sf /run/systemd/resolve/resolv.conf /etc/resolv.conf`, `systemctl restart systemd-resolved`",
         subject.port()
     )
-}
-
-/// The address by which this machine itself reaches a listening address.
-pub(super) const fn reachable(addr: SocketAddr) -> SocketAddr {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, addr.port())
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{Name, RData, RecordType},
 };
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Finding, Level, Topic,
     delegation::{Ours, Signing},
     holder::Protocol,
-    port::reachable,
-    words::span,
 };
 use crate::{
-    ask::{self, AskError, Question, Via, of},
+    ask::{self, AskError, Question, Via, of, reachable},
     dnssec::kind,
+    words::span,
     zone::Zone,
 };
 
@@ -120,15 +120,16 @@ pub(super) struct Answer {
     pub(super) said: Result<Said, AskError>,
 }
 
-/// Asks each listening address for each zone, over UDP and over TCP.
-pub(super) async fn look(listen: &[SocketAddr], zones: &[Zone]) -> Vec<Answer> {
+/// Asks each listening address for each zone, over UDP and over TCP, until `end`.
+pub(super) async fn look(listen: &[SocketAddr], zones: &[Zone], end: Instant) -> Vec<Answer> {
     let mut asked = Vec::new();
     for addr in listen.iter().copied().filter(|addr| addr.port() != 0) {
         for zone in zones {
             for (protocol, via) in [(Protocol::Udp, Via::Udp), (Protocol::Tcp, Via::Tcp)] {
                 let zone = zone.apex().clone();
                 asked.push(async move {
-                    let said = soa(reachable(addr), &zone, via).await;
+                    let asked = timeout_at(end, soa(reachable(addr), &zone, via));
+                    let said = asked.await.unwrap_or(Err(AskError::Late));
                     Answer {
                         addr,
                         protocol,
@@ -225,6 +226,13 @@ fn judge_one(answer: &Answer, ours: &Ours, http: Option<SocketAddr>, now: i64) -
                 Level::Note,
                 error.to_string(),
                 "ask it from another machine, by the address that others use",
+            );
+        }
+        Err(error @ AskError::Late) => {
+            return of(
+                Level::Note,
+                error.to_string(),
+                "run this check again, with fewer zones (--zone)",
             );
         }
         Err(error) => {

@@ -9,8 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::port::reachable;
-use crate::{ask::PATIENCE, config::SeederConfig, zone::Zone};
+use crate::{
+    ask::{PATIENCE, reachable},
+    config::SeederConfig,
+    zone::Zone,
+};
 
 /// Most bytes that are read; a status has some hundred, and some more for each zone.
 const MAX_BYTES: u64 = 256 << 10;

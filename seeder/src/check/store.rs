@@ -11,9 +11,8 @@ use tokio::time::timeout;
 use super::{
     Finding, Level, Topic,
     local::{AS_THE_SEEDER, unread},
-    words::span,
 };
-use crate::{config::SeederConfig, snapshot::LEAST};
+use crate::{config::SeederConfig, snapshot::LEAST, words::span};
 
 /// Longest wait for the store: twice the 5 s that SQLite waits for a lock.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);

@@ -17,12 +17,12 @@ use tokio_rustls::TlsConnector;
 use super::{
     Finding, Level, Topic,
     local::{AS_THE_SEEDER, unread},
-    port::reachable,
 };
 use crate::{
-    ask::{self, PATIENCE},
+    ask::{self, PATIENCE, reachable},
     config::ConfigError,
     tls::{Certificate, Fault, TlsError, TlsOptions, Validity},
+    words::date,
 };
 
 /// What is known of DNS over TLS.
@@ -197,7 +197,7 @@ fn files(
         }
         Some(words) => of(Level::Error, subject, words, renew),
         None => {
-            let until = crate::tls::date(validity.until);
+            let until = date(validity.until);
             let found = format!("the certificate and its key can be used until {until}");
             of(Level::Ok, subject, found, "")
         }

@@ -10,7 +10,8 @@ use clap::Args;
 
 use super::print;
 use crate::{
-    check::{self, CheckOptions, DEFAULT_NTP, DEFAULT_RESOLVERS, DNS_PORT, Level, Report},
+    ask::DNS_PORT,
+    check::{self, CheckOptions, DEFAULT_NTP, DEFAULT_RESOLVERS, Level, Report},
     config::SeederConfig,
 };
 

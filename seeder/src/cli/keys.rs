@@ -1,5 +1,7 @@
 //! `quantumcoin-seeder keys …`: the DNSSEC keys of the zones.
 
+mod unsign;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -49,6 +51,15 @@ pub(super) enum Keys {
         /// Also when nothing can take over yet.
         #[arg(long)]
         force: bool,
+    },
+    /// Prepare zones for going unsigned: CDS and CDNSKEY ask the parent to drop its DS (RFC 8078).
+    ///
+    /// They stay signed until their keys are removed, which must wait until the parent has dropped the DS and it has left the caches:
+    /// `check` tells.
+    Unsign {
+        /// Stay signed after all: CDS and CDNSKEY name the keys again.
+        #[arg(long)]
+        undo: bool,
     },
 }
 
@@ -100,7 +111,7 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
     // A change is made in one directory or not at all.
     let changes = matches!(
         command,
-        Keys::Generate(_) | Keys::Roll(_) | Keys::Retire { .. }
+        Keys::Generate(_) | Keys::Roll(_) | Keys::Retire { .. } | Keys::Unsign { .. }
     );
     ensure!(
         directories.len() == 1 || !changes,
@@ -110,9 +121,11 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
         let text = match command {
             Keys::Generate(new) => generate(&dir, &zones, *new, now),
             Keys::List => list(&load(&dir, &zones)?, &zones, now),
-            Keys::Ds => ds(&load(&dir, &zones)?, &zones),
+            Keys::Ds => ds(&load(&dir, &zones)?, &zones, now),
             Keys::Roll(new) => roll(&dir, &zones, *new, now),
             Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
+            Keys::Unsign { undo: false } => unsign::begin(&dir, &zones, now),
+            Keys::Unsign { undo: true } => unsign::undo(&dir, &zones),
         };
         told.push_str(&text?);
     }
@@ -145,6 +158,7 @@ fn load(dir: &Path, zones: &[Zone]) -> anyhow::Result<Keyring> {
 fn generate(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String> {
     make_directory(dir)?;
     let ring = load(dir, zones)?;
+    unsign::refuse(&ring, zones)?;
     let mut changes = Vec::new();
     for zone in zones {
         let (role, apex) = (new.role(), zone.apex_wire());
@@ -234,6 +248,15 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
         if keys.is_empty() {
             writeln!(text, "{} is not signed: it has no keys", zone.apex())?;
         }
+        let leaving = ring.leaving(zone.apex_wire()).filter(|_| !keys.is_empty());
+        if let Some(since) = leaving {
+            writeln!(
+                text,
+                "{} is to become unsigned: CDS asks the parent since {} to drop its DS",
+                zone.apex(),
+                written(since)
+            )?;
+        }
         for key in keys {
             let kind = if key.is_entry_point() {
                 "entry point"
@@ -248,7 +271,7 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
                 key.algorithm().name(),
                 key.times.phase(now)
             )?;
-            if key.times.is_for_parent(now) {
+            if key.times.is_for_parent(now) && leaving.is_none() {
                 write!(text, ", named by CDS")?;
             }
             if let Some(change) = key.times.next_change(now) {
@@ -263,11 +286,45 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
+/// Lines that may be put into the parent zone as they stand; what is not safe yet is told in comments.
+///
+/// Replacing an entry point needs the DS of both keys for a time, so the new one is shown from the beginning.
+fn ds(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
     let mut text = String::new();
     for zone in zones {
-        for key in parent::entry_points(ring.keys(zone.apex_wire()), unix_now()) {
-            writeln!(text, "{}", parent::ds(zone.apex(), &key.ds()))?;
+        let (apex, wire) = (zone.apex(), zone.apex_wire());
+        if ring.leaving(wire).is_some() {
+            writeln!(
+                text,
+                "; {apex} is to become unsigned: no DS of it belongs into the parent zone"
+            )?;
+            continue;
+        }
+        let keys = || parent::entry_points(ring.keys(wire), now);
+        let signs = |key: &&Key| key.times.phase(now) == Phase::Active;
+        for key in keys().filter(signs) {
+            let early = key.times.sync_publish.filter(|at| *at > now);
+            if let Some(at) = early {
+                writeln!(
+                    text,
+                    "; {} not before {} in place of another DS or of none: until then not all caches know the key",
+                    key.tag(),
+                    written(at)
+                )?;
+            }
+            writeln!(text, "{}", parent::ds(apex, &key.ds()))?;
+        }
+        for key in keys().filter(|key| !signs(key)) {
+            let when = key.times.activate.map_or_else(
+                || "nobody has said when it will".to_owned(),
+                |at| format!("it will from {} on", written(at)),
+            );
+            writeln!(
+                text,
+                "; {} does not sign yet ({when}); until then its DS does no harm beside one above, and alone makes all answers bogus:\n; {}",
+                key.tag(),
+                parent::ds(apex, &key.ds())
+            )?;
         }
     }
     Ok(text)
@@ -276,6 +333,7 @@ fn ds(ring: &Keyring, zones: &[Zone]) -> anyhow::Result<String> {
 /// RFC 7583: a zone-signing key by pre-publication (3.2.1), an entry point by double signature (3.3.2).
 fn roll(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String> {
     let ring = load(dir, zones)?;
+    unsign::refuse(&ring, zones)?;
     let (mut changes, mut text) = (Vec::new(), String::new());
     for zone in zones {
         let apex = zone.apex_wire();
@@ -394,3 +452,6 @@ fn retire(dir: &Path, zones: &[Zone], tag: u16, force: bool, now: i64) -> anyhow
 fn known_after(zone: &Zone) -> i64 {
     i64::from(KEY_TTL.max(zone.ttl())) + MARGIN
 }
+
+#[cfg(test)]
+mod tests;

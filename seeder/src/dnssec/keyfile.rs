@@ -57,12 +57,15 @@ pub enum Fault {
         "the private key is readable by others (mode {0:o}); `chmod 600` it, and think of a new key"
     )]
     Open(u32),
+    /// The file of a zone that is to become unsigned does not say since when.
+    #[error("no line `Since: YYYYMMDDHHMMSS`; remove it, and write it again with `keys unsign`")]
+    Since,
     /// It is there already.
     #[error("exists already")]
     Exists,
 }
 
-trait At<T> {
+pub(super) trait At<T> {
     fn at(self, path: &Path) -> Result<T, KeyFileError>;
 }
 
@@ -121,7 +124,7 @@ pub fn rewrite(dir: &Path, key: &Key) -> Result<(), KeyFileError> {
 
 /// A whole file at once: whoever reads it finds the old one or the new one. A file that is replaced keeps its mode and owner, and a new
 /// one belongs to whom the directory belongs, so that a daemon can read what root has made.
-fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(super) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let scratch = path.with_added_extension("new");
     match fs::remove_file(&scratch) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -261,7 +264,7 @@ pub fn read(path: &Path) -> Result<Key, KeyFileError> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, Fault> {
+pub(super) fn read_text(path: &Path) -> Result<String, Fault> {
     use std::io::Read as _;
     let mut text = String::new();
     fs::File::open(path)?

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use super::{
     key::{Algorithm, Key, KeyError},
     keyfile::{self, KeyFileError},
+    leaving,
     times::Phase,
 };
 use crate::wire::name::WireName;
@@ -60,6 +61,8 @@ pub enum KeyringError {
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     zones: BTreeMap<Vec<u8>, Vec<Arc<Key>>>,
+    /// Since when zones are to become unsigned.
+    leaving: BTreeMap<Vec<u8>, i64>,
 }
 
 /// The keys of a zone that count at a moment.
@@ -73,6 +76,8 @@ pub struct Current {
     pub zone_signing: Vec<Arc<Key>>,
     /// Those that the parent is asked to trust.
     pub for_parent: Vec<Arc<Key>>,
+    /// The parent is asked to trust none, since the zone is to become unsigned.
+    pub leaving: bool,
 }
 
 impl Current {
@@ -102,7 +107,18 @@ impl Keyring {
             let keys = ring.zones.entry(key.zone.as_bytes().to_vec()).or_default();
             keys.push(Arc::new(key));
         }
+        for zone in wanted {
+            let since = leaving::since(dir, zone)?;
+            let since = since.map(|since| (zone.as_bytes().to_vec(), since));
+            ring.leaving.extend(since);
+        }
         Ok(ring)
+    }
+
+    /// Since when a zone is to become unsigned, Unix seconds; `None` when it is not. Whether it has keys still is another matter.
+    #[must_use]
+    pub fn leaving(&self, zone: &WireName) -> Option<i64> {
+        self.leaving.get(zone.as_bytes()).copied()
     }
 
     /// Takes over the keys of these zones.
@@ -111,6 +127,9 @@ impl Keyring {
             let keys = other.zones.get(zone.as_bytes());
             self.zones
                 .extend(keys.map(|keys| (zone.as_bytes().to_vec(), keys.clone())));
+            let since = other.leaving.get(zone.as_bytes());
+            self.leaving
+                .extend(since.map(|since| (zone.as_bytes().to_vec(), *since)));
         }
     }
 
@@ -165,6 +184,7 @@ impl Keyring {
             published,
             key_signing: Vec::new(),
             zone_signing: Vec::new(),
+            leaving: self.leaving(zone).is_some(),
         };
         for algorithm in algorithms(all, now) {
             let active = |entry_point: bool| -> Vec<Arc<Key>> {

@@ -11,6 +11,7 @@
 //! | [`times`] | when a key is published, signs, and goes |
 //! | [`keyfile`] | keys on disk, as BIND's tools write and read them |
 //! | [`keyring`] | the keys of all zones, and which of them count at a moment |
+//! | `leaving` | which zones are to become unsigned |
 //! | [`sign`] | RRSIG records |
 //! | [`denial`] | the chain of NSEC records |
 //! | [`prove`] | adds to an answer what a validator needs |
@@ -28,6 +29,7 @@ pub mod denial;
 pub mod key;
 pub mod keyfile;
 pub mod keyring;
+pub(crate) mod leaving;
 pub mod prove;
 pub mod sign;
 pub mod times;

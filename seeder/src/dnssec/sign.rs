@@ -6,6 +6,7 @@ use super::{
     key::{Key, KeyError},
     keyring::Current,
     kind,
+    leaving::{NO_DS, NO_KEY},
 };
 use crate::{
     wire::{
@@ -57,14 +58,28 @@ impl Signer {
     /// The DNSKEY, CDS and CDNSKEY records of the apex; sets without records are left out.
     #[must_use]
     pub fn key_sets(&self) -> Vec<RrSet> {
-        let parent = || self.keys.for_parent.iter();
+        let Current {
+            published,
+            for_parent,
+            leaving,
+            ..
+        } = &self.keys;
+        let (cds, cdnskey): (Rdata, Rdata) = if *leaving {
+            ([NO_DS].iter().collect(), [NO_KEY].iter().collect())
+        } else {
+            let parent = || for_parent.iter();
+            (
+                parent().map(|key| key.ds()).collect(),
+                parent().map(|key| key.dnskey()).collect(),
+            )
+        };
         let sets = [
             (
                 kind::DNSKEY,
-                self.keys.published.iter().map(|key| key.dnskey()).collect(),
+                published.iter().map(|key| key.dnskey()).collect(),
             ),
-            (kind::CDS, parent().map(|key| key.ds()).collect()),
-            (kind::CDNSKEY, parent().map(|key| key.dnskey()).collect()),
+            (kind::CDS, cds),
+            (kind::CDNSKEY, cdnskey),
         ];
         let some = sets
             .into_iter()

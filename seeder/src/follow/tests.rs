@@ -14,18 +14,29 @@ use quantumcoin::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::{SeederConfig, server::counters::Counters, snapshot::Snapshot};
+use crate::{
+    SeederConfig,
+    dnssec::{
+        key::{Algorithm, Key, Role},
+        keyfile,
+        times::Times,
+    },
+    server::counters::Counters,
+    snapshot::Snapshot,
+    wire::name::WireName,
+};
 
 const BOOTSTRAP: &str = "127.9.9.9:28333";
 
 struct Bench {
-    _dir: TempDir,
+    dir: TempDir,
     path: PathBuf,
     shared: Shared,
     health: Health,
     follower: Follower,
 }
 
+/// With keys in the directory, if there is any.
 fn bench(bootstrap: &[&str]) -> Bench {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("crawl.sqlite");
@@ -40,6 +51,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
     let snapshot = Arc::new(Snapshot::empty(&policy, 1));
     let config = SeederConfig {
         zones: vec!["seed.test".to_owned()],
+        keys: Some(dir.path().to_owned()),
         ..SeederConfig::new(ChainSpec::devnet())
     };
     let counters = Counters::new(&Metrics::new("test")).unwrap();
@@ -54,6 +66,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
         newest_probe: gauge(),
         last_read: gauge(),
         serial: gauge(),
+        old_keys: gauge(),
         failures: IntCounter::new("c", "c").unwrap(),
     };
     let options = FollowOptions {
@@ -63,10 +76,13 @@ fn bench(bootstrap: &[&str]) -> Bench {
         policy,
         every: Duration::from_secs(1),
     };
-    let follower =
-        Follower::new(options, Arc::clone(&shared), health.check("store"), gauges).unwrap();
+    let checks = Checks {
+        store: health.check("store"),
+        keys: health.check("keys"),
+    };
+    let follower = Follower::new(options, Arc::clone(&shared), checks, gauges).unwrap();
     Bench {
-        _dir: dir,
+        dir,
         path,
         shared,
         health,
@@ -85,7 +101,15 @@ impl Bench {
     }
 
     fn reason(&self) -> String {
-        self.health.ready().checks[0].reason.clone()
+        self.check("store").1
+    }
+
+    fn check(&self, name: &str) -> (Status, String) {
+        let checks = self.health.ready().checks;
+        let mut mine = checks.into_iter().filter(|check| check.name == name);
+        mine.next()
+            .map(|check| (check.status, check.reason))
+            .unwrap()
     }
 }
 
@@ -256,4 +280,63 @@ async fn a_crawler_without_network_marks_the_set_stale_and_keeps_it() {
     bench.follower.round().await.unwrap();
     assert_eq!(bench.now(), (5, Origin::Store, true));
     assert_eq!(bench.status(), Status::Degraded);
+}
+
+#[tokio::test]
+async fn keys_that_can_not_be_followed_are_told_apart_from_the_store() {
+    let mut bench = bench(&[]);
+    let apex = WireName::of(&hickory_proto::rr::Name::from_ascii("seed.test.").unwrap());
+    let times = Times::from_now(unix_now() - 10);
+    let key = Key::generate(apex, Algorithm::EcdsaP256, Role::KeySigning, times).unwrap();
+    let stem = keyfile::write(bench.dir.path(), &key).unwrap();
+    bench.follower.round().await.unwrap();
+    let told = |bench: &Bench| (bench.follower.gauges.old_keys.get(), bench.check("keys"));
+    assert_eq!(told(&bench), (0, (Status::Ok, String::new())));
+    let store = bench.check("store");
+    assert_eq!(
+        store.0,
+        Status::Failing,
+        "there is none, and nobody to serve"
+    );
+
+    let private = stem.with_added_extension("private");
+    let good = std::fs::read(&private).unwrap();
+    std::fs::write(&private, "junk").unwrap();
+    bench.follower.round().await.unwrap();
+    let (gauge, (status, reason)) = told(&bench);
+    assert_eq!((gauge, status), (1, Status::Degraded));
+    assert!(
+        reason.contains("signing with the keys of before") && reason.contains(".private"),
+        "{reason}"
+    );
+    assert_eq!(bench.check("store"), store, "which is as bad as it was");
+
+    std::fs::write(&private, good).unwrap();
+    bench.follower.round().await.unwrap();
+    assert_eq!(told(&bench), (0, (Status::Ok, String::new())));
+}
+
+/// A named pipe stands for a disk that hangs: whoever reads it waits until somebody writes.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let bench = bench(&[]);
+    let pipe = bench.dir.path().join("Kseed.test.+013+00001.key");
+    std::fs::write(pipe.with_extension("private"), "").unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (_reloads, receiver) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let following = tokio::spawn(bench.follower.run(receiver, stop.clone()));
+    // Opening it for writing waits for the reader, who then waits for what is never written.
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe);
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), following).await;
+    ended.expect("ends").unwrap();
+    drop(writer);
 }

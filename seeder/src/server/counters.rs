@@ -235,6 +235,10 @@ pub(crate) fn gauges(metrics: &Metrics) -> Result<Gauges, MetricsError> {
             "Unix time of the last successful reading of the store; 0 for none.",
         )?,
         serial: metrics.gauge("zone_serial", "SOA serial of the zones.")?,
+        old_keys: metrics.gauge(
+            "signing_with_old_keys",
+            "1 while the keys on disk can't be used and zones are signed with those of before.",
+        )?,
         failures: metrics.counter(
             "store_read_failures_total",
             "Readings of the store that failed.",

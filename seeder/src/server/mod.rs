@@ -33,7 +33,7 @@ use self::counters::Counters;
 use crate::{
     audit::{AuditGauges, Auditor},
     config::{ConfigError, SeederConfig},
-    follow::{FollowError, Follower, Reload, unix_now},
+    follow::{Checks, FollowError, Follower, Reload, unix_now},
     respond::Responder,
     setup::{self, Setup},
     snapshot::Snapshot,
@@ -282,9 +282,12 @@ async fn start_following(
     let empty = Arc::new(Snapshot::empty(&options.policy, now));
     let shared: Shared = Arc::new(ArcSwap::from_pointee(State::new(setup, empty, now, None)?));
     let gauges = counters::gauges(metrics)?;
-    let check = health.check("store");
-    let mut follower =
-        Follower::new(options, Arc::clone(&shared), check, gauges).map_err(SeederError::Thread)?;
+    let checks = Checks {
+        store: health.check("store"),
+        keys: health.check("keys"),
+    };
+    let follower = Follower::new(options, Arc::clone(&shared), checks, gauges);
+    let mut follower = follower.map_err(SeederError::Thread)?;
     // What went wrong has been told, and the names are served without peers until it goes right.
     let _ = follower.round().await;
     Ok((shared, follower))

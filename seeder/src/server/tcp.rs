@@ -1,12 +1,27 @@
 //! TCP (RFC 7766), plain or within TLS (RFC 7858): messages with a length in front, any number on one connection.
 //!
 //! Each connection is one task that reads, answers and writes in turn, so a slow client slows only itself. Queries that have come
-//! together are answered together. Whoever does not take its answers may lose its place as one that does not ask. A plain connection that waits holds a kilobyte, one in TLS what rustls holds too; how
-//! many there are is bounded (`places`), and those in their handshake are among them.
+//! together are answered together. Whoever does not take its answers may lose its place as one that does not ask. A plain connection
+//! that has said nothing yet holds a socket and less than a kilobyte, and later one more, one in TLS what rustls holds too; how many there
+//! are is bounded (`places`), and those in their handshake are among them.
+//!
+//! What a client does not take lies in the system's buffers, also when we have closed the connection. So one that ends
+//! while its answers wait is reset, which throws them away: the buffers are full then, of some ten answers at least, and whoever
+//! reads empties them within a round trip. One that ends otherwise may have answers on their way, and is closed so that they arrive; of
+//! those that are never taken, the system lets go after `SEND`.
 
 mod places;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
@@ -14,6 +29,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::places::Places;
@@ -41,7 +57,7 @@ const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// How long a TLS handshake may take: several round trips around the world, lost packets among them.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long a client may take to accept the responses that are written at once.
+/// How long a client may take to accept the responses that are written at once, and the least of them.
 const SEND: Duration = Duration::from_secs(5);
 
 /// How long connections may take to end once we stop; a round trip suffices for what is answered already. The systemd
@@ -78,12 +94,7 @@ pub(super) async fn serve(
                     responder.counters.tcp_refused.inc();
                     continue;
                 };
-                let visit = Visit {
-                    client,
-                    responder: Arc::clone(&responder),
-                    place,
-                    stop: stop.clone(),
-                };
+                let visit = Visit::new(client, Arc::clone(&responder), place, stop.clone());
                 let tls = tls.clone();
                 connections.spawn(async move {
                     if let Err(error) = visit.receive(stream, tls).await {
@@ -114,18 +125,92 @@ struct Visit {
     responder: Arc<Responder>,
     place: Place,
     stop: CancellationToken,
+    /// Whether answers wait for the client to take them.
+    unsent: AtomicBool,
+}
+
+/// What messages are carried by.
+trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// Has all that was not taken thrown away when it is closed.
+    fn forget(&self) -> io::Result<()>;
+}
+
+impl Carrier for TcpStream {
+    fn forget(&self) -> io::Result<()> {
+        self.set_zero_linger()
+    }
+}
+
+impl Carrier for TlsStream<TcpStream> {
+    fn forget(&self) -> io::Result<()> {
+        let (stream, _) = self.get_ref();
+        stream.set_zero_linger()
+    }
+}
+
+/// Has the system give up on a client that takes nothing of what it is sent, whether the connection is open or closed. By itself it
+/// tries for a quarter of an hour.
+fn bound_patience(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    {
+        let millis = u32::try_from(SEND.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, millis) {
+            tracing::debug!(%error, "a DNS connection keeps the system's patience");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 impl Visit {
-    async fn receive(&self, stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<()> {
+    const fn new(
+        client: SocketAddr,
+        responder: Arc<Responder>,
+        place: Place,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            client,
+            responder,
+            place,
+            stop,
+            unsent: AtomicBool::new(false),
+        }
+    }
+
+    /// From the first byte to the last. What talks is in a box of its own, which those that say nothing don't have.
+    async fn receive(self, stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let Some(tls) = tls else {
-            return self.converse(stream, Transport::Tcp).await;
-        };
+        bound_patience(&stream);
+        if let Some(tls) = tls {
+            return Box::pin(self.shake_hands(stream, tls)).await;
+        }
+        match self.awaited(self.patience(), stream.readable()).await? {
+            None => Ok(()),
+            Some(()) => Box::pin(self.converse(stream, Transport::Tcp)).await,
+        }
+    }
+
+    /// What comes within `idle`; `None` when nothing does, when another has got the place, or when we stop.
+    async fn awaited<T>(
+        &self,
+        idle: Duration,
+        coming: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<Option<T>> {
+        tokio::select! {
+            come = timeout(idle, coming) => come.ok().transpose(),
+            () = self.place.lost() => {
+                self.responder.counters.tcp_evicted.inc();
+                Ok(None)
+            }
+            () = self.stop.cancelled() => Ok(None),
+        }
+    }
+
+    async fn shake_hands(&self, stream: TcpStream, tls: Arc<Tls>) -> io::Result<()> {
         let counters = &self.responder.counters;
         let now = || self.responder.moment().micros;
-        // Boxed, so that connections without TLS have no room for it.
-        let shaking = Box::pin(tls.accept(stream, self.client, now));
+        let shaking = tls.accept(stream, self.client, now);
         let shaken = tokio::select! {
             shaken = timeout(HANDSHAKE.min(self.patience()), shaking) => shaken,
             () = self.place.lost() => {
@@ -156,12 +241,14 @@ impl Visit {
         }
     }
 
-    async fn converse<S>(&self, stream: S, transport: Transport) -> io::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    async fn converse(&self, stream: impl Carrier, transport: Transport) -> io::Result<()> {
         let mut stream = BufReader::with_capacity(READ, stream);
         let result = self.answer_all(&mut stream, transport).await;
+        if self.unsent.load(Ordering::Relaxed) {
+            // Fails for one that is gone already.
+            let _ = stream.get_ref().forget();
+            return result;
+        }
         // TLS takes leave (RFC 8446, 6.1). Zero is one try: whoever does not take it at once is not waited for.
         let _ = timeout(Duration::ZERO, stream.shutdown()).await;
         result
@@ -171,28 +258,18 @@ impl Visit {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { place, stop, .. } = self;
-        let counters = &self.responder.counters;
         loop {
             let idle = self.patience();
-            tokio::select! {
-                // The first byte: until then nothing is held but the reader's buffer.
-                read = timeout(idle, stream.fill_buf()) => match read {
-                    Ok(Ok([])) | Err(_) => return Ok(()),
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return Err(error),
-                },
-                () = place.lost() => {
-                    counters.tcp_evicted.inc();
-                    return Ok(());
-                }
-                () = stop.cancelled() => return Ok(()),
+            // The first byte: until then nothing is held but the reader's buffer.
+            let begun = async { stream.fill_buf().await.map(|bytes| !bytes.is_empty()) };
+            if self.awaited(idle, begun).await? != Some(true) {
+                return Ok(());
             }
             let answering = self.answer(stream, transport, idle);
             let more = tokio::select! {
                 answered = answering => answered?,
-                () = place.lost() => {
-                    counters.tcp_evicted.inc();
+                () = self.place.lost() => {
+                    self.responder.counters.tcp_evicted.inc();
                     return Ok(());
                 }
             };
@@ -248,12 +325,14 @@ impl Visit {
     ) -> io::Result<()> {
         // Before it is taken: or a crowd that never reads would hold all places for as long as each may take.
         self.place.set_waiting();
+        self.unsent.store(true, Ordering::Relaxed);
         let sending = async {
             writer.write_all(framed).await?;
             // What TLS has encrypted lies in its own buffer until then.
             writer.flush().await
         };
         timeout(SEND, sending).await.map_err(io::Error::from)??;
+        self.unsent.store(false, Ordering::Relaxed);
         framed.clear();
         Ok(())
     }

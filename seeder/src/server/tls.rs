@@ -34,7 +34,8 @@ use crate::{
         Network,
         rate::{Allowance, Pace, RateLimiter},
     },
-    tls::{Certificate, Stamp, TlsError, TlsOptions, Validity, date},
+    tls::{Certificate, Stamp, TlsError, TlsOptions, Validity},
+    words::date,
 };
 
 /// Handshakes a second of one client network (/24 or /56); resolvers keep their connections, or resume. At most a quarter of
@@ -195,7 +196,7 @@ impl Tls {
         self.watch().options.listen == options.listen
     }
 
-    /// Until when the certificate is valid, as a day.
+    /// Until when the certificate is valid, in words.
     pub(super) fn valid_until(&self) -> String {
         date(self.watch().validity.until)
     }

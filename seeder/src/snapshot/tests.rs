@@ -1,3 +1,5 @@
+mod identities;
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;
@@ -361,68 +363,6 @@ fn a_network_of_names_alone_is_told_whole() {
     }
 }
 
-/// Names cost nothing: whoever has a thousand for one node gets one place for it.
-#[test]
-fn a_node_with_many_names_is_told_by_one() {
-    let names: Vec<OverlayName> = (0..200).map(onion).collect();
-    let named = names
-        .iter()
-        .map(|name| (name.stand_in().into(), *name))
-        .collect();
-    let mut peers: Vec<GoodPeer> = (0..60).map(|n| peer(v4(20 + n, 1, 1, 1), 0x1001)).collect();
-    peers.extend(names.iter().zip(0..).map(|(name, n)| GoodPeer {
-        node_id: Some(if n < 199 { [1; 32] } else { [2; 32] }),
-        ..peer((name.stand_in(), PORT).into(), 0x1001)
-    }));
-    let set = GoodSet {
-        peers,
-        names: named,
-        ..GoodSet::default()
-    };
-    let snapshot = Snapshot::build(
-        set,
-        &policy(true),
-        None,
-        1000,
-        &mut StdRng::seed_from_u64(3),
-    );
-    for filter in [0, 0x1000] {
-        for pick in 0..64 {
-            let texts = snapshot.select(&Selection::default(), filter, Family::Text, pick, TEXTS);
-            let ids: HashSet<_> = texts.iter().filter_map(|peer| peer.node_id).collect();
-            assert_eq!((texts.len(), ids.len()), (TEXTS, 2));
-        }
-    }
-}
-
-#[test]
-fn twins_take_no_places_from_the_least_that_an_answer_holds() {
-    // Three netgroups; in one of them a crowd has one identity.
-    let mut peers: Vec<GoodPeer> = (0..100)
-        .map(|n| GoodPeer {
-            node_id: Some([1; 32]),
-            ..peer(v4(9, 9, n, 1), 0x1001)
-        })
-        .collect();
-    peers.extend((0..10).map(|n| peer(v4(9, 9, 200 + n, 1), 0x1001)));
-    peers.extend([peer(v4(30, 1, 1, 1), 0x1001), peer(v4(31, 1, 1, 1), 0x1001)]);
-    let snapshot = build(peers, &policy(true), None, 1000);
-    for filter in [0, 0x1000] {
-        for pick in 0..64 {
-            let chosen = snapshot.select(
-                &Selection::default(),
-                filter,
-                Family::V4,
-                pick * 3,
-                ADDRESSES,
-            );
-            assert!(chosen.len() >= LEAST, "filter {filter:x}: {}", chosen.len());
-            let twins = chosen.iter().filter(|peer| peer.node_id.is_some());
-            assert!(twins.count() <= 1);
-        }
-    }
-}
-
 #[test]
 fn slices_are_disjoint_and_together_everybody() {
     let slices: Vec<Selection> = (1..=3)
@@ -511,26 +451,4 @@ fn who_is_kept_is_drawn_anew_where_zones_serve_others() {
     assert!(snapshot.stale && snapshot.knows_host(IpAddr::from([20, 1, 1, 1])));
     let chosen = snapshot.select(&half, 0, Family::V4, 1, ADDRESSES);
     assert!(chosen.len() == ADDRESSES && chosen.iter().all(|peer| half.holds(peer.addr, 9)));
-}
-
-#[test]
-fn one_identity_is_in_an_answer_once() {
-    // A third has one identity, and a crowd in one netgroup too.
-    let mut peers: Vec<GoodPeer> = (0..120)
-        .map(|n| peer(v4(20 + n, 1, 1, 1), 0x1001))
-        .collect();
-    peers.extend((0..100).map(|n| peer(v4(9, 9, n, 1), 0x1001)));
-    for (peer, n) in peers.iter_mut().zip(0..) {
-        peer.node_id = Some([if n % 3 == 0 { 7 } else { n }; 32]);
-    }
-    let snapshot = build(peers, &policy(true), None, 1000);
-    // The second is not drawn ahead.
-    for filter in [0, 0x1000] {
-        for pick in 0..64 {
-            let chosen =
-                snapshot.select(&Selection::default(), filter, Family::V4, pick, ADDRESSES);
-            let ids: HashSet<_> = chosen.iter().map(|peer| peer.node_id).collect();
-            assert_eq!((chosen.len(), ids.len()), (ADDRESSES, ADDRESSES));
-        }
-    }
 }

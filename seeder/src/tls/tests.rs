@@ -72,7 +72,10 @@ fn a_pair_is_taken_with_its_times() {
     let Validity { from, until } = taken.validity;
     assert_eq!(
         (date(from), date(until)),
-        ("2026-01-01".to_owned(), "2026-04-01".to_owned())
+        (
+            "2026-01-01 00:00 UTC".to_owned(),
+            "2026-04-01 00:00 UTC".to_owned()
+        )
     );
     assert_eq!(until - from, 90 * 86_400);
     assert_eq!(taken.config.alpn_protocols, [b"dot"]);
@@ -269,7 +272,7 @@ fn an_operator_is_told_in_time() {
     }
     assert_eq!(
         said(191),
-        "the certificate has expired on 1970-07-10; renew it"
+        "the certificate has expired on 1970-07-10 00:00 UTC; renew it"
     );
 }
 

@@ -1,12 +1,13 @@
 //! DNS messages as bytes, for the path that every query takes.
 //!
 //! [`name`] and [`query`] read, without allocation and without trust; [`rrset`] is what answers are made of; [`tail`] holds
-//! what follows the question in a response, written ahead; [`reply`] puts a response together. hickory-proto shows records to
+//! what follows the question in a response, written ahead; [`reply`] puts a response together; [`tsig`] is for clients that think
+//! we have keys. hickory-proto shows records to
 //! people and is the oracle of the tests.
 //!
 //! ```text
-//! query  = header | question | [OPT]
-//! reply  = header | question as asked | tail | [OPT]
+//! query  = header | question | [OPT] | [TSIG]
+//! reply  = header | question as asked | tail | [OPT] | [TSIG]
 //! ```
 //!
 //! A tail never holds the name that was asked: its owner is a pointer to the question, whose case ("0x20" bits
@@ -17,6 +18,7 @@ pub mod query;
 pub mod reply;
 pub mod rrset;
 pub mod tail;
+pub mod tsig;
 
 /// Bytes of a message's header (RFC 1035, 4.1.1).
 pub const HEADER: usize = 12;
@@ -65,6 +67,9 @@ pub const CLASS_IN: u16 = 1;
 
 /// The CHAOS class, which questions about the server itself have.
 pub const CLASS_CH: u16 = 3;
+
+/// The class that stands for any (RFC 1035, 3.2.5).
+pub const CLASS_ANY: u16 = 255;
 
 /// Options of EDNS by number (IANA, "DNS EDNS0 Option Codes").
 pub mod option {

@@ -137,6 +137,12 @@ impl WireName {
         self.as_bytes().get(start..).unwrap_or_default()
     }
 
+    /// The end of the name that begins with the label at byte `at`; `None` where no label begins.
+    pub(super) fn end_at(&self, at: usize) -> Option<&[u8]> {
+        let mut ends = (0..=self.labels()).map(|labels| self.suffix(labels));
+        ends.find(|end| end.len() + at == self.as_bytes().len())
+    }
+
     /// How many labels stand before `zone`, when this name is `zone` (0) or below it.
     #[must_use]
     pub fn below(&self, zone: &Self) -> Option<usize> {

@@ -5,7 +5,7 @@
 //! | shorter than a header, or a response | silence: an answer could make two servers talk for ever |
 //! | another opcode than QUERY | NOTIMP, a header alone: what follows may have any shape |
 //! | no question | FORMERR, or a request for a cookie if it brings one (RFC 7873, 5.4) |
-//! | two questions and more (RFC 9619), answers, records cut off, bytes left over, a compressed QNAME, two OPTs, an OPT with another owner than the root, an option that does not fit, a cookie of a wrong length | FORMERR, a header alone |
+//! | two questions and more (RFC 9619), answers, records cut off, bytes left over, a compressed QNAME, two OPTs, an OPT with another owner than the root, an option that does not fit, a cookie of a wrong length, a TSIG that is not the last or can't be read | FORMERR, a header alone |
 //! | all else | a query, whatever it asks for |
 
 use super::{
@@ -14,10 +14,14 @@ use super::{
     kind,
     name::WireName,
     option,
+    tsig::Tsig,
 };
 
 /// Most records after the question that are read: OPT, TSIG, the SOA of IXFR, and two to spare.
 const MAX_RECORDS: u16 = 5;
+
+/// The root's name (RFC 1035, 3.1).
+const ROOT: &[u8] = &[0];
 
 /// What of the query's header comes back in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub enum Packet<'a> {
     /// Answered by a header with this code.
     Broken(Header, u16),
     /// No question, but a cookie.
-    CookieOnly(Header, Edns),
+    CookieOnly(Header, Edns, Option<Tsig<'a>>),
     /// One question.
     Query(Query<'a>),
 }
@@ -58,8 +62,8 @@ pub struct Query<'a> {
     pub class: u16,
     /// The OPT record.
     pub edns: Option<Edns>,
-    /// Whether a TSIG record came with it.
-    pub authenticated: bool,
+    /// The TSIG record.
+    pub tsig: Option<Tsig<'a>>,
 }
 
 /// What an OPT record says (RFC 6891).
@@ -133,10 +137,10 @@ fn without_question(
     authorities: u16,
     additionals: u16,
 ) -> Option<Packet<'_>> {
-    let records = records(body, authorities, additionals)?;
+    let records = records(body, authorities, additionals, None)?;
     let edns = records.edns?;
     edns.cookie?;
-    Some(Packet::CookieOnly(header, edns))
+    Some(Packet::CookieOnly(header, edns, records.tsig))
 }
 
 fn with_question<'a>(
@@ -147,9 +151,10 @@ fn with_question<'a>(
     name: &'a mut WireName,
 ) -> Option<Packet<'a>> {
     let used = name.read_in_place(body)?;
+    let name: &WireName = name;
     let (question, rest) = body.split_at_checked(used + 4)?;
     let [k0, k1, c0, c1] = *question.last_chunk::<4>()?;
-    let records = records(rest, authorities, additionals)?;
+    let records = records(rest, authorities, additionals, Some(name))?;
     Some(Packet::Query(Query {
         header,
         question,
@@ -157,25 +162,31 @@ fn with_question<'a>(
         kind: u16::from_be_bytes([k0, k1]),
         class: u16::from_be_bytes([c0, c1]),
         edns: records.edns,
-        authenticated: records.authenticated,
+        tsig: records.tsig,
     }))
 }
 
 /// What is of interest among the records after the question.
 #[derive(Debug, Default)]
-struct Records {
+struct Records<'a> {
     edns: Option<Edns>,
-    authenticated: bool,
+    tsig: Option<Tsig<'a>>,
 }
 
-fn records(mut rest: &[u8], authorities: u16, additionals: u16) -> Option<Records> {
+/// `question` is the name that was asked for, if any.
+fn records<'a>(
+    mut rest: &'a [u8],
+    authorities: u16,
+    additionals: u16,
+    question: Option<&WireName>,
+) -> Option<Records<'a>> {
     let mut found = Records::default();
     for index in 0..authorities + additionals {
         let record = record(&mut rest)?;
         let additional = index >= authorities;
         match record.kind {
             kind::OPT => {
-                if !additional || !record.root || found.edns.is_some() {
+                if !additional || record.owner != ROOT || found.edns.is_some() {
                     return None;
                 }
                 found.edns = Some(edns(&record)?);
@@ -185,7 +196,14 @@ fn records(mut rest: &[u8], authorities: u16, additionals: u16) -> Option<Record
                 if !additional || index + 1 < authorities + additionals {
                     return None;
                 }
-                found.authenticated = true;
+                let Record {
+                    owner,
+                    class,
+                    ttl,
+                    data,
+                    ..
+                } = record;
+                found.tsig = Some(Tsig::read(owner, class, ttl, data, question)?);
             }
             _ => {}
         }
@@ -194,7 +212,7 @@ fn records(mut rest: &[u8], authorities: u16, additionals: u16) -> Option<Record
 }
 
 struct Record<'a> {
-    root: bool,
+    owner: &'a [u8],
     kind: u16,
     class: u16,
     ttl: [u8; 4],
@@ -203,13 +221,13 @@ struct Record<'a> {
 
 fn record<'a>(rest: &mut &'a [u8]) -> Option<Record<'a>> {
     let bytes = *rest;
-    let owner = name_length(bytes)?;
-    let (fixed, after) = bytes.get(owner..)?.split_at_checked(10)?;
+    let (owner, after) = bytes.split_at_checked(name_length(bytes)?)?;
+    let (fixed, after) = after.split_at_checked(10)?;
     let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *fixed.first_chunk::<10>()?;
     let (data, after) = after.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
     *rest = after;
     Some(Record {
-        root: owner == 1,
+        owner,
         kind: u16::from_be_bytes([k0, k1]),
         class: u16::from_be_bytes([c0, c1]),
         ttl: [t0, t1, t2, t3],

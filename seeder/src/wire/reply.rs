@@ -1,4 +1,4 @@
-//! Puts a response together: header, question, the parts of a tail that fit, OPT.
+//! Puts a response together: header, question, the parts of a tail that fit, OPT, TSIG.
 
 use super::{
     HEADER, MAX_UDP,
@@ -6,6 +6,7 @@ use super::{
     option,
     query::Header,
     tail::{Section, View, fitting},
+    tsig::Tsig,
 };
 
 /// Bytes of a server's cookie with the client's before it (RFC 9018, 4).
@@ -61,6 +62,8 @@ pub struct Reply<'a> {
     pub before_apex: usize,
     /// The OPT record, when the query had one.
     pub opt: Option<Opt<'a>>,
+    /// The TSIG record of a query whose key is not known, when that is the answer.
+    pub unknown_key: Option<&'a Tsig<'a>>,
     /// Most bytes that the client takes.
     pub limit: usize,
     /// Send no more than the TC bit, whatever would fit.
@@ -100,10 +103,10 @@ impl Opt<'_> {
         OPT_FIXED + options.map(|value| OPTION_FIXED + value).sum::<usize>()
     }
 
-    /// Writes the last record of a message of at most `limit` bytes.
-    fn write(&self, out: &mut Vec<u8>, code: u16, limit: usize) {
+    /// Writes the record into a message of at most `limit` bytes, of which `behind` will follow it.
+    fn write(&self, out: &mut Vec<u8>, code: u16, limit: usize, behind: usize) {
         let length = self.len();
-        let padding = padding(out.len() + length, limit).filter(|_| self.pad);
+        let padding = padding(out.len() + length + behind, limit).filter(|_| self.pad);
         let options = length - OPT_FIXED + padding.map_or(0, |bytes| OPTION_FIXED + bytes);
         out.push(0);
         put(out, OPT);
@@ -150,16 +153,21 @@ impl Reply<'_> {
         let room = self
             .limit
             .saturating_sub(HEADER + self.question.len() + self.opt.map_or(0, |opt| opt.len()));
+        let tsig = self.unknown_key.filter(|tsig| tsig.len() <= room);
+        let behind = tsig.map_or(0, Tsig::len);
+        let room = room - behind;
         let signed = self.opt.is_some_and(|opt| opt.dnssec_ok);
         let fits =
             |view: &View<'_>| view.head.len() + if signed { view.proof.len() } else { 0 } <= room;
         let tail = self.tail.filter(|(view, _)| !self.truncate && fits(view));
-        let truncated = self.truncate || (self.tail.is_some() && tail.is_none());
+        let truncated = self.truncate
+            || (self.tail.is_some() && tail.is_none())
+            || (self.unknown_key.is_some() && tsig.is_none());
 
         out.clear();
         self.write_header(out, truncated);
         out.extend_from_slice(self.question);
-        let mut additionals = u16::from(self.opt.is_some());
+        let mut additionals = u16::from(self.opt.is_some()) + u16::from(tsig.is_some());
         if let Some((view, section)) = tail {
             let [head, proof, _] = view.counts;
             let before = out.len();
@@ -182,7 +190,10 @@ impl Reply<'_> {
         }
         set(out, 10, additionals);
         if let Some(opt) = &self.opt {
-            opt.write(out, self.code, self.limit);
+            opt.write(out, self.code, self.limit, behind);
+        }
+        if let Some(tsig) = tsig {
+            tsig.write(out);
         }
         Written { truncated }
     }
@@ -221,7 +232,7 @@ pub const fn padding(length: usize, limit: usize) -> Option<usize> {
     Some(whole - least)
 }
 
-fn put(out: &mut Vec<u8>, number: u16) {
+pub(super) fn put(out: &mut Vec<u8>, number: u16) {
     out.extend_from_slice(&number.to_be_bytes());
 }
 

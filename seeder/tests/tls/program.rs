@@ -7,6 +7,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
+    time::Instant,
 };
 
 use hickory_proto::rr::RecordType;
@@ -72,7 +73,11 @@ impl Program {
     }
 
     fn hang_up(&self) {
-        let command = format!("kill -HUP {}", self.process.id());
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.id());
         assert!(
             Command::new("sh")
                 .args(["-c", &command])
@@ -163,6 +168,44 @@ async fn a_renewed_certificate_is_shown_and_connections_stay() {
     program.says("showing a new certificate");
     assert!(shown(server).await.contains("third"));
     soa(&mut open);
+}
+
+/// A named pipe stands for a file on a disk that hangs: whoever reads it waits until somebody writes.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let dir = TempDir::new().unwrap();
+    let options = options(dir.path());
+    issue(&options, "first", 2400);
+    let config = dir.path().join("seeder.toml");
+    let (certificate, key) = (options.certificate.display(), options.key.display());
+    let text = format!(
+        "store = \"{}\"\n[tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n",
+        dir.path().join("none").display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut program = Program::start(&config);
+    program.says("answering DNS over TLS");
+    let pipe = dir.path().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::rename(&pipe, &options.certificate).unwrap();
+    // Opening it for writing waits for the reader, who then waits for what is never written.
+    let writer = fs::OpenOptions::new()
+        .write(true)
+        .open(&options.certificate);
+    let began = Instant::now();
+    program.signal("TERM");
+    // The log is at its end when the program is.
+    while program.log.recv_timeout(PATIENCE).is_ok() {}
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+    assert_eq!(program.process.wait().unwrap().code(), Some(0));
+    drop(writer);
 }
 
 #[tokio::test(flavor = "multi_thread")]

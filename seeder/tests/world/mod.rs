@@ -2,10 +2,12 @@
 //! program itself is the seeder.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Child, Command},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -89,19 +91,26 @@ pub(crate) async fn check(arguments: &[&str]) -> Checked {
     }
 }
 
-/// A port that is free for UDP and TCP at all of these addresses. It has to be let go before a program can take it, so it
-/// is none of those that the system gives to who asks for any (from 32768 on, ip(7)): only another call of this, at that
-/// very moment, could come first.
-pub(crate) fn free_port(addresses: &[Ipv4Addr]) -> u16 {
-    loop {
-        let port = rand::random_range(20_000..32_768);
-        let free = |ip: &Ipv4Addr| {
-            UdpSocket::bind((*ip, port)).is_ok() && TcpListener::bind((*ip, port)).is_ok()
+/// Ports that the system gives to nobody who asks for any: those begin at 32768 (ip(7)).
+const PORTS: std::ops::Range<u16> = 20_000..32_768;
+
+/// Times that a port is looked for, or a program is started. A port that a client had in the last minute is free for UDP and not for
+/// TCP, which may be every fifth after tests with thousands of connections.
+const TRIES: usize = 64;
+
+/// A port that is free for UDP and TCP at all of these addresses, and that no other call in this process gets. It has to be let go
+/// before a program can take it, so somebody else may come first: see [`Program::at_free_port`].
+fn free_port(addresses: &[Ipv4Addr]) -> u16 {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let free = |port: &u16| {
+        let both = |ip: &Ipv4Addr| {
+            UdpSocket::bind((*ip, *port)).is_ok() && TcpListener::bind((*ip, *port)).is_ok()
         };
-        if addresses.iter().all(free) {
-            return port;
-        }
-    }
+        TAKEN.lock().unwrap().insert(*port) && addresses.iter().all(both)
+    };
+    let mut some = (0..TRIES).map(|_| rand::random_range(PORTS));
+    some.find(free)
+        .expect("a port that is free for UDP and TCP")
 }
 
 /// A program that ends with the test.
@@ -110,6 +119,38 @@ pub(crate) struct Program(pub(crate) Child);
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
+    }
+
+    /// Starts a program that listens at the first of these addresses, at a port that is free at all of them. One that ends at once
+    /// has found that it is not, and gets another.
+    pub(crate) fn at_free_port(
+        addresses: &[Ipv4Addr],
+        command: impl Fn(SocketAddr) -> Command,
+    ) -> (Self, SocketAddr) {
+        for _ in 0..TRIES {
+            let addr = SocketAddr::from((addresses[0], free_port(addresses)));
+            let mut program = Self::start(&mut command(addr));
+            if program.takes_connections(addr) {
+                return (program, addr);
+            }
+        }
+        panic!("no program could be started at {TRIES} ports");
+    }
+
+    /// Waits until it takes connections; `false` when it has ended.
+    fn takes_connections(&mut self, addr: SocketAddr) -> bool {
+        let start = Instant::now();
+        loop {
+            let connected = TcpStream::connect(addr).is_ok();
+            if self.0.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if connected {
+                return true;
+            }
+            assert!(start.elapsed() < PATIENCE, "nobody listens at {addr}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -148,25 +189,22 @@ impl World {
             support::probe(&crawl, addr, 9).await;
         }
         crawl.close().await.unwrap();
-        let port = free_port(&[PARENT, SEEDER]);
-        let listen = SocketAddr::from((SEEDER, port)).to_string();
-        let settings = [
-            ["--zone", ZONE],
-            ["--listen", &listen],
-            ["--store", store.to_str().unwrap()],
-            ["--keys", keys.to_str().unwrap()],
-        ];
-        let settings: Vec<String> = settings.concat().into_iter().map(str::to_owned).collect();
-        let seeder = Program::start(
-            Command::new(env!("CARGO_BIN_EXE_quantumcoin-seeder"))
-                .env("QTC_LOG", "error")
-                .args(["run", "--network", "devnet", "--http", "127.0.0.1:0"])
-                .args(&settings),
-        );
-        let resolver = SocketAddr::from((PARENT, free_port(&[PARENT])));
-        let unbound = unbound(dir.path(), resolver, port);
+        let settings = |listen: SocketAddr| -> Vec<String> {
+            let settings = [
+                ["--zone", ZONE],
+                ["--listen", &listen.to_string()],
+                ["--store", store.to_str().unwrap()],
+                ["--keys", keys.to_str().unwrap()],
+            ];
+            settings.concat().into_iter().map(str::to_owned).collect()
+        };
+        let (seeder, listen) =
+            Program::at_free_port(&[SEEDER, PARENT], |listen| seeder(&settings(listen)));
+        let port = listen.port();
+        let (unbound, resolver) =
+            Program::at_free_port(&[PARENT], |addr| unbound(dir.path(), addr, port));
         Some(Self {
-            settings,
+            settings: settings(listen),
             port,
             resolver,
             dir,
@@ -174,10 +212,22 @@ impl World {
         })
     }
 
+    /// `keys …` for the zone.
+    pub(crate) fn keys(&self, arguments: &[&str]) {
+        let status = Command::new(env!("CARGO_BIN_EXE_quantumcoin-seeder"))
+            .arg("keys")
+            .args(arguments)
+            .args(["--network", "devnet", "--zone", ZONE, "--keys"])
+            .arg(self.dir.path().join("keys"))
+            .status();
+        assert!(status.unwrap().success());
+    }
+
     /// What the check says when these lines are in the parent zone.
     pub(crate) async fn check(&self, delegation: &str) -> Checked {
-        let named = named(self.dir.path(), self.port, delegation);
         let parent = SocketAddr::from((PARENT, self.port));
+        let mut named = Program::start(&mut named(self.dir.path(), self.port, delegation));
+        assert!(named.takes_connections(parent), "see named.log");
         let resolver = self.resolver;
         let up = tokio::task::spawn_blocking(move || {
             wait_for(parent, "test");
@@ -213,8 +263,18 @@ fn make_key(dir: &Path) {
     keyfile::write(dir, &key).unwrap();
 }
 
+/// The program itself as a seeder.
+pub(crate) fn seeder(settings: &[String]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quantumcoin-seeder"));
+    command
+        .env("QTC_LOG", "error")
+        .args(["run", "--network", "devnet", "--http", "127.0.0.1:0"])
+        .args(settings);
+    command
+}
+
 /// Serves `test.` with these lines.
-fn named(dir: &Path, port: u16, delegation: &str) -> Program {
+fn named(dir: &Path, port: u16, delegation: &str) -> Command {
     let zone = format!(
         "$TTL 60\n@ IN SOA ns hostmaster 1 3600 600 86400 1\n@ IN NS ns\nns IN A {PARENT}\n{delegation}\n"
     );
@@ -229,18 +289,14 @@ fn named(dir: &Path, port: u16, delegation: &str) -> Program {
     let path = dir.join("named.conf");
     fs::write(&path, config).unwrap();
     let log = fs::File::create(dir.join("named.log")).unwrap();
-    Program::start(
-        Command::new("named")
-            .arg("-g")
-            .arg("-c")
-            .arg(&path)
-            .stderr(log),
-    )
+    let mut command = Command::new("named");
+    command.arg("-g").arg("-c").arg(&path).stderr(log);
+    command
 }
 
 /// Resolves, with the parent's and the zone's servers at a port of ours. Nothing is kept, so that each delegation is
 /// seen.
-fn unbound(dir: &Path, addr: SocketAddr, port: u16) -> Program {
+fn unbound(dir: &Path, addr: SocketAddr, port: u16) -> Command {
     let (ip, own) = (addr.ip(), addr.port());
     let stub = |zone: &str, server: IpAddr| {
         format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {server}@{port}\n  stub-prime: no\n")
@@ -256,13 +312,9 @@ fn unbound(dir: &Path, addr: SocketAddr, port: u16) -> Program {
     let path = dir.join("unbound.conf");
     fs::write(&path, config).unwrap();
     let log = fs::File::create(dir.join("unbound.log")).unwrap();
-    Program::start(
-        Command::new("unbound")
-            .arg("-d")
-            .arg("-c")
-            .arg(&path)
-            .stderr(log),
-    )
+    let mut command = Command::new("unbound");
+    command.arg("-d").arg("-c").arg(&path).stderr(log);
+    command
 }
 
 /// Waits until a server has the zone's SOA.

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{Level, Ours, Seen, Signing, of};
-use crate::check::{Finding, parent, words::date};
+use crate::{
+    check::{Finding, parent},
+    words::date,
+};
 
 /// SHA-256 (RFC 4509), the digest that our DS records have.
 const SHA256: u8 = 2;
@@ -78,6 +81,12 @@ pub(super) fn judge(ours: &Ours, seen: &Seen) -> Vec<Finding> {
             ),
             "take the DS out of the parent zone now; or run with the keys that it names (--keys DIR)",
         )],
+        Signing::Signed {
+            ds,
+            waiting,
+            leaving: Some(since),
+            ..
+        } => leave(ours, (ds, waiting), *since, &theirs),
         Signing::Signed { ds, wait_until, .. } if theirs.is_empty() => {
             vec![without_ds(ours, ds, *wait_until)]
         }
@@ -102,13 +111,45 @@ fn without_ds(ours: &Ours, ds: &BTreeSet<Ds>, wait_until: Option<i64>) -> Findin
     of(ours, Level::Note, found, mend)
 }
 
+/// On the way to become unsigned. A DS that fits no key is as bad as ever.
+fn leave(
+    ours: &Ours,
+    (ds, waiting): (&BTreeSet<Ds>, &BTreeSet<Ds>),
+    since: i64,
+    theirs: &BTreeSet<&Ds>,
+) -> Vec<Finding> {
+    if theirs.is_empty() {
+        let zone = &ours.zone;
+        let found = "is to become unsigned, and the parent has no DS of it any more: its keys may be removed";
+        let mend = format!(
+            "when the DS has left the caches (its TTL, a day with most parents), stop the seeder, remove K{zone}* from the directory of \
+             keys, and start it again"
+        );
+        return vec![of(ours, Level::Note, found, mend)];
+    }
+    if !theirs.iter().any(|their| among(ds, their)) {
+        return compare(ours, ds, waiting, theirs);
+    }
+    let found = format!(
+        "is to become unsigned, and asks the parent since {} to drop its DS ({}), which it still has",
+        date(since),
+        super::list(theirs)
+    );
+    let mend = "leave the keys where they are. Parents that read CDS drop it within some days; at others take it out by hand. \
+                `quantumcoin-seeder keys unsign --undo` keeps the zone signed";
+    vec![of(ours, Level::Note, found, mend)]
+}
+
+fn among(set: &BTreeSet<Ds>, their: &Ds) -> bool {
+    set.iter().any(|ours| their.names(ours))
+}
+
 fn compare(
     ours: &Ours,
     ds: &BTreeSet<Ds>,
     waiting: &BTreeSet<Ds>,
     theirs: &BTreeSet<&Ds>,
 ) -> Vec<Finding> {
-    let among = |set: &BTreeSet<Ds>, their: &Ds| set.iter().any(|ours| their.names(ours));
     let (right, others): (Vec<&Ds>, Vec<&Ds>) = theirs.iter().partition(|their| among(ds, their));
     let (early, wrong): (Vec<&Ds>, Vec<&Ds>) =
         others.into_iter().partition(|their| among(waiting, their));

@@ -8,8 +8,11 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{AtServer, Level, Ours, Seen, list, of};
-use crate::ask::AskError;
-use crate::check::{Finding, server::Said, words::span};
+use crate::{
+    ask::AskError,
+    check::{Finding, server::Said},
+    words::span,
+};
 
 /// Seconds after which a server's answers should have been renewed: ten times the longest refresh, so that a small
 /// difference between clocks does not count.

@@ -30,6 +30,7 @@ fn signed(wait_until: Option<i64>) -> Signing {
         ds: [ds(7, 2)].into(),
         waiting: [ds(6, 2)].into(),
         wait_until,
+        leaving: None,
     }
 }
 

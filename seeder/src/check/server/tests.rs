@@ -17,6 +17,7 @@ fn signed() -> Signing {
         ds: std::collections::BTreeSet::new(),
         waiting: std::collections::BTreeSet::new(),
         wait_until: None,
+        leaving: None,
     }
 }
 
@@ -198,4 +199,55 @@ fn an_answer_that_is_cut_off_is_judged_over_tcp() {
 fn health_is_asked_where_it_is_told() {
     assert!(ask_health(HTTP).contains("http://127.0.0.1:9400/health/ready"));
     assert!(ask_health(None).contains("journalctl"));
+}
+
+/// A port that takes datagrams and connections, and says nothing.
+fn silent() -> (SocketAddr, std::net::TcpListener, std::net::UdpSocket) {
+    let any = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let socket = std::net::UdpSocket::bind(addr).ok()?;
+        Some((addr, listener, socket))
+    };
+    (0..64).find_map(|_| any()).expect("a port of both kinds")
+}
+
+/// As many as would take a minute and more when each is waited for.
+#[tokio::test(start_paused = true)]
+async fn zones_that_are_silent_share_one_time() {
+    let quiet = [silent(), silent()];
+    let listen = [quiet[0].0, quiet[1].0];
+    let zones: Vec<Zone> = (0..150)
+        .map(|n| Zone::new(&format!("z{n}.test"), &ZoneOptions::default()).unwrap())
+        .collect();
+    let (began, limit) = (Instant::now(), crate::check::ROUNDS);
+    let answers = look(&listen, &zones, began + limit).await;
+    let took = began.elapsed();
+    assert!(took < limit + std::time::Duration::from_secs(1), "{took:?}");
+    // By address, in the order of the zones, over UDP and TCP.
+    let asked = answers.iter().map(|one| (one.addr, one.zone.clone()));
+    let wanted = listen.iter().flat_map(|addr| {
+        let zones = zones
+            .iter()
+            .flat_map(|zone| [zone.apex().clone(), zone.apex().clone()]);
+        zones.map(move |zone| (*addr, zone))
+    });
+    assert!(asked.eq(wanted));
+    let late = |one: &&Answer| one.said == Err(AskError::Late);
+    assert!(
+        answers.iter().filter(late).count() > 0,
+        "not all had a turn"
+    );
+    assert!(answers.iter().all(|one| one.said.is_err()));
+    let told = judge(&answers, &[ours(Signing::Unsigned)], &listen, HTTP, NOW);
+    assert!(told.is_empty(), "of other zones: {told:?}");
+}
+
+#[test]
+fn what_was_not_asked_is_no_fault() {
+    let all = answers(Ok(said()), Err(AskError::Late));
+    let told = judge(&all, &[ours(Signing::Unsigned)], &[], HTTP, NOW);
+    let worst = told.iter().max_by_key(|found| found.level).unwrap();
+    assert_eq!(worst.level, Level::Note, "{worst:?}");
+    assert!(worst.found.contains("not asked"), "{worst:?}");
 }

@@ -28,6 +28,7 @@ fn ring(keys: &[(Algorithm, Role, [Option<i64>; 4])]) -> Keyring {
     let keys = keys.iter().map(key).collect();
     Keyring {
         zones: [(zone().as_bytes().to_vec(), keys)].into(),
+        ..Keyring::default()
     }
 }
 
@@ -115,4 +116,24 @@ fn a_zone_with_keys_of_which_none_signs_is_an_error() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_zone_that_is_to_become_unsigned_is_signed_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = || Keyring::load(dir.path(), [&zone()]).unwrap();
+    leaving::begin(dir.path(), &zone(), 900).unwrap();
+    assert!(all().current(&zone(), NOW).unwrap().is_none(), "no keys");
+    let times = Times::from_now(0);
+    let key = Key::generate(zone(), Algorithm::Ed25519, Role::KeySigning, times).unwrap();
+    keyfile::write(dir.path(), &key).unwrap();
+    let ring = all();
+    assert_eq!(ring.leaving(&zone()), Some(900));
+    assert!(ring.current(&zone(), NOW).unwrap().unwrap().leaving);
+    assert_eq!(counts(&ring), [1, 1, 1, 0]);
+    let mut other = Keyring::default();
+    other.take(&[zone()], &ring);
+    assert_eq!(other.leaving(&zone()), Some(900));
+    leaving::undo(dir.path(), &zone()).unwrap();
+    assert!(!all().current(&zone(), NOW).unwrap().unwrap().leaving);
 }

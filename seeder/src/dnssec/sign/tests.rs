@@ -21,6 +21,7 @@ fn signer(keys: Vec<Arc<Key>>) -> Signer {
         for_parent: keys.clone(),
         key_signing: keys.clone(),
         zone_signing: keys,
+        leaving: false,
     };
     Signer::new(name("seed1.example."), current, 1_800_000_000, 17)
 }
@@ -75,5 +76,33 @@ fn hickory_verifies_our_signatures() {
             );
             assert!(from < 1_800_000_000 - 3599 && to > 1_800_000_000 + 604_799);
         }
+    }
+}
+
+/// As RFC 8078, 4 writes them.
+#[test]
+fn a_parent_is_asked_to_drop_its_ds() {
+    let times = Times::from_now(0);
+    let key = Key::generate(
+        name("seed1.example."),
+        Algorithm::EcdsaP256,
+        Role::KeySigning,
+        times,
+    );
+    let mut signer = signer(vec![Arc::new(key.unwrap())]);
+    signer.keys.leaving = true;
+    let sets = signer.key_sets();
+    let shown: Vec<_> = sets[1..]
+        .iter()
+        .map(|set| (set.kind, set.rdata.sorted()))
+        .collect();
+    let wanted = [
+        (kind::CDS, vec![&[0, 0, 0, 0, 0][..]]),
+        (kind::CDNSKEY, vec![&[0, 0, 3, 0, 0][..]]),
+    ];
+    assert_eq!(shown, wanted, "0 0 0 00 and 0 3 0 AA==");
+    assert_eq!(sets[0].rdata.len(), 1, "the key is there still");
+    for set in &sets {
+        assert_eq!(signer.sign(set).unwrap().rdata.len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! What differs by transport: padding (RFC 7830, RFC 8467) and idle times (RFC 7828).
 
 use hickory_proto::rr::rdata::opt::EdnsOption;
+use proptest::prelude::*;
 
 use super::*;
 use crate::wire::{

@@ -6,14 +6,22 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode, Query},
     rr::{Name, RecordType},
 };
+use socket2::SockRef;
 use tokio::{
     io::{DuplexStream, duplex},
+    net::TcpSocket,
     task::JoinHandle,
     time::{Instant, sleep},
 };
 
 use super::*;
 use crate::respond::tests::responder;
+
+impl Carrier for DuplexStream {
+    fn forget(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A connection, and what the server's side of it ends with.
 struct Dialogue {
@@ -42,15 +50,34 @@ impl Bench {
         self.places.take(IpAddr::from([10, high, low, 1]), false)
     }
 
+    fn visit(&self, network: u16) -> Visit {
+        let client = SocketAddr::from(([10, 0, 0, 1], 5353));
+        let responder = Arc::clone(&self.responder);
+        Visit::new(
+            client,
+            responder,
+            self.take(network).unwrap(),
+            self.stop.clone(),
+        )
+    }
+
+    /// A real connection, both of whose ends hold as little as the system lets them: less than ten answers.
+    async fn connect_for_real(&self, network: u16) -> (TcpStream, JoinHandle<io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        let client = socket.connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (server, _) = accepted.unwrap();
+        SockRef::from(&server).set_send_buffer_size(1).unwrap();
+        let visit = self.visit(network);
+        (client.unwrap(), tokio::spawn(visit.receive(server, None)))
+    }
+
     /// A connection that takes 256 bytes of what is written to it, until somebody reads: less than one answer.
     fn connect(&self, network: u16) -> Dialogue {
         let (client, server) = duplex(256);
-        let visit = Visit {
-            client: SocketAddr::from(([10, 0, 0, 1], 5353)),
-            responder: Arc::clone(&self.responder),
-            place: self.take(network).unwrap(),
-            stop: self.stop.clone(),
-        };
+        let visit = self.visit(network);
         let server = async move { visit.converse(server, Transport::Tcp).await };
         Dialogue {
             client,
@@ -182,4 +209,73 @@ async fn what_is_answered_at_the_end_is_sent() {
     assert_eq!(slow.answer().await.answers.len(), 24);
     assert_eq!(slow.client.read(&mut [0; 16]).await.unwrap(), 0);
     slow.server.await.unwrap().unwrap();
+}
+
+/// More answers than a real connection holds, asked by what the reader takes at once: data that nobody has read would reset it.
+fn many() -> Vec<u8> {
+    let many = question().repeat(22);
+    assert!(many.len() <= READ);
+    many
+}
+
+/// All that a client finds that has not read until now.
+async fn rest(mut client: TcpStream) -> (usize, Option<io::ErrorKind>) {
+    let mut bytes = Vec::new();
+    let read = client.read_to_end(&mut bytes).await;
+    (bytes.len(), read.err().map(|error| error.kind()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_takes_are_thrown_away() {
+    let bench = Bench::new();
+    let (mut client, server) = bench.connect_for_real(0).await;
+    client.write_all(&many()).await.unwrap();
+    let error = server.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let (_, end) = rest(client).await;
+    assert_eq!(end, Some(io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn whoever_loses_its_place_while_answers_wait_is_reset() {
+    let bench = Bench::new();
+    let (mut client, server) = bench.connect_for_real(0).await;
+    client.write_all(&many()).await.unwrap();
+    // What comes first has been written with as much behind it as there is room for.
+    client.readable().await.unwrap();
+    let others: Vec<Place> = (0..64).map(|_| bench.take(0).unwrap()).collect();
+    server.await.unwrap().unwrap();
+    assert_eq!(bench.responder.counters.tcp_evicted.get(), 1);
+    let (_, end) = rest(client).await;
+    assert_eq!(end, Some(io::ErrorKind::ConnectionReset));
+    drop(others);
+}
+
+#[tokio::test]
+async fn answers_on_their_way_arrive_whoever_gets_the_place() {
+    let bench = Bench::new();
+    let (mut client, server) = bench.connect_for_real(0).await;
+    client.write_all(&question()).await.unwrap();
+    client.readable().await.unwrap();
+    let others: Vec<Place> = (0..64).map(|_| bench.take(0).unwrap()).collect();
+    server.await.unwrap().unwrap();
+    assert_eq!(bench.responder.counters.tcp_evicted.get(), 1);
+    let (length, end) = rest(client).await;
+    assert_eq!(end, None);
+    assert!(length > 512, "{length}");
+    drop(others);
+}
+
+/// What a flood of silent connections costs, besides sockets.
+#[tokio::test]
+async fn a_connection_that_says_nothing_holds_little() {
+    let bench = Bench::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (_client, accepted) = tokio::join!(client, listener.accept());
+    let (server, _) = accepted.unwrap();
+    let task = bench.visit(0).receive(server, None);
+    let size = size_of_val(&task);
+    println!("{size} bytes");
+    assert!(size <= 1024, "{size} bytes");
 }

@@ -81,6 +81,36 @@ fn ds_records_and_keys() {
 }
 
 #[test]
+fn a_zone_that_is_to_become_unsigned_is_told_how_far_it_is() {
+    let mut signing = signed(None);
+    if let Signing::Signed { leaving, .. } = &mut signing {
+        *leaving = Some(951_782_400);
+    }
+    let leaving = ours(signing);
+    let asking = judged(&leaving, Level::Note, at_parent(&[ds(7, 2)]));
+    let [asking] = asking.as_slice() else {
+        panic!("{asking:?}")
+    };
+    assert!(
+        asking.found.contains("since 2000-02-29 00:00 UTC") && asking.found.contains("still has"),
+        "{asking:?}"
+    );
+    let mend = asking.mend.as_deref().unwrap();
+    assert!(
+        mend.contains("leave the keys") && mend.contains("--undo"),
+        "{mend}"
+    );
+    let done = judged(&leaving, Level::Note, at_parent(&[]));
+    let [done] = done.as_slice() else {
+        panic!("{done:?}")
+    };
+    assert!(done.found.contains("its keys may be removed"), "{done:?}");
+    assert!(done.mend.as_deref().unwrap().contains("Kseed.example.*"));
+    let (found, _) = error(&leaving, at_parent(&[ds(8, 2)]));
+    assert!(found.contains("bogus"), "{found}");
+}
+
+#[test]
 fn ds_records_where_keys_or_parent_are_out_of_sight() {
     let unknown = judged(&ours(Signing::Unknown), Level::Note, at_parent(&[ds(7, 2)]));
     assert!(
@@ -258,6 +288,7 @@ fn keys_say_what_the_parent_may_have_and_from_when_on() {
         ds: of(&[&active]),
         waiting: of(waiting),
         wait_until,
+        leaving: None,
     };
     let one = ring(std::slice::from_ref(&active));
     assert_eq!(Signing::by(&one, apex, 100), wanted(&[], Some(200)));

@@ -1,9 +1,9 @@
-//! Times in words.
+//! Times in words, for whoever reads logs, health and checks.
 
 use time::OffsetDateTime;
 
 /// Seconds, as in `3 minutes`.
-pub(super) fn span(seconds: i64) -> String {
+pub(crate) fn span(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
         120..7200 => format!("{} minutes", seconds / 60),
@@ -13,7 +13,7 @@ pub(super) fn span(seconds: i64) -> String {
 }
 
 /// A moment in Unix seconds, as in `2026-11-30 18:52 UTC`. One that no calendar has is shown as the first of 1970.
-pub(super) fn date(moment: i64) -> String {
+pub(crate) fn date(moment: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(moment).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02} UTC",
