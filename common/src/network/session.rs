@@ -108,6 +108,8 @@ pub async fn shake_hands(
 pub(crate) enum How {
     /// We dialled in this way, and for this.
     Dial(DialBy, Purpose),
+    /// We dialled a peer of ours once more, since it asked for that.
+    DialBack(DialBy),
     /// We were dialled; the gate is asked before we put work into it.
     Accept(HandshakeGate),
 }
@@ -120,7 +122,7 @@ pub(crate) async fn secure(
 ) -> Result<Secured<TcpStream>, SessionError> {
     prepare(&stream)?;
     let secured = match how {
-        How::Dial(by, _) => endpoint.connect_by(*by, stream).await?,
+        How::Dial(by, _) | How::DialBack(by) => endpoint.connect_by(*by, stream).await?,
         How::Accept(gate) => endpoint.accept_if(stream, gate.open()).await?,
     };
     check_not_us(endpoint, &secured)?;

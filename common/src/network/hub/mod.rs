@@ -318,10 +318,10 @@ impl Hub {
             } => {
                 let kept = match direction {
                     Direction::Outbound => self.keep_outbound(addr).map(Some),
-                    Direction::Inbound => {
-                        self.note_dialled(session.remote.node_id, addr);
-                        self.keep_inbound(addr, session.remote.node_id)
+                    Direction::Inbound if self.is_dial_back(session.remote.node_id, addr) => {
+                        Err("it was asked to dial us, and has")
                     }
+                    Direction::Inbound => self.keep_inbound(addr, session.remote.node_id),
                 };
                 match kept {
                     Ok(purpose) => self.on_established(addr, purpose, *session, slot, claim),

@@ -1,4 +1,6 @@
-//! The hub's half of NAT traversal: which address of ours is ours, whether it can be reached, and dialling others back.
+//! The hub's half of NAT traversal: which address is ours, whether it can be reached, and dialling others back.
+
+mod candidates;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,22 +10,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
+use self::candidates::{Candidate, Facts};
 use super::event::HubEvent;
 use super::{Hub, PeerId};
 use crate::network::connections::Purpose;
-use crate::network::nat::service::listens;
 use crate::network::nat::verdict::Verdict;
-use crate::network::nat::{NatKind, NatMode, NatReport, Reachability};
+use crate::network::nat::{NatReport, Reachability};
 use crate::network::peer::session::{dial, establish};
 use crate::network::protocol::dial_back::{DialBack, DialBackLimits, HOST_PAUSE, Outcome};
 use crate::network::protocol::version::Direction;
-use crate::network::session::{How, SessionError};
+use crate::network::session::How;
 use crate::network::status::{ExternalAddress, NatStatus};
-use crate::reachability::netgroup::{is_dialable, is_routable};
+use crate::reachability::netgroup::is_routable;
 use crate::transport::{DialBy, NodeId};
-
-/// Voices that must agree on our address before we believe it: one alone may lie.
-const VOICES_NEEDED: usize = 2;
 
 /// How long a peer may take to dial us and to say what came of it: its own limit for a connection, twice.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -34,9 +33,11 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 /// Peers asked at a time.
 const MAX_ASKED: usize = 3;
 
-/// How old what a netgroup has told must be before it is asked again: once we know, now and then; while we don't, as soon as a
-/// peer may answer again.
-const ASK_AGAIN_KNOWN: Duration = Duration::from_secs(1_800);
+/// How long two arrivals suffice; then peers are asked anew.
+const SETTLED_FOR: Duration = Duration::from_secs(1_800);
+
+/// How old what a netgroup has told must be before it is asked again: peers dial a host once in a while, and messages travel
+/// faster at one time than at another.
 const ASK_AGAIN: Duration = HOST_PAUSE.saturating_add(Duration::from_secs(30));
 
 /// When a peer that has refused is asked again: it may have dialled too many others just then.
@@ -100,29 +101,11 @@ impl NatState {
             std::future::pending::<()>().await;
         }
     }
-
-    fn is_off(&self) -> bool {
-        !self.report.borrow().enabled
-    }
 }
 
 /// IPv4 comes first.
 fn index(addr: IpAddr) -> usize {
     usize::from(addr.is_ipv6())
-}
-
-/// An address that may be ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Candidate {
-    addr: SocketAddr,
-    /// Voices that see us there; 0 when an operator set it.
-    votes: usize,
-    /// It is an address of this machine.
-    direct: bool,
-    /// Nothing is known to be in the way, so that it is told before anybody has dialled it.
-    promising: bool,
-    /// Peers' dial-backs can't make it wrong.
-    certain: bool,
 }
 
 impl Hub {
@@ -131,18 +114,11 @@ impl Hub {
     pub(super) fn external_addresses(&self) -> Vec<ExternalAddress> {
         let now = Instant::now();
         let candidates = self.candidates().into_iter().flatten();
-        let told = candidates.filter(|candidate| {
-            candidate.certain
-                || match self.verdict(candidate.addr).reachability(now) {
-                    Reachability::Reachable => true,
-                    Reachability::Unreachable => false,
-                    Reachability::Unknown => candidate.promising,
-                }
-        });
-        told.map(|candidate| ExternalAddress {
-            addr: candidate.addr,
-            votes: candidate.votes,
-            direct: candidate.direct,
+        let told = candidates.filter(|own| own.is_told(self.verdict(own.addr).reachability(now)));
+        told.map(|own| ExternalAddress {
+            addr: own.addr,
+            votes: own.votes,
+            direct: own.direct,
         })
         .collect()
     }
@@ -152,77 +128,17 @@ impl Hub {
         if addr.is_ipv4() { v4 } else { v6 }
     }
 
-    /// What the operator set; else the address that we listen on; else what the world sees, with the port that leads to us.
     fn candidates(&self) -> [Option<Candidate>; 2] {
-        let allow_private = self.local.spec.network_protocol.allow_private_addresses;
-        let listen = self.local.listen_addr;
-        let set = self.config.external_address;
-        let own = Some(listen).filter(|addr| is_dialable(*addr, allow_private));
-        let mut found = [None; 2];
-        let report = &*self.nat.report.borrow();
-        let ours = set.or(own.filter(|addr| !addr.ip().is_unspecified()));
-        if let Some(addr) = ours.filter(|addr| is_dialable(*addr, allow_private)) {
-            let votes = self.votes_for(report, addr.ip());
-            found[index(addr.ip())] = Some(Candidate {
-                addr,
-                votes,
-                direct: addr.ip() == listen.ip(),
-                promising: true,
-                // A specific public address that we listen on may be behind a firewall; an operator knows.
-                certain: set.is_some()
-                    || (self.nat.is_off() && self.config.nat.mode != NatMode::On),
-            });
-            return found;
-        }
-        if set.is_some() {
-            return found;
-        }
-        for (v4, place) in [true, false].into_iter().zip(&mut found) {
-            let seen = self.seen_candidate(report, v4);
-            *place = seen.filter(|candidate| is_dialable(candidate.addr, allow_private));
-        }
-        found
-    }
-
-    fn votes_for(&self, report: &NatReport, ip: IpAddr) -> usize {
-        let stun = report.probe(ip.is_ipv4());
-        let stun = stun.filter(|probe| probe.external == Some(ip));
-        stun.map_or(0, |probe| probe.agreed) + self.external.votes_for(ip)
-    }
-
-    /// What most STUN servers, or enough peers, see.
-    fn seen_candidate(&self, report: &NatReport, v4: bool) -> Option<Candidate> {
-        if !listens(self.local.listen_addr, v4) {
-            return None;
-        }
-        let probe = report.probe(v4);
-        let by_stun = probe.and_then(|probe| probe.external);
-        let seen = [by_stun, self.external.winner(v4)];
-        let mut agreed = seen.into_iter().flatten();
-        let ip = agreed.find(|ip| self.votes_for(report, *ip) >= VOICES_NEEDED)?;
-        let held = if v4 { &report.mapping } else { &report.pinhole };
-        let port = held.as_ref().map(|held| held.external.port());
-        let is_ours = probe.is_some_and(|probe| probe.local == ip);
-        let open = match probe {
-            // Without STUN only the addresses themselves tell: a private one of ours is translated.
-            None => {
-                let [v4_is, v6_is] = self.nat.translated;
-                !(if v4 { v4_is } else { v6_is })
-            }
-            Some(probe) => match probe.kind {
-                NatKind::Open => true,
-                NatKind::Unknown | NatKind::Blocked => is_ours,
-                _ => false,
-            },
+        let facts = Facts {
+            mode: self.config.nat.mode,
+            report: &self.nat.report.borrow(),
+            votes: &self.external,
+            listen: self.local.listen_addr,
+            set: self.config.external_address,
+            translated: self.nat.translated,
+            allow_private: self.local.spec.network_protocol.allow_private_addresses,
         };
-        Some(Candidate {
-            addr: SocketAddr::new(ip, port.unwrap_or(self.local.listen_addr.port())),
-            votes: self.votes_for(report, ip),
-            direct: is_ours,
-            promising: open || (held.is_some() && !report.double_nat),
-            // Whoever wants nothing of all this is told as peers see him.
-            certain: !report.enabled && self.config.nat.mode == NatMode::Off,
-        })
+        facts.candidates()
     }
 
     fn is_translated(&self, v4: bool) -> bool {
@@ -357,10 +273,9 @@ impl Hub {
     fn ask_one(&mut self, candidate: Candidate, now: Instant) {
         let ip = candidate.addr.ip();
         let verdict = self.verdict(candidate.addr);
-        let age = match verdict.reachability(now) {
-            Reachability::Reachable => ASK_AGAIN_KNOWN,
-            _ => ASK_AGAIN,
-        };
+        if verdict.is_settled(SETTLED_FOR, now) {
+            return;
+        }
         let pending: Vec<_> = self.nat.asked.values().map(|asked| &asked.group).collect();
         let mut peers = self.peers.iter();
         let chosen = peers.find_map(|(id, peer)| {
@@ -370,7 +285,7 @@ impl Hub {
             let able = peer.purpose == Some(Purpose::Full)
                 && sees == ip
                 && !pending.contains(&&group)
-                && verdict.wants(&group, age, now)
+                && verdict.wants(&group, ASK_AGAIN, now)
                 && self.nat.not_before.get(id).is_none_or(|at| now >= *at);
             able.then(|| (*id, handle.remote.node_id, group))
         });
@@ -391,25 +306,23 @@ impl Hub {
         self.nat.asked.insert(node, asked);
     }
 
-    /// Somebody has dialled us: perhaps since we asked him to.
-    pub(super) fn note_dialled(&mut self, node: NodeId, from: SocketAddr) {
+    /// Somebody has dialled us. Gives whether that was since we asked him to: such a connection is for nothing else, and must
+    /// not take the place of another of his.
+    pub(super) fn is_dial_back(&mut self, node: NodeId, from: SocketAddr) -> bool {
+        let now = Instant::now();
         let outside = self.is_devnet() || is_routable(from.ip(), false);
-        let same_family = |asked: &Asked| asked.about.is_ipv4() == from.is_ipv4();
-        if outside && self.nat.asked.get(&node).is_some_and(same_family) {
-            self.note_arrived(node);
+        let asked_for =
+            |asked: &Asked| outside && asked.until > now && asked.about.is_ipv4() == from.is_ipv4();
+        if !self.nat.asked.get(&node).is_some_and(asked_for) {
+            return false;
         }
+        if let Some(asked) = self.nat.asked.remove(&node) {
+            self.note_arrived(asked, now);
+        }
+        true
     }
 
-    fn note_arrived(&mut self, node: NodeId) {
-        let now = Instant::now();
-        let Some(asked) = self
-            .nat
-            .asked
-            .remove(&node)
-            .filter(|asked| asked.until > now)
-        else {
-            return;
-        };
+    fn note_arrived(&mut self, asked: Asked, now: Instant) {
         let Some(verdict) = self.nat.verdicts.get_mut(index(asked.about.ip())) else {
             return;
         };
@@ -428,43 +341,27 @@ impl Hub {
             DialBack::Result { nonce, outcome } => {
                 let mut asked = self.nat.asked.iter();
                 let by = asked.find(|(_, asked)| asked.peer == id && asked.nonce == nonce);
-                if let Some((node, about)) = by.map(|(node, asked)| (*node, asked.about)) {
-                    self.on_dial_back_result(node, about, outcome);
+                if let Some(node) = by.map(|(node, _)| *node) {
+                    self.on_dial_back_result(node, outcome);
                 }
             }
         }
     }
 
-    fn on_dial_back_result(&mut self, node: NodeId, about: SocketAddr, outcome: Outcome) {
+    fn on_dial_back_result(&mut self, node: NodeId, outcome: Outcome) {
+        // That it has reached us, its connection shows, not its word; it may still be on its way.
+        if outcome == Outcome::Reached {
+            return;
+        }
+        let Some(asked) = self.nat.asked.remove(&node) else {
+            return;
+        };
         let now = Instant::now();
-        match outcome {
-            // That it has reached us, a connection shows, not its word: one that is on its way still, or one that it had opened
-            // before to that address.
-            Outcome::Reached => {
-                let stands = self.peers.values().any(|peer| {
-                    let handle = &peer.handle;
-                    handle.direction == Direction::Inbound
-                        && handle.remote.node_id == node
-                        && handle.version.our_addr_seen == Some(about)
-                });
-                if stands {
-                    self.note_arrived(node);
-                }
-            }
-            Outcome::Unreachable => {
-                let Some(asked) = self.nat.asked.remove(&node) else {
-                    return;
-                };
-                if let Some(verdict) = self.nat.verdicts.get_mut(index(about.ip())) {
-                    verdict.failed(asked.group, now);
-                    self.tell_new_address();
-                }
-            }
-            Outcome::Refused => {
-                if let Some(asked) = self.nat.asked.remove(&node) {
-                    self.nat.not_before.insert(asked.peer, now + REFUSED_PAUSE);
-                }
-            }
+        if outcome == Outcome::Refused {
+            self.nat.not_before.insert(asked.peer, now + REFUSED_PAUSE);
+        } else if let Some(verdict) = self.nat.verdicts.get_mut(index(asked.about.ip())) {
+            verdict.failed(asked.group, now);
+            self.tell_new_address();
         }
     }
 
@@ -493,7 +390,7 @@ impl Hub {
             let attempt = async {
                 let stream = dial(&local, target).await?;
                 // The whole handshake, so that the other side sees who has come; then the connection ends.
-                establish(&local, stream, target, How::Dial(by, Purpose::Feeler)).await
+                establish(&local, stream, target, How::DialBack(by)).await
             };
             let result = tokio::select! {
                 result = attempt => result,
@@ -501,8 +398,6 @@ impl Hub {
             };
             let outcome = match &result {
                 Ok((session, _)) if session.remote.node_id == node => Outcome::Reached,
-                // Its identity is proven by then.
-                Err(SessionError::AlreadyConnected(at)) if *at == node => Outcome::Reached,
                 Ok(_) => Outcome::Unreachable,
                 Err(error) => {
                     debug!(%target, %error, "not reached when dialled back");

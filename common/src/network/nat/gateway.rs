@@ -1,4 +1,5 @@
-//! Where this machine's default gateway is, as the kernel tells it. Linux alone: elsewhere UPnP finds gateways by asking all.
+//! Where this machine's default gateway is, and on which interface an address, as the kernel tells it. Linux alone: elsewhere
+//! UPnP finds gateways by asking all.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,12 +11,9 @@ pub(super) fn default_v4() -> Option<Ipv4Addr> {
     v4(&std::fs::read_to_string("/proc/net/route").ok()?)
 }
 
-/// Number of the interface of the IPv6 default route.
-pub(super) fn default_v6_interface() -> Option<u32> {
-    let table = std::fs::read_to_string("/proc/net/ipv6_route").ok()?;
-    let name = v6(&table)?;
-    let index = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?;
-    index.trim().parse().ok()
+/// Number of the interface that has this address.
+pub(super) fn interface_of(ip: Ipv6Addr) -> Option<u32> {
+    interface(&std::fs::read_to_string("/proc/net/if_inet6").ok()?, ip)
 }
 
 /// Lines of: interface, destination, gateway, flags, references, uses, metric, mask; hexadecimal but for the metric.
@@ -33,20 +31,14 @@ fn v4(table: &str) -> Option<Ipv4Addr> {
     routes.min().map(|(_, gateway)| gateway)
 }
 
-/// Lines of: destination, length, source, length, next hop, metric, references, uses, flags, interface; all hexadecimal.
-fn v6(table: &str) -> Option<&str> {
-    let routes = table.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [destination, length, _, _, hop, metric, .., name] = fields.as_slice() else {
-            return None;
-        };
-        let destination = u128::from_str_radix(destination, 16).ok()?;
-        let hop = Ipv6Addr::from(u128::from_str_radix(hop, 16).ok()?);
-        let metric = u32::from_str_radix(metric, 16).ok()?;
-        let is_default = destination == 0 && *length == "00" && !hop.is_unspecified();
-        is_default.then_some((metric, *name))
-    });
-    routes.min().map(|(_, name)| name)
+/// Lines of: address, number of the interface, prefix length, scope, flags, name; hexadecimal but for the name.
+fn interface(table: &str, ip: Ipv6Addr) -> Option<u32> {
+    table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+        let number = u32::from_str_radix(fields.next()?, 16).ok()?;
+        (Ipv6Addr::from(address) == ip).then_some(number)
+    })
 }
 
 #[cfg(test)]
@@ -79,15 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ipv6_default_route_names_its_interface() {
-        let zero = "0".repeat(32);
-        let router = "fe80000000000000000000000000 0001".replace(' ', "");
-        let table = format!(
-            "fe800000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0\n\
-             {zero} 00 {zero} 00 {router} 00000400 00000001 00000000 00000003     eth0\n\
-             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n"
-        );
-        assert_eq!(v6(&table), Some("eth0"));
-        assert_eq!(v6("junk"), None);
+    fn an_ipv6_address_tells_its_interface() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fe800000000000000000000000000001 1f 40 20 80     eth0\n\
+                     26000000000000000000000000000009 1f 40 00 80     eth0\n\
+                     junk\n";
+        let of = |text: &str| interface(table, text.parse().unwrap());
+        assert_eq!(of("2600::9"), Some(0x1f));
+        assert_eq!(of("::1"), Some(1));
+        assert_eq!(of("2600::8"), None);
     }
 }

@@ -158,7 +158,7 @@ impl NatService {
             return None;
         }
         let internal = SocketAddrV6::new(*ip, self.listen.port(), 0, 0);
-        match mapping::open_pinhole(internal, gateway::default_v6_interface()).await {
+        match mapping::open_pinhole(internal, gateway::interface_of(*ip)).await {
             Ok(hole) => {
                 self.happened(format!("the gateway's firewall lets in to {internal}"));
                 *kept = Some(hole);

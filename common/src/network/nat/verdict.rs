@@ -95,6 +95,13 @@ impl Verdict {
         }
     }
 
+    /// Whether enough netgroups have shown within this time that they can reach us: then nobody needs to be asked.
+    pub(in crate::network) fn is_settled(&self, within: Duration, now: Instant) -> bool {
+        let fresh = |at: &&Instant| now.saturating_duration_since(**at) < within;
+        let enough = self.arrived.values().filter(fresh).count() >= NEEDED;
+        enough && self.reachability(now) == Reachability::Reachable
+    }
+
     /// Whether a peer of that netgroup can tell us something new: it has not been heard for as long as `age`.
     pub(in crate::network) fn wants(&self, group: &str, age: Duration, now: Instant) -> bool {
         let heard = [self.arrived.get(group), self.failed.get(group)];
@@ -177,8 +184,10 @@ mod tests {
         assert!(!verdict.wants(&group(1), COUNTS_FOR, half));
         assert!(verdict.wants(&group(9), COUNTS_FOR, half));
         assert_eq!(verdict.confirmations(start + COUNTS_FOR), 0);
+        assert!(verdict.is_settled(COUNTS_FOR, half) && !verdict.is_settled(COUNTS_FOR / 2, half));
         verdict.about(addr(2));
         assert_eq!(verdict.reachability(start), Reachability::Unknown);
+        assert!(!verdict.is_settled(COUNTS_FOR, start));
     }
 
     #[test]

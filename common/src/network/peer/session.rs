@@ -92,12 +92,17 @@ pub(crate) async fn establish(
     how: How,
 ) -> Result<(Session, Option<Claim>), SessionError> {
     let handshakes = async {
-        let tls = matches!(how, How::Dial(DialBy::Tls, _));
+        let tls = matches!(how, How::Dial(DialBy::Tls, _) | How::DialBack(DialBy::Tls));
         // Whom we dial for blocks alone, or to see who is there, is to tell us of no transactions.
-        let relay = !matches!(how, How::Dial(_, Purpose::BlockOnly | Purpose::Feeler));
+        let relay = !matches!(
+            how,
+            How::Dial(_, Purpose::BlockOnly | Purpose::Feeler) | How::DialBack(_)
+        );
         let secured = secure(&local.endpoint, stream, &how).await?;
         let (direction, claim) = match how {
             How::Accept(_) => (Direction::Inbound, None),
+            // Beside whatever stands, or seems to stand, between us already.
+            How::DialBack(_) => (Direction::Outbound, None),
             How::Dial(..) => (
                 Direction::Outbound,
                 Some(claim(local, secured.remote.node_id)?),

@@ -37,11 +37,11 @@ const LEAST_PORT: u16 = 1_024;
 pub const HOST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Hosts remembered. All that are dialled within [`HOST_PAUSE`] by the limits fit.
-const MAX_HOSTS: usize = 256;
+const MAX_HOSTS: usize = 512;
 
-/// Attempts for all hosts together within [`WINDOW`]: a connection costs a millisecond of handshake, and a network whose nodes
-/// ask a peer now and then needs a few.
-const MAX_IN_WINDOW: usize = 10;
+/// Attempts for all hosts together within [`WINDOW`]: each costs a millisecond of handshake, and as many nodes as have places here
+/// may come back at once after an outage and need two peers each.
+const MAX_IN_WINDOW: usize = 30;
 
 /// What [`MAX_IN_WINDOW`] is about.
 const WINDOW: Duration = Duration::from_secs(60);

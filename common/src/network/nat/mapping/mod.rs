@@ -92,6 +92,8 @@ pub struct Attempt {
 pub(super) enum MappingError {
     #[error("no default gateway is known")]
     NoGateway,
+    #[error("it is not known on which interface our address is")]
+    NoInterface,
     #[error("port 0 can't be mapped")]
     NoPort,
     #[error("{0}")]
@@ -229,7 +231,7 @@ pub(super) async fn open_pinhole(
 ) -> Result<Pinhole, Attempt> {
     let opened = match interface {
         Some(interface) => upnp::open_pinhole(internal, interface).await,
-        None => Err(MappingError::NoGateway),
+        None => Err(MappingError::NoInterface),
     };
     opened.map_err(|error| error.attempt(MappingProtocol::Upnp))
 }
