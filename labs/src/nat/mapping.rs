@@ -207,6 +207,19 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Fails when there is no hole for the node, or nobody comes through it.
+    fn is_open(self, node: &Node, space: &Space, addr: SocketAddr) -> anyhow::Result<()> {
+        let nat = node.nat(space)?;
+        let hole = nat.pinhole.as_ref();
+        let hole = hole.with_context(|| format!("no hole: {nat:?}"))?;
+        ensure!(
+            hole.external == addr && hole.internal == addr,
+            "the hole is not for {addr}: {nat:?}"
+        );
+        self.people.visit(addr)?;
+        Ok(())
+    }
+
     /// A gateway that answers badly does no harm.
     fn hostile(self, manner: Manner) -> anyhow::Result<()> {
         let name = manner.as_str();
@@ -221,7 +234,11 @@ impl Stage<'_> {
             node.program.must_run()?;
             let (status, nat) = (node.status(&space), node.nat(&space));
             let synced = status.height().is_some_and(|ours| ours >= height);
-            last = format!("height {:?} of {height}, {nat:?}", status.height());
+            let height_now = status.height();
+            last = match &nat {
+                Ok(nat) => format!("height {height_now:?} of {height}, {nat:?}"),
+                Err(error) => format!("height {height_now:?} of {height}, {error:#}"),
+            };
             // All it tried has come to nothing, which it knows.
             let tried = nat.is_ok_and(|nat| nat.mapping.is_none() && !nat.attempts.is_empty());
             Ok((synced && tried).then_some(()))
@@ -271,12 +288,13 @@ impl Stage<'_> {
         let reached = until(FIRST, || {
             node.program.must_run()?;
             gateway.must_run()?;
-            let met = self.people.visit(addr);
-            let nat = node.nat(&space);
-            last = format!("{met:?}, {nat:?}");
-            let pinhole = nat.ok().and_then(|nat| nat.pinhole);
-            let told = pinhole.is_some_and(|hole| hole.external == addr && hole.internal == addr);
-            Ok((told && met.is_ok()).then_some(()))
+            let done = self.is_open(&node, &space, addr);
+            last = done
+                .as_ref()
+                .err()
+                .map(|error| format!("{error:#}"))
+                .unwrap_or_default();
+            Ok(done.ok())
         })?;
         reached.with_context(|| format!("{last}\n{}", node.program.tail()))?;
         node.program.terminate(END)?;

@@ -21,12 +21,16 @@ use crate::attack::dial::Dial;
 use crate::private_network::SEEDS;
 
 /// Where the nodes that were there before are, each in a netgroup of its own: who hears of his address from two of them has
-/// heard it from strangers.
-const ELDERS: [Ipv4Addr; 4] = [
+/// heard it from strangers. Each dials back ten hosts a minute at most, and eleven newcomers ask three or four of them at once.
+const ELDERS: [Ipv4Addr; 8] = [
     Ipv4Addr::new(81, 10, 1, 1),
     Ipv4Addr::new(82, 11, 1, 1),
     Ipv4Addr::new(83, 12, 1, 1),
     Ipv4Addr::new(84, 13, 1, 1),
+    Ipv4Addr::new(86, 15, 1, 1),
+    Ipv4Addr::new(87, 16, 1, 1),
+    Ipv4Addr::new(88, 17, 1, 1),
+    Ipv4Addr::new(89, 18, 1, 1),
 ];
 
 /// Where crawler and seeder are, and whom the lab visits nodes from.

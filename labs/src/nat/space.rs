@@ -14,8 +14,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// How often something is looked at.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
-/// How many last lines of a program's log are shown when it does not do what it should.
-const TAIL: usize = 12;
+/// How many last lines of a program's log are shown when it does not do what it should, and how much of each.
+const TAIL: usize = 8;
+const LINE: usize = 200;
 
 /// A network namespace; it goes with this.
 #[derive(Debug)]
@@ -199,7 +200,9 @@ impl Program {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(TAIL);
-        lines.get(from..).unwrap_or_default().join("\n")
+        let tail = lines.get(from..).unwrap_or_default().iter();
+        tail.flat_map(|line| line.chars().take(LINE).chain(['\n']))
+            .collect()
     }
 }
 

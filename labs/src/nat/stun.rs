@@ -183,9 +183,8 @@ impl Drop for Liar {
 
 fn lie_to_all(socket: &UdpSocket, lie: SocketAddrV4, stop: &AtomicBool) {
     let [_, other] = LIAR;
-    let origin = match socket.local_addr() {
-        Ok(SocketAddr::V4(addr)) => addr,
-        _ => return,
+    let Ok(SocketAddr::V4(origin)) = socket.local_addr() else {
+        return;
     };
     let mut packet = [0; 1_500];
     while !stop.load(Ordering::Relaxed) {

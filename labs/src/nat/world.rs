@@ -128,9 +128,10 @@ impl Router {
         ))?;
         let prefix = router.inside_v6(0);
         let link = &router.host.link;
-        router.host.core.ip(&format!(
-            "route add {prefix}/64 via {HOST_V6} dev {link}"
-        ))?;
+        router
+            .host
+            .core
+            .ip(&format!("route add {prefix}/64 via {HOST_V6} dev {link}"))?;
         Ok(router)
     }
 
