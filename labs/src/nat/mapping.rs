@@ -39,8 +39,8 @@ const OTHER: u8 = 11;
 /// The routers' networks have the numbers from here on.
 const FIRST_LAN: u8 = 20;
 
-/// What makes holes in firewalls of IPv6; NAT-PMP knows only IPv4.
-pub(super) const HOLES: [Protocol; 2] = [Protocol::Upnp, Protocol::Pcp];
+/// How the node asks for holes in firewalls of IPv6.
+pub(super) const HOLES: [Protocol; 1] = [Protocol::Upnp];
 
 /// What there was to see.
 #[derive(Debug, Default)]

@@ -50,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a stranger's handshake may take, and an answer of a tool.
 const BRIEF: Duration = Duration::from_secs(5);
 
+/// What nodes log: not who comes and goes, which the crawler does all the time.
+const LOG: &str = "info,quantumcoin::network::hub=warn,quantumcoin::network::hub::nat=info";
+
 /// What a stranger's ping says: any number will do.
 const PING: u64 = 11;
 
@@ -266,6 +269,7 @@ impl Setting {
             .arg(self.room.join(name))
             .arg(format!("--http={HTTP}"))
             .arg(format!("--resolver={WATCH}:53"))
+            .arg(format!("--log={LOG}"))
             .arg("--nat=auto");
         for server in stun::addresses(false) {
             node.args(["--stun-server", &server]);

@@ -1,5 +1,6 @@
 //! One network namespace, and programs that run in it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -66,14 +67,12 @@ impl Space {
             .with_context(|| format!("can't set {key} in {}", self.name))
     }
 
-    /// A program that will run here.
-    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path().display()))
-            .arg("--")
-            .arg(program)
-            .stdin(Stdio::null());
+    /// A program that will run here. It sees the devices of this network in /sys too, which is a mount, and not its own: the numbers
+    /// of network interfaces are looked up there.
+    pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]);
+        command.arg(program).stdin(Stdio::null());
         command
     }
 

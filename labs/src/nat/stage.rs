@@ -15,10 +15,9 @@ use crate::bench::worker::Running;
 const ROOM: &str = "/run/lab";
 
 /// Programs, and the Debian packages that they are in.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
-    ("nsenter", "util-linux"),
     ("mount", "mount"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
