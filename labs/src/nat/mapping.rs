@@ -1,7 +1,7 @@
 //! Nodes behind routers in a network of real programs: a port is mapped, the node is reached from outside, told of, found and
 //! served; then the router has another address, and all of that again; at the end the mapping is gone.
 //!
-//! Each story has a router of its own, and all are told at the same time.
+//! Each story has a router of its own, so that several are told at the same time.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -39,9 +39,6 @@ const OTHER: u8 = 11;
 /// The routers' networks have the numbers from here on.
 const FIRST_LAN: u8 = 20;
 
-/// How the node asks for holes in firewalls of IPv6.
-pub(super) const HOLES: [Protocol; 1] = [Protocol::Upnp];
-
 /// What there was to see.
 #[derive(Debug, Default)]
 pub(super) struct Stories {
@@ -53,8 +50,8 @@ pub(super) struct Stories {
     pub(super) unmapped: usize,
     /// Whether another port was taken where the first was not free.
     pub(super) conflict: bool,
-    /// Firewalls of IPv6 that let strangers in, and not any more at the end.
-    pub(super) pinholes: usize,
+    /// Whether a firewall of IPv6 let strangers in, and not any more at the end.
+    pub(super) pinhole: bool,
     /// Bad gateways that did no harm.
     pub(super) harmless: usize,
     /// What was not right, in words.
@@ -68,65 +65,76 @@ struct Mapping {
     again: f64,
 }
 
-/// Tells all stories.
-pub(super) fn run(internet: &Internet, people: &People, room: &Path) -> anyhow::Result<Stories> {
+/// Tells all stories, in two acts. What an elder dials back in a minute is bounded, and all at once would ask more of them than
+/// as many strangers do of a network that is not eight nodes.
+pub(super) fn run(internet: &Internet, people: &People, room: &Path) -> Stories {
     let stage = Stage {
         internet,
         people,
         room,
     };
     let mut stories = Stories::default();
-    std::thread::scope(|scope| {
-        let mapping = Protocol::ALL.map(|protocol| scope.spawn(move || stage.mapping(protocol)));
-        let conflict = scope.spawn(move || stage.conflict());
-        let pinholes = HOLES.map(|protocol| scope.spawn(move || stage.pinhole(protocol)));
-        let hostile = Manner::ALL.map(|manner| scope.spawn(move || stage.hostile(manner)));
-        for ((told, protocol), took) in mapping
-            .into_iter()
-            .zip(Protocol::ALL)
-            .zip(&mut stories.mapped)
-        {
-            match joined(told.join()) {
-                Ok(mapping) => {
-                    *took = Some(mapping.first);
-                    stories.changed.push(mapping.again);
-                    stories.unmapped += 1;
-                }
-                Err(error) => stories
-                    .faults
-                    .push(format!("{}: {error:#}", protocol.key())),
+    for ((told, protocol), took) in at_once(Protocol::ALL, |protocol| stage.mapping(protocol))
+        .into_iter()
+        .zip(Protocol::ALL)
+        .zip(&mut stories.mapped)
+    {
+        match told {
+            Ok(mapping) => {
+                *took = Some(mapping.first);
+                stories.changed.push(mapping.again);
+                stories.unmapped += 1;
             }
+            Err(error) => stories
+                .faults
+                .push(format!("{}: {error:#}", protocol.key())),
         }
-        match joined(conflict.join()) {
-            Ok(()) => stories.conflict = true,
-            Err(error) => stories.faults.push(format!("conflict: {error:#}")),
-        }
-        for (told, protocol) in pinholes.into_iter().zip(HOLES) {
-            match joined(told.join()) {
-                Ok(()) => stories.pinholes += 1,
-                Err(error) => {
-                    let protocol = protocol.key();
-                    stories.faults.push(format!("IPv6, {protocol}: {error:#}"));
-                }
-            }
-        }
-        for (told, manner) in hostile.into_iter().zip(Manner::ALL) {
-            match joined(told.join()) {
-                Ok(()) => stories.harmless += 1,
-                Err(error) => {
-                    let manner = manner.as_str();
-                    stories
-                        .faults
-                        .push(format!("gateway with {manner} answers: {error:#}"));
-                }
-            }
-        }
+    }
+    let second = [Second::Conflict, Second::Pinhole]
+        .into_iter()
+        .chain(Manner::ALL.map(Second::Hostile));
+    let second: Vec<Second> = second.collect();
+    let told = at_once(second.clone(), |story| match story {
+        Second::Conflict => stage.conflict(),
+        Second::Pinhole => stage.pinhole(),
+        Second::Hostile(manner) => stage.hostile(manner),
     });
-    Ok(stories)
+    for (told, story) in told.into_iter().zip(second) {
+        match (told, story) {
+            (Ok(()), Second::Conflict) => stories.conflict = true,
+            (Ok(()), Second::Pinhole) => stories.pinhole = true,
+            (Ok(()), Second::Hostile(_)) => stories.harmless += 1,
+            (Err(error), story) => stories.faults.push(format!("{story:?}: {error:#}")),
+        }
+    }
+    stories
 }
 
-fn joined<T>(told: std::thread::Result<anyhow::Result<T>>) -> anyhow::Result<T> {
-    told.map_err(|_| anyhow!("a thread panicked")).flatten()
+/// The stories of the second act.
+#[derive(Debug, Clone, Copy)]
+enum Second {
+    Conflict,
+    Pinhole,
+    Hostile(Manner),
+}
+
+/// Does this with each of them, all at the same time.
+fn at_once<S: Copy + Send, T: Send>(
+    stories: impl IntoIterator<Item = S>,
+    tell: impl Fn(S) -> anyhow::Result<T> + Sync,
+) -> Vec<anyhow::Result<T>> {
+    let tell = &tell;
+    std::thread::scope(|scope| {
+        let telling: Vec<_> = stories
+            .into_iter()
+            .map(|story| scope.spawn(move || tell(story)))
+            .collect();
+        let told = telling.into_iter().map(|story| {
+            let told = story.join().map_err(|_| anyhow!("a thread panicked"));
+            told.flatten()
+        });
+        told.collect()
+    })
 }
 
 /// What all stories need.
@@ -268,22 +276,18 @@ impl Stage<'_> {
     }
 
     /// Whom IPv6's router lets only answers reach: a hole is made for the node's port, and closed at the end.
-    fn pinhole(self, protocol: Protocol) -> anyhow::Result<()> {
-        let number = FIRST_LAN + 14 + protocol as u8;
-        let name = format!("6{}", protocol.flag());
-        let router = self.router(&name, number)?;
-        let space = router.guest(&format!("{name}-node"), NODE)?;
+    fn pinhole(self) -> anyhow::Result<()> {
+        let router = self.router("hole", FIRST_LAN + 14)?;
+        let space = router.guest("hole-node", NODE)?;
         let addr = SocketAddr::from((router.inside_v6(NODE), PORT));
-        let mut gateway = Gateway::start(router, protocol, self.room)?;
+        let mut gateway = Gateway::start(router, Protocol::Upnp, self.room)?;
         let mut more = vec![
             format!("--listen=[::]:{PORT}"),
-            format!("--port-mapping={}", protocol.flag()),
+            format!("--port-mapping={}", Protocol::Upnp.flag()),
         ];
         let servers = stun::addresses(true).into_iter();
         more.extend(servers.map(|server| format!("--stun-server={server}")));
-        let mut node = self
-            .people
-            .newcomer(&space, &format!("node-{name}"), &more)?;
+        let mut node = self.people.newcomer(&space, "node-hole", &more)?;
         let mut last = String::new();
         let reached = until(FIRST, || {
             node.program.must_run()?;

@@ -21,7 +21,7 @@ use crate::attack::dial::Dial;
 use crate::private_network::SEEDS;
 
 /// Where the nodes that were there before are, each in a netgroup of its own: who hears of his address from two of them has
-/// heard it from strangers. Each dials back ten hosts a minute at most, and eleven newcomers ask three or four of them at once.
+/// heard it from strangers. Each dials back ten hosts a minute at most, and each newcomer asks three or four of them.
 const ELDERS: [Ipv4Addr; 8] = [
     Ipv4Addr::new(81, 10, 1, 1),
     Ipv4Addr::new(82, 11, 1, 1),
