@@ -17,6 +17,8 @@ use crate::bench::worker::Worker;
 use crate::bench::{self, Bench, BenchOptions};
 use crate::chain_generator::{ChainOptions, files};
 use crate::internet::{self, InternetArgs};
+#[cfg(target_os = "linux")]
+use crate::nat::{self, NatArgs};
 use crate::network::{self, Lab, LabOptions, Outcome};
 use crate::simulation::{self, Story, StoryOptions};
 
@@ -71,6 +73,9 @@ enum Command {
         #[command(flatten)]
         options: LabOptions,
     },
+    /// Put nodes behind routers of every kind, and fail if they are not found out and reached. Needs root and Debian packages.
+    #[cfg(target_os = "linux")]
+    Nat(NatArgs),
     /// An internet on loopback with a known truth, to crawl.
     Internet(InternetArgs),
     /// One part of a benchmark, in a process of its own.
@@ -124,6 +129,8 @@ impl Cli {
             Command::Network { lab, options } => {
                 network::run(lab, options).and_then(|outcome| judge(outcome, options.json))
             }
+            #[cfg(target_os = "linux")]
+            Command::Nat(args) => nat::run(&args, print),
             Command::Internet(args) => internet::run(args, print),
             Command::Worker { worker } => worker.run(),
         };

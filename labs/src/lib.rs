@@ -8,6 +8,7 @@
 //! | [`attack`] | what strangers can do to a node, measured |
 //! | [`internet`] | up to a million peers of every kind, with a known truth, for the crawler |
 //! | [`network`] | whole networks through what happens to networks: honest work, partition, rest, first contact |
+//! | `nat` | nodes behind routers of every kind, with other people's STUN servers and gateways (Linux) |
 //! | [`mod@bench`] | what the programs cost: time, processor, memory |
 //! | [`cli`] | the program `labs` |
 
@@ -16,6 +17,8 @@ pub mod bench;
 pub mod chain_generator;
 pub mod cli;
 pub mod internet;
+#[cfg(target_os = "linux")]
+pub mod nat;
 pub mod network;
 pub mod private_network;
 pub mod simulation;

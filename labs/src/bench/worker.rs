@@ -13,6 +13,8 @@ use serde_json::Value;
 #[cfg(target_os = "linux")]
 use super::dns;
 use super::{crawl, headers, store, sync, transport};
+#[cfg(target_os = "linux")]
+use crate::nat;
 use crate::{attack, network};
 
 /// The parts.
@@ -31,6 +33,9 @@ pub enum Worker {
     /// Part of `bench headers`.
     #[command(subcommand)]
     Headers(headers::Part),
+    /// `nat`, in namespaces of its own.
+    #[cfg(target_os = "linux")]
+    Nat(nat::NatArgs),
     /// Part of `network`.
     #[command(subcommand)]
     Network(network::Part),
@@ -57,6 +62,8 @@ impl Worker {
             #[cfg(target_os = "linux")]
             Self::Dns(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),
+            #[cfg(target_os = "linux")]
+            Self::Nat(args) => nat::run_part(&args),
             Self::Network(part) => part.run(),
             Self::Store(part) => part.run(),
             Self::Sync(part) => part.run(),
