@@ -83,10 +83,13 @@ async fn two_peers_that_dial_back_make_a_node_reachable_and_a_liar_changes_nothi
     );
     let (liar, asked) = liar(203, Outcome::Unreachable).await;
     let mut settings = asking(200);
-    settings.manual_peers = vec![liar, one.listen_addr(), two.listen_addr()];
+    settings.manual_peers = vec![liar, one.listen_addr()];
     let asker = node(&chain, settings).await;
     let port = timeout(PATIENCE, asked).await.unwrap().unwrap();
     assert_eq!(port, asker.listen_addr().port());
+    let status = status_where(&asker, |status| status.nat.confirmed_by == 1).await;
+    assert_eq!(status.nat.reachable, Reachability::Unknown);
+    asker.connect(two.listen_addr()).await;
     let status = status_where(&asker, |status| status.nat.confirmed_by == 2).await;
     assert_eq!(status.nat.reachable, Reachability::Reachable);
     assert_eq!(status.nat.advertised, Some(asker.listen_addr()));

@@ -434,6 +434,7 @@ impl Hub {
             transactions: purpose != Some(Purpose::BlockOnly),
             local: Arc::clone(&self.local),
             hub: self.events.clone(),
+            calls: self.local.calls.subscribe(),
             block_room: Arc::clone(&self.block_room),
             headers_turn: Arc::new(Semaphore::new(1)),
             transaction_places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),

@@ -287,7 +287,7 @@ impl Hub {
                 && !pending.contains(&&group)
                 && verdict.wants(&group, ASK_AGAIN, now)
                 && self.nat.not_before.get(id).is_none_or(|at| now >= *at);
-            able.then(|| (*id, handle.remote.node_id, group))
+            able.then_some((*id, handle.remote.node_id, group))
         });
         let Some((peer, node, group)) = chosen else {
             return;

@@ -9,7 +9,7 @@ use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{Block, BlockHash, Transaction};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -120,6 +120,8 @@ pub(crate) struct Actor {
     pub(crate) transactions: bool,
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
+    /// Of [`Local::calls`], heard from when the peer was new.
+    pub(crate) calls: watch::Receiver<u64>,
     /// In KiB, what blocks on their way to the hub may take; shared by all peers.
     pub(crate) block_room: Arc<Semaphore>,
     /// One permit: headers are checked a message at a time, and the next is held back here.
@@ -182,7 +184,7 @@ impl Actor {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting = PartialBlocks::default();
         let arriving = reader.arriving();
-        let mut calls = self.local.calls.subscribe();
+        let mut calls = self.calls.clone();
         // When an answer to the last call is due, if none has come, and how much of a message had arrived before.
         let mut due: Option<(tokio::time::Instant, u64)> = None;
         loop {
