@@ -442,7 +442,8 @@ fn checked_stun_servers(servers: &[String]) -> anyhow::Result<Vec<String>> {
     }
     for server in servers {
         let port = server.rsplit_once(':').and_then(|(host, port)| {
-            let whole = !host.is_empty() && (!host.contains(':') || host.ends_with(']'));
+            let whole = !host.is_empty() && !host.contains(char::is_whitespace);
+            let whole = whole && (!host.contains(':') || host.ends_with(']'));
             port.parse::<u16>().ok().filter(|port| whole && *port != 0)
         });
         if port.is_none() {

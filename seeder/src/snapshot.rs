@@ -186,7 +186,10 @@ impl Snapshot {
         let (mut peers, names) = (set.peers, set.names);
         // Whom nobody knows by name nobody can be told of.
         peers.retain(|peer| !is_stand_in(peer.addr.ip()) || names.contains_key(&peer.addr.ip()));
-        let served = previous.map(|previous| previous.peers.iter().map(|peer| peer.addr));
+        let served = previous.map(|previous| {
+            let peers = previous.peers.iter();
+            peers.map(|peer| (peer.addr, peer.node_id))
+        });
         let served = served.into_iter().flatten().collect();
         twins::keep_one_of_each(&mut peers, policy.default_port, &served);
         // The walk for unusual filters starts anywhere in this order.

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::nat::{NatMode, NatSettings, Reachability};
+use super::peer::session::Call;
 use super::protocol::dial_back::{DialBack, Outcome};
 use super::protocol::version::Direction;
 use super::session::Session;
@@ -208,7 +209,9 @@ async fn peers_that_are_called_and_stay_silent_go() {
         .await
         .unwrap();
     status_where(&server, |status| status.inbound == 2).await;
-    server.local.call_all();
+    let mut call = Call::default();
+    call.add([127, 7, 9, 52].into());
+    server.local.call(call);
     let answering = tokio::spawn(async move {
         while let Ok(message) = there.reader.read().await {
             if let NetworkMessage::Ping(nonce) = message {

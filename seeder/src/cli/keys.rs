@@ -125,7 +125,7 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
             Keys::Roll(new) => roll(&dir, &zones, *new, now),
             Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
             Keys::Unsign { undo: false } => unsign::begin(&dir, &zones, now),
-            Keys::Unsign { undo: true } => unsign::undo(&dir, &zones),
+            Keys::Unsign { undo: true } => unsign::undo(&dir, &zones, now),
         };
         told.push_str(&text?);
     }
@@ -401,6 +401,10 @@ fn roll(dir: &Path, zones: &[Zone], new: New, now: i64) -> anyhow::Result<String
 
 fn retire(dir: &Path, zones: &[Zone], tag: u16, force: bool, now: i64) -> anyhow::Result<String> {
     let ring = load(dir, zones)?;
+    if !force {
+        // The parent may know this key alone, and hears of no other until the zone is to stay signed.
+        unsign::refuse(&ring, zones)?;
+    }
     let all = zones.iter().flat_map(|zone| {
         let keys = ring.keys(zone.apex_wire()).iter();
         keys.map(move |key| (zone, key))

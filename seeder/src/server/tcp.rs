@@ -57,7 +57,7 @@ const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// How long a TLS handshake may take: several round trips around the world, lost packets among them.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long a client may take to accept the responses that are written at once, and the least of them.
+/// How long a client may take nothing of the responses that are written.
 const SEND: Duration = Duration::from_secs(5);
 
 /// How long connections may take to end once we stop; a round trip suffices for what is answered already. The systemd
@@ -326,12 +326,18 @@ impl Visit {
         // Before it is taken: or a crowd that never reads would hold all places for as long as each may take.
         self.place.set_waiting();
         self.unsent.store(true, Ordering::Relaxed);
-        let sending = async {
-            writer.write_all(framed).await?;
-            // What TLS has encrypted lies in its own buffer until then.
-            writer.flush().await
-        };
-        timeout(SEND, sending).await.map_err(io::Error::from)??;
+        let mut rest = framed.as_slice();
+        while !rest.is_empty() {
+            // Each part has its time: whoever reads slowly is not cut off.
+            let taken = timeout(SEND, writer.write(rest)).await;
+            match taken.map_err(io::Error::from)?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                taken => rest = rest.get(taken..).unwrap_or_default(),
+            }
+        }
+        // What TLS has encrypted lies in its own buffer until then.
+        let flushed = timeout(SEND, writer.flush()).await;
+        flushed.map_err(io::Error::from)??;
         self.unsent.store(false, Ordering::Relaxed);
         framed.clear();
         Ok(())

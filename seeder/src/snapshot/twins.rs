@@ -17,6 +17,9 @@ use quantumcoin::reachability::{
     overlay::{OverlayKind, kind_of},
 };
 
+/// An address that was served, and the node that was there: with another node it is another one.
+pub(super) type Served = (SocketAddr, Option<[u8; 32]>);
+
 /// What makes two addresses of a node serve the same clients.
 type Way = (bool, Option<Discriminant<OverlayKind>>, bool);
 
@@ -24,12 +27,12 @@ type Way = (bool, Option<Discriminant<OverlayKind>>, bool);
 pub(super) fn keep_one_of_each(
     peers: &mut Vec<GoodPeer>,
     default_port: u16,
-    served: &HashSet<SocketAddr>,
+    served: &HashSet<Served>,
 ) {
     // Numbers from 0 up have bits that grow with them.
     let quality = |peer: &GoodPeer| peer.quality.max(0.0).to_bits();
     peers.sort_by_cached_key(|peer| {
-        let before = served.contains(&peer.addr);
+        let before = served.contains(&(peer.addr, peer.node_id));
         (Reverse(before), Reverse(quality(peer)), peer.addr)
     });
     let mut seen = HashSet::new();
@@ -59,7 +62,10 @@ mod tests {
     }
 
     fn kept(mut peers: Vec<GoodPeer>, served: &[&str]) -> Vec<String> {
-        let served = served.iter().map(|addr| addr.parse().unwrap()).collect();
+        let served = served
+            .iter()
+            .map(|addr| (addr.parse().unwrap(), Some([1; 32])));
+        let served = served.collect();
         keep_one_of_each(&mut peers, PORT, &served);
         let mut kept: Vec<String> = peers.iter().map(|peer| peer.addr.to_string()).collect();
         kept.sort();
@@ -87,6 +93,16 @@ mod tests {
             kept(vec![new.clone()], &["10.9.0.1:8333"]),
             ["10.1.0.1:8333"]
         );
+    }
+
+    /// Somebody whose own node was served for long begins to hand connections on.
+    #[test]
+    fn an_address_with_another_node_than_before_is_new() {
+        let (node, proxy) = (twin("10.9.0.1:8333", 0.7), twin("10.1.0.1:8333", 0.9));
+        let served = [(node.addr, Some([1; 32])), (proxy.addr, Some([2; 32]))].into();
+        let mut peers = vec![proxy, node.clone()];
+        keep_one_of_each(&mut peers, PORT, &served);
+        assert_eq!(peers, [node]);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Table {
         bytes: usize,
     ) -> Result<Self, TableError> {
         let mut table = Self {
-            arena: Arena::with_capacity(bytes),
+            // A sixteenth more than the last draw took: one byte too few would have it grow to twice its size for a moment.
+            arena: Arena::with_capacity(bytes + bytes / 16),
             ..Self::default()
         };
         // The deepest first: of two zones of which one lies in the other, that one answers.

@@ -508,8 +508,9 @@ impl Hub {
             self.note_offence(peer.handle.addr, offence, &gone.reason, true);
         }
         if peer.handle.direction == Direction::Outbound {
-            self.external.forget(peer.handle.addr);
             self.on_outbound_gone(peer.handle.addr);
+            self.external.forget(peer.handle.addr);
+            self.on_address_news();
         }
     }
 

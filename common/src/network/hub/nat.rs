@@ -16,7 +16,7 @@ use super::{Hub, PeerId};
 use crate::network::connections::Purpose;
 use crate::network::nat::verdict::Verdict;
 use crate::network::nat::{NatReport, Reachability};
-use crate::network::peer::session::{dial, establish};
+use crate::network::peer::session::{Call, dial, establish};
 use crate::network::protocol::dial_back::{DialBack, DialBackLimits, HOST_PAUSE, Outcome};
 use crate::network::protocol::version::Direction;
 use crate::network::session::How;
@@ -55,6 +55,8 @@ struct Asked {
     /// Our address that it is about.
     about: SocketAddr,
     until: Instant,
+    /// It has dialled us; what else it opens until then is for nothing else either.
+    done: bool,
 }
 
 /// What the hub remembers of it.
@@ -101,6 +103,11 @@ impl NatState {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Peers that were asked and have not come yet.
+    fn under_way(&self) -> usize {
+        self.asked.values().filter(|asked| !asked.done).count()
+    }
 }
 
 /// IPv4 comes first.
@@ -114,7 +121,7 @@ impl Hub {
     pub(super) fn external_addresses(&self) -> Vec<ExternalAddress> {
         let now = Instant::now();
         let candidates = self.candidates().into_iter().flatten();
-        let told = candidates.filter(|own| own.is_told(self.verdict(own.addr).reachability(now)));
+        let told = candidates.filter(|own| own.is_told(self.shown(own.addr, now)));
         told.map(|own| ExternalAddress {
             addr: own.addr,
             votes: own.votes,
@@ -126,6 +133,15 @@ impl Hub {
     fn verdict(&self, addr: SocketAddr) -> &Verdict {
         let [v4, v6] = &self.nat.verdicts;
         if addr.is_ipv4() { v4 } else { v6 }
+    }
+
+    /// What dial-backs have shown of this address, if they are about it.
+    fn shown(&self, addr: SocketAddr, now: Instant) -> Reachability {
+        let verdict = self.verdict(addr);
+        match verdict.is_about(addr) {
+            true => verdict.reachability(now),
+            false => Reachability::Unknown,
+        }
     }
 
     fn candidates(&self) -> [Option<Candidate>; 2] {
@@ -143,14 +159,18 @@ impl Hub {
 
     fn is_translated(&self, v4: bool) -> bool {
         let allow_private = self.local.spec.network_protocol.allow_private_addresses;
-        let local = crate::network::nat::local_address(v4);
+        let listen = self.local.listen_addr.ip();
+        let local = match listen.is_unspecified() {
+            true => crate::network::nat::local_address(v4),
+            false => Some(listen),
+        };
         local.is_none_or(|ip| !is_routable(ip, allow_private))
     }
 
     /// The service has news, or peers see us elsewhere: forgets what was known of another address, and tells peers the new one.
     pub(super) fn on_address_news(&mut self) {
         self.nat.translated = [self.is_translated(true), self.is_translated(false)];
-        let mut moved = false;
+        let mut moved = Call::default();
         let candidates = self.candidates();
         let nat = &mut self.nat;
         let places = candidates
@@ -162,7 +182,9 @@ impl Hub {
             verdict.about(new);
             if let Some(new) = new {
                 let before = last.replace(new.ip());
-                moved |= before.is_some_and(|before| before != new.ip());
+                if before.is_some_and(|before| before != new.ip()) {
+                    moved.add(new.ip());
+                }
                 if before != Some(new.ip()) {
                     info!(addr = %new, "this may be our address");
                 }
@@ -175,9 +197,9 @@ impl Hub {
                 .any(|own| own.addr == asked.about)
         };
         nat.asked.retain(|_, asked| about(asked));
-        if moved {
+        if moved != Call::default() {
             // Connections through a translation that is no more hang for minutes: whoever is still there answers.
-            self.local.call_all();
+            self.local.call(moved);
             self.nat.not_before.clear();
         }
         self.tell_new_address();
@@ -264,7 +286,7 @@ impl Hub {
         }
         self.nat.next_ask = now + ASK_PAUSE;
         for candidate in self.candidates().into_iter().flatten() {
-            if !candidate.certain && self.nat.asked.len() < MAX_ASKED {
+            if !candidate.certain && self.nat.under_way() < MAX_ASKED {
                 self.ask_one(candidate, now);
             }
         }
@@ -302,6 +324,7 @@ impl Hub {
             group,
             about: candidate.addr,
             until: now + ANSWER_WITHIN,
+            done: false,
         };
         self.nat.asked.insert(node, asked);
     }
@@ -316,20 +339,23 @@ impl Hub {
         if !self.nat.asked.get(&node).is_some_and(asked_for) {
             return false;
         }
-        if let Some(asked) = self.nat.asked.remove(&node) {
-            self.note_arrived(asked, now);
+        let asked = self.nat.asked.get_mut(&node);
+        if let Some(asked) = asked.filter(|asked| !asked.done) {
+            asked.done = true;
+            let (group, about) = (asked.group.clone(), asked.about);
+            self.note_arrived(group, about, now);
         }
         true
     }
 
-    fn note_arrived(&mut self, asked: Asked, now: Instant) {
-        let Some(verdict) = self.nat.verdicts.get_mut(index(asked.about.ip())) else {
+    fn note_arrived(&mut self, group: String, about: SocketAddr, now: Instant) {
+        let Some(verdict) = self.nat.verdicts.get_mut(index(about.ip())) else {
             return;
         };
-        verdict.arrived(asked.group, now);
+        verdict.arrived(group, now);
         if verdict.reachability(now) == Reachability::Reachable {
             // Proven, so that we need not dial it ourselves.
-            self.connections.add_own(asked.about);
+            self.connections.add_own(about);
         }
         self.tell_new_address();
     }
@@ -350,7 +376,8 @@ impl Hub {
 
     fn on_dial_back_result(&mut self, node: NodeId, outcome: Outcome) {
         // That it has reached us, its connection shows, not its word; it may still be on its way.
-        if outcome == Outcome::Reached {
+        let done = self.nat.asked.get(&node).is_none_or(|asked| asked.done);
+        if outcome == Outcome::Reached || done {
             return;
         }
         let Some(asked) = self.nat.asked.remove(&node) else {

@@ -4,15 +4,21 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::mapping::{self, Attempt, Held, MappingProtocol, Opened, Pinhole};
+use super::mapping::{self, Attempt, Held, MappingError, MappingProtocol, Opened, Pinhole};
 use super::service::NatService;
 use super::stun::NatKind;
 use super::stun::probe::Probe;
 use super::{NatReport, gateway};
 use crate::reachability::netgroup::is_routable;
+
+/// How often a gateway that gave no port is asked again: it may have been changed or restarted.
+const TRY_AGAIN: Duration = Duration::from_secs(600);
+
+/// The same after it has lost a port that it gave: a restart takes a minute or two.
+const TRY_SOON: Duration = Duration::from_secs(60);
 
 /// How long giving back mappings may take at the end; a node has 4 s to stop.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -21,8 +27,10 @@ const LEAVING: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct KeptMapping {
     pub(super) held: Option<Held>,
-    /// One that is being asked for, in a task of its own: junk that confuses a library ends no more than that.
+    /// One that is being asked for, in a task of its own, which goes on when we stop: what it brings is given back.
     opening: Option<JoinHandle<Opened>>,
+    /// What could not be had, and when it is asked for again.
+    refused: Option<(SocketAddrV4, Instant)>,
 }
 
 /// All of it.
@@ -33,6 +41,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// When something that could not be had is asked for again.
+    pub(super) fn try_at(&self) -> Option<Instant> {
+        self.mapping.refused.map(|(_, at)| at)
+    }
+
     /// How often it has to be renewed.
     pub(super) fn renew_every(&self) -> Duration {
         let held = self.mapping.held.as_ref().map(|held| &held.mapping);
@@ -59,13 +72,25 @@ pub(super) struct Asked {
     pub(super) external: Option<IpAddr>,
 }
 
+/// What came of renewing a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewed {
+    Done,
+    /// Another host has the port, so that it is not ours to give back.
+    Taken,
+    Failed,
+}
+
 impl NatService {
     /// Has a mapping where one is of use: renews it, or asks for one.
+    ///
+    /// `None` when nothing was asked for: it is held, of no use, or was refused a short time ago.
     pub(super) async fn keep_mapping(
         &self,
         kept: &mut KeptMapping,
         local: Option<IpAddr>,
-    ) -> Asked {
+    ) -> Option<Asked> {
+        let mut pause = TRY_AGAIN;
         let wanted = match local {
             // A public address is no one's to translate.
             Some(IpAddr::V4(ip)) if !is_routable(ip.into(), false) && !ip.is_loopback() => {
@@ -75,20 +100,36 @@ impl NatService {
         };
         if let Some(held) = &mut kept.held {
             let same = wanted.is_some_and(|wanted| held.mapping.internal == wanted.into());
-            if same && self.renewed(held).await {
-                return Asked::default();
+            let renewed = match same {
+                true => self.renewed(held).await,
+                false => Renewed::Failed,
+            };
+            match renewed {
+                Renewed::Done => return None,
+                // It is somebody else's now.
+                Renewed::Taken => {}
+                // Whoever has given it may be out of reach by now.
+                Renewed::Failed => {
+                    let _ = timeout(LEAVING, held.remove()).await;
+                }
             }
-            // Whoever has given it may be out of reach by now.
-            let _ = timeout(LEAVING, held.remove()).await;
             kept.held = None;
+            pause = TRY_SOON;
         }
-        match wanted.filter(|_| !self.settings.protocols.is_empty()) {
-            Some(wanted) => self.open(kept, wanted).await,
-            None => Asked::default(),
+        let wanted = wanted.filter(|_| !self.settings.protocols.is_empty())?;
+        let waits = |(of, until): (_, Instant)| of == wanted && Instant::now() < until;
+        if kept.refused.is_some_and(waits) {
+            return None;
         }
+        let asked = self.open(kept, wanted).await;
+        kept.refused = match &kept.held {
+            Some(_) => None,
+            None => Some((wanted, Instant::now() + pause)),
+        };
+        Some(asked)
     }
 
-    async fn renewed(&self, held: &mut Held) -> bool {
+    async fn renewed(&self, held: &mut Held) -> Renewed {
         let protocol = held.mapping.protocol;
         let renewed = held.renew().await;
         self.metrics.nat_mapping(protocol, renewed.is_ok());
@@ -99,7 +140,11 @@ impl NatService {
                 "the port mapping by {protocol} was not renewed: {error}"
             ));
         }
-        renewed.is_ok()
+        match renewed {
+            Ok(()) => Renewed::Done,
+            Err(MappingError::Taken) => Renewed::Taken,
+            Err(_) => Renewed::Failed,
+        }
     }
 
     async fn open(&self, kept: &mut KeptMapping, internal: SocketAddrV4) -> Asked {
@@ -138,7 +183,7 @@ impl NatService {
         probe: Option<&Probe>,
     ) -> Option<Attempt> {
         if let Some(hole) = kept {
-            // With the hole open it is no firewall any more, as far as STUN sees: the address alone says whether it is of use.
+            // Whatever STUN sees of the firewall: the hole is for another port than its sockets have.
             let same = probe.is_some_and(|probe| probe.local == hole.mapping.internal.ip());
             if same && hole.renew().await.is_ok() {
                 return None;
@@ -171,7 +216,7 @@ impl NatService {
     /// Whether all that is held is held still.
     pub(super) async fn renew(&self, kept: &mut Kept) -> bool {
         let mapping = match &mut kept.mapping.held {
-            Some(held) => self.renewed(held).await,
+            Some(held) => self.renewed(held).await == Renewed::Done,
             None => true,
         };
         let hole = match &kept.pinhole {
@@ -206,7 +251,7 @@ impl NatService {
         };
         let all = async { tokio::join!(mapping, hole) };
         if timeout(LEAVING, all).await.is_err() {
-            warn!("the gateway was not heard in time: the port mapping stays until its end");
+            warn!("the gateway was not heard in time: a port mapping may stay until its end");
         }
     }
 }

@@ -144,6 +144,11 @@ impl NatReport {
         self.events.push_back(NatEvent { at, what });
     }
 
+    /// How the world sees us, in each family.
+    fn externals(&self) -> [Option<IpAddr>; 2] {
+        [true, false].map(|v4| self.probe(v4)?.external)
+    }
+
     /// What was found for this family.
     pub(in crate::network) fn probe(&self, v4: bool) -> Option<&Probe> {
         if v4 {

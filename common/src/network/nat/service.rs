@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::keeping::Kept;
-use super::mapping::Nonce;
+use super::mapping::{Attempt, Nonce};
 use super::stun::probe::{self, Family, Probe};
 use super::{NatReport, NatSettings};
 use crate::network::metrics::NetworkMetrics;
@@ -27,8 +27,9 @@ const GLANCED_AT: usize = 3;
 /// Least pause between two full looks that peers bring about: what they say is no reason to burden STUN servers.
 const NUDGE_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often a gateway that did not do what it was asked is asked again: it may have been changed or restarted.
-const TRY_AGAIN: Duration = Duration::from_secs(600);
+/// The longest pause between two looks that servers bring about and that find nothing new: some see us at another address with
+/// each socket, and some lie.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Looks in a row without any answer after which what was known is forgotten. Fewer may be a network that is down for a moment.
 const FORGET_AFTER: u32 = 3;
@@ -57,6 +58,18 @@ struct Memory {
     turns: [usize; 2],
     /// Looks in a row in which nobody answered.
     silent: [u32; 2],
+    /// Least time until servers may bring about another look.
+    pause: Duration,
+}
+
+/// Whether our address is another than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    /// The machine's own is.
+    Here,
+    /// A server sees us elsewhere.
+    ThereTheySay,
+    No,
 }
 
 impl NatService {
@@ -99,18 +112,43 @@ impl NatService {
             let (by_v4, by_v6) = tokio::join!(self.probe(v4), self.probe(v6));
             let [silent_v4, silent_v6] = &mut memory.silent;
             self.tell(|report| {
+                let before = report
+                    .v4
+                    .as_ref()
+                    .map(|probe| (probe.local, probe.external));
                 keep(by_v4, &mut report.v4, silent_v4);
+                if before
+                    != report
+                        .v4
+                        .as_ref()
+                        .map(|probe| (probe.local, probe.external))
+                {
+                    // What a gateway said is of another time, or of another gateway.
+                    report.gateway_external = None;
+                }
                 keep(by_v6.clone(), &mut report.v6, silent_v6);
             });
             self.keep_pinhole(&mut kept.pinhole, by_v6.as_ref()).await
         };
+        let before = self.report.borrow().externals();
         let (hole, asked) = tokio::join!(seeing, self.keep_mapping(&mut kept.mapping, v4));
         self.tell(|report| {
             report.looked = true;
-            report.gateway_external = asked.external.or(report.gateway_external);
-            report.attempts = asked.attempts.into_iter().chain(hole).collect();
+            if let Some(asked) = asked {
+                report.gateway_external = asked.external;
+                report.attempts = asked.attempts;
+            }
+            let by_v6 = |attempt: &Attempt| hole.as_ref() == Some(attempt);
+            if !report.attempts.iter().any(by_v6) {
+                report.attempts.extend(hole.clone());
+            }
             kept.show(report);
         });
+        memory.pause = if self.report.borrow().externals() == before {
+            (memory.pause * 2).clamp(NUDGE_PAUSE, LONGEST_PAUSE)
+        } else {
+            Duration::ZERO
+        };
     }
 
     async fn probe(&self, local: Option<IpAddr>) -> Option<Probe> {
@@ -154,11 +192,13 @@ impl NatService {
     async fn wait(&self, kept: &mut Kept, memory: &mut Memory) {
         let start = Instant::now();
         let (mut glance_at, mut renew_at) = (start + GLANCE, start + kept.renew_every());
-        let mut nudged = false;
+        let never = start + LONGEST_PAUSE * 1_000;
+        let try_at = kept.try_at().unwrap_or(never);
+        let mut look_at = never;
         loop {
             tokio::select! {
-                () = self.nudge.notified() => nudged = true,
-                () = sleep_until(start + NUDGE_PAUSE), if nudged => return,
+                () = self.nudge.notified() => look_at = look_at.min(start + NUDGE_PAUSE),
+                () = sleep_until(look_at.min(try_at)) => return,
                 () = sleep_until(renew_at) => {
                     if !self.renew(kept).await {
                         return;
@@ -166,10 +206,10 @@ impl NatService {
                     renew_at = Instant::now() + kept.renew_every();
                 }
                 () = sleep_until(glance_at) => {
-                    let failed = !self.report.borrow().attempts.is_empty();
-                    let due = failed && start.elapsed() >= TRY_AGAIN;
-                    if due || self.has_moved(memory).await {
-                        return;
+                    match self.has_moved(memory).await {
+                        Moved::Here => return,
+                        Moved::ThereTheySay => look_at = look_at.min(start + memory.pause),
+                        Moved::No => {}
                     }
                     glance_at = Instant::now() + GLANCE;
                 }
@@ -178,7 +218,7 @@ impl NatService {
     }
 
     /// Whether our own address is another than before, or the world sees another.
-    async fn has_moved(&self, memory: &mut Memory) -> bool {
+    async fn has_moved(&self, memory: &mut Memory) -> Moved {
         let known = self.report.borrow().clone();
         for (index, family) in FAMILIES.into_iter().enumerate() {
             let local = self.local(family);
@@ -188,15 +228,15 @@ impl NatService {
                 continue;
             };
             if *before != local {
-                return true;
+                return Moved::Here;
             }
             if let Some(local) = local
                 && self.is_seen_elsewhere(&known, local, turn).await
             {
-                return true;
+                return Moved::ThereTheySay;
             }
         }
-        false
+        Moved::No
     }
 
     /// Asks the next server in turn; one that is silent passes the question on.
@@ -217,7 +257,9 @@ impl NatService {
             };
             let before = probe.and_then(|probe| by(probe).or(probe.external));
             if let Some(seen) = probe::glance(server, local).await {
-                return Some(seen) != before;
+                // Where servers disagree, one that was not heard then is no news; where none was heard, it is.
+                let undecided = probe.is_some_and(|probe| probe.answered > 0);
+                return before.map_or(!undecided, |before| seen != before);
             }
         }
         false

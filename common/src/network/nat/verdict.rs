@@ -66,6 +66,11 @@ impl Verdict {
         }
     }
 
+    /// Whether it is about this address.
+    pub(in crate::network) fn is_about(&self, addr: SocketAddr) -> bool {
+        self.of == Some(addr)
+    }
+
     /// A peer of that netgroup, asked to, has dialled us.
     pub(in crate::network) fn arrived(&mut self, group: String, now: Instant) {
         self.failed.remove(&group);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bitcoin::p2p::message::NetworkMessage;
@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::outbox::{Inbox, Outbox, Outgoing, outbox};
 use super::pace::Pace;
-use super::session::{Local, unix_now};
+use super::session::{Call, Local, unix_now};
 use super::writer::{WRITE_TIMEOUT, write_loop};
 use super::{PeerId, PeerStats};
 use crate::chain::CheckedBlock;
@@ -95,17 +95,17 @@ impl Gone {
     }
 }
 
-/// When a peer that is called must have shown that it is there, of whose message so much has arrived.
-fn answer_by(arrived: u64) -> (tokio::time::Instant, u64) {
-    (tokio::time::Instant::now() + CALL_PATIENCE, arrived)
+/// When a peer that is called must have shown that it is there, with which so much has moved.
+fn answer_by(moved: u64) -> (tokio::time::Instant, u64) {
+    (tokio::time::Instant::now() + CALL_PATIENCE, moved)
 }
 
-/// Waits until then, and gives what had arrived; for ever where nobody is called.
+/// Waits until then, and gives what had moved; for ever where nobody is called.
 async fn called(due: Option<(tokio::time::Instant, u64)>) -> u64 {
     match due {
-        Some((until, arrived)) => {
+        Some((until, moved)) => {
             tokio::time::sleep_until(until).await;
-            arrived
+            moved
         }
         None => std::future::pending().await,
     }
@@ -121,7 +121,7 @@ pub(crate) struct Actor {
     pub(crate) local: Arc<Local>,
     pub(crate) hub: mpsc::Sender<HubEvent>,
     /// Of [`Local::calls`], heard from when the peer was new.
-    pub(crate) calls: watch::Receiver<u64>,
+    pub(crate) calls: watch::Receiver<Call>,
     /// In KiB, what blocks on their way to the hub may take; shared by all peers.
     pub(crate) block_room: Arc<Semaphore>,
     /// One permit: headers are checked a message at a time, and the next is held back here.
@@ -185,7 +185,7 @@ impl Actor {
         let mut waiting = PartialBlocks::default();
         let arriving = reader.arriving();
         let mut calls = self.calls.clone();
-        // When an answer to the last call is due, if none has come, and how much of a message had arrived before.
+        // When an answer to the last call is due, if none has come, and what had moved before.
         let mut due: Option<(tokio::time::Instant, u64)> = None;
         loop {
             self.pace.keep().await;
@@ -197,16 +197,18 @@ impl Actor {
                 tokio::select! {
                     received = &mut read => break received,
                     Ok(()) = calls.changed() => {
-                        due = Some(answer_by(arriving.load(Ordering::Relaxed)));
-                        ping_timer.reset_immediately();
+                        if calls.borrow_and_update().concerns(self.addr.ip()) {
+                            due = Some(answer_by(self.moved(&arriving)));
+                            ping_timer.reset_immediately();
+                        }
                     }
                     before = called(due), if due.is_some() => {
-                        let arrived = arriving.load(Ordering::Relaxed);
-                        if arrived == before {
+                        let moved = self.moved(&arriving);
+                        if moved == before {
                             return Gone::because("silent since our address has changed");
                         }
-                        // A large message is on its way.
-                        due = Some(answer_by(arrived));
+                        // A large message is on its way, here or there.
+                        due = Some(answer_by(moved));
                     }
                     _ = sweep.tick() => {
                         waiting.expire(Instant::now());
@@ -356,6 +358,12 @@ impl Actor {
             }
         };
         self.tell(event).await
+    }
+
+    /// Bytes that have come of the message under way, and gone in all.
+    fn moved(&self, arriving: &AtomicU64) -> u64 {
+        let gone = self.stats.bytes_out.load(Ordering::Relaxed);
+        gone.wrapping_add(arriving.load(Ordering::Relaxed))
     }
 
     /// It is read at the limits' pace, and goes on pushing.

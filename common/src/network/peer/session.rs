@@ -1,6 +1,6 @@
 //! What a node brings to its connections, and the deadline under which they are made.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,17 +25,37 @@ pub(crate) struct Local {
     pub(crate) nonce: u64,
     /// The nodes that we have dialled.
     pub(crate) claims: Claims,
-    /// How often all peers were called: each must show that it is still there.
-    pub(crate) calls: watch::Sender<u64>,
+    /// Whom to call: each must show that it is still there.
+    pub(crate) calls: watch::Sender<Call>,
     pub(crate) services: u64,
     pub(crate) user_agent: String,
     pub(crate) listen_addr: SocketAddr,
 }
 
+/// Which peers are called: those with an IPv4 address, with an IPv6 address, or both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Call {
+    v4: bool,
+    v6: bool,
+}
+
+impl Call {
+    /// Those of the family of this address as well.
+    pub(crate) fn add(&mut self, ip: IpAddr) {
+        self.v4 |= ip.is_ipv4();
+        self.v6 |= ip.is_ipv6();
+    }
+
+    /// Whether a peer at this address is called.
+    pub(crate) fn concerns(self, ip: IpAddr) -> bool {
+        (ip.is_ipv4() && self.v4) || (ip.is_ipv6() && self.v6)
+    }
+}
+
 impl Local {
-    /// Has every peer show that it is still there, by an answer to a ping.
-    pub(crate) fn call_all(&self) {
-        self.calls.send_modify(|calls| *calls += 1);
+    /// Has those peers show that they are still there, by an answer to a ping.
+    pub(crate) fn call(&self, call: Call) {
+        self.calls.send_replace(call);
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -83,7 +83,10 @@ fn a_zone_becomes_unsigned_in_steps_and_can_go_back() {
         ..Times::from_now(NOW)
     };
     keyfile::write(dir.path(), &key(times)).unwrap();
-    assert!(unsign::undo(dir.path(), &zones).is_err(), "nothing to undo");
+    assert!(
+        unsign::undo(dir.path(), &zones, NOW).is_err(),
+        "nothing to undo"
+    );
     let said = begin().unwrap();
     assert!(
         said.contains("seed.test. ask the parent to drop its DS"),
@@ -111,15 +114,17 @@ fn a_zone_becomes_unsigned_in_steps_and_can_go_back() {
         algorithm: AlgorithmName::Ed25519,
         role: RoleName::Csk,
     };
+    let tag = ring.keys(zone().apex_wire())[0].tag();
     for refused in [
         generate(dir.path(), &zones, new, NOW),
         roll(dir.path(), &zones, new, NOW),
+        retire(dir.path(), &zones, tag, false, NOW),
     ] {
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("--undo"), "{error}");
     }
 
-    unsign::undo(dir.path(), &zones).unwrap();
+    unsign::undo(dir.path(), &zones, NOW).unwrap();
     let ring = load(dir.path(), &zones).unwrap();
     assert_eq!(ring.leaving(zone().apex_wire()), None);
     assert!(list(&ring, &zones, NOW).unwrap().contains("named by CDS"));
@@ -151,6 +156,6 @@ fn new_keys_are_refused_beside_the_file_of_those_that_went() {
     let ring = load(dir.path(), &zones).unwrap();
     let listed = list(&ring, &zones, NOW).unwrap();
     assert_eq!(listed, "seed.test. is not signed: it has no keys\n");
-    unsign::undo(dir.path(), &zones).unwrap();
+    unsign::undo(dir.path(), &zones, NOW).unwrap();
     assert!(generate(dir.path(), &zones, new, NOW).is_ok());
 }

@@ -57,7 +57,7 @@ pub(super) fn begin(dir: &Path, zones: &[Zone], now: i64) -> anyhow::Result<Stri
 }
 
 /// Takes that back.
-pub(super) fn undo(dir: &Path, zones: &[Zone]) -> anyhow::Result<String> {
+pub(super) fn undo(dir: &Path, zones: &[Zone], now: i64) -> anyhow::Result<String> {
     let ring = load(dir, zones)?;
     for zone in zones {
         ensure!(
@@ -68,8 +68,17 @@ pub(super) fn undo(dir: &Path, zones: &[Zone]) -> anyhow::Result<String> {
     }
     let mut text = String::new();
     for zone in zones {
+        let apex = zone.apex();
         leaving::undo(dir, zone.apex_wire())?;
-        writeln!(text, "{} stays signed.", zone.apex())?;
+        if ring.current(zone.apex_wire(), now)?.is_some() {
+            writeln!(text, "{apex} stays signed.")?;
+        } else {
+            writeln!(
+                text,
+                "{apex} has no keys to sign with: a running seeder goes on asking the parent to drop its DS, and serves the zone \
+                 unsigned when it is started again. Put the keys back first."
+            )?;
+        }
     }
     text.push_str("CDS and CDNSKEY name the keys again from the seeder's next refresh on. If the parent has dropped its DS, put it back: `keys ds`.\n");
     Ok(text)

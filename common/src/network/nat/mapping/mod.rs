@@ -89,7 +89,7 @@ pub struct Attempt {
 
 /// Why there is no mapping.
 #[derive(Debug, Error)]
-pub(super) enum MappingError {
+pub(in crate::network::nat) enum MappingError {
     #[error("no default gateway is known")]
     NoGateway,
     #[error("it is not known on which interface our address is")]

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hickory_resolver::{ResolverBuilder, TokioResolver};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::LookupIpStrategy;
 use serde::Serialize;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -16,7 +17,7 @@ use super::typing::{NatKind, Seen, classify, classify_by_mappings, most};
 use crate::network::nat::vote::majority;
 use crate::reachability::netgroup::is_routable;
 
-/// How long a server's name may take to be resolved: a part of the 6 s that all may take.
+/// How long a server's name may take to be resolved: with lost packets all may take 6.5 s.
 const RESOLVE: Duration = Duration::from_millis(1_500);
 
 /// Servers asked; more give no better vote.
@@ -105,7 +106,14 @@ async fn resolve(server: String, family: Family) -> Result<SocketAddr, String> {
     let Some((host, port)) = split else {
         return Err("it is no HOST:PORT".to_owned());
     };
-    let resolver = TokioResolver::builder_tokio().and_then(ResolverBuilder::build);
+    let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
+        // Of this family alone: some resolvers drop questions for the other.
+        builder.options_mut().ip_strategy = match family {
+            Family::V4 => LookupIpStrategy::Ipv4Only,
+            Family::V6 => LookupIpStrategy::Ipv6Only,
+        };
+        builder.build()
+    });
     let resolver = resolver.map_err(|error| error.to_string())?;
     let found = match timeout(RESOLVE, resolver.lookup_ip(host)).await {
         Ok(found) => found.map_err(|error| error.to_string())?,
