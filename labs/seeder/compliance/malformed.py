@@ -16,7 +16,8 @@ NAME = dns.name.from_text(ZONE).to_wire()
 SOA_RECORD = NAME + struct.pack("!HHIH", 6, 1, 60, 22) + bytes(22)
 # A transfer as secondaries ask for it.
 IXFR = header(counts=(1, 0, 1, 0)) + question(ZONE, "IXFR") + SOA_RECORD
-TSIG = b"\0" + struct.pack("!HHIH", 250, 255, 0, 16) + bytes(16)
+# A key of the root's name: algorithm of the same, time and fudge, no MAC, original id, no error, no other data (RFC 8945, 4.2).
+TSIG = b"\0" + struct.pack("!HHIH", 250, 255, 0, 17) + bytes(17)
 SILENCE = None
 
 
