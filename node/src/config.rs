@@ -1,5 +1,7 @@
 //! What an operator may set: defaults, then the TOML file, then environment and flags.
 
+pub mod nat;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,12 +11,13 @@ use clap::{Args, ValueEnum};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::NetworkConfig;
 use quantumcoin::network::discovery::{DnsTrust, Dnssec, Provider};
-use quantumcoin::network::nat::{MappingProtocol, NatMode, NatSettings};
 use quantumcoin::reachability::Netgroups;
 use quantumcoin::reachability::asmap::AsMap;
 use quantumcoin::service::{dirs, spec};
 use quantumcoin::transport::{ALL_TRANSPORTS, TransportKind};
 use serde::Deserialize;
+
+use self::nat::{NatChoice, PortMappingChoice};
 
 /// Where the API listens by default. Loopback: it is for the operator.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8332";
@@ -183,36 +186,6 @@ impl Settings {
     }
 }
 
-/// Whether a node looks after its own address.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NatChoice {
-    /// On networks of public addresses, unless it listens on loopback.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
-/// How a gateway is asked for a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PortMappingChoice {
-    /// Port Control Protocol.
-    Pcp,
-    /// NAT Port Mapping Protocol.
-    NatPmp,
-    /// UPnP.
-    Upnp,
-    /// Not at all.
-    None,
-}
-
-/// The word that stands for an empty list of STUN servers.
-const NO_STUN: &str = "none";
-
 /// The transports that a node speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -326,7 +299,7 @@ impl NodeConfig {
         }
         network.manual_peers = settings.connect;
         network.external_address = settings.external_address;
-        network.nat = nat(&settings.stun_server, &settings.port_mapping, settings.nat)?;
+        network.nat = nat::settings(&settings.stun_server, &settings.port_mapping, settings.nat)?;
         network.transports = settings.transports.unwrap_or_default().kinds();
         if let Some(outbound) = settings.outbound {
             network.outbound_target = outbound;
@@ -401,61 +374,6 @@ fn dns_trust(settings: &Settings) -> anyhow::Result<DnsTrust> {
     Ok(trust)
 }
 
-/// Reads what is said of NAT.
-///
-/// # Errors
-/// When a server is no `host:port`, or none and some are wanted.
-pub fn nat(
-    stun_servers: &[String],
-    protocols: &[PortMappingChoice],
-    choice: Option<NatChoice>,
-) -> anyhow::Result<NatSettings> {
-    let mut nat = NatSettings {
-        mode: match choice.unwrap_or_default() {
-            NatChoice::Auto => NatMode::Auto,
-            NatChoice::On => NatMode::On,
-            NatChoice::Off => NatMode::Off,
-        },
-        ..NatSettings::default()
-    };
-    if !stun_servers.is_empty() {
-        nat.stun_servers = checked_stun_servers(stun_servers)?;
-    }
-    if !protocols.is_empty() {
-        let wanted = |choice| match choice {
-            PortMappingChoice::Pcp => Some(MappingProtocol::Pcp),
-            PortMappingChoice::NatPmp => Some(MappingProtocol::NatPmp),
-            PortMappingChoice::Upnp => Some(MappingProtocol::Upnp),
-            PortMappingChoice::None => None,
-        };
-        nat.protocols = protocols.iter().copied().filter_map(wanted).collect();
-        if nat.protocols.len() < protocols.len() && protocols.len() > 1 {
-            bail!("port_mapping is none and something else: leave one of them out");
-        }
-    }
-    Ok(nat)
-}
-
-fn checked_stun_servers(servers: &[String]) -> anyhow::Result<Vec<String>> {
-    if servers == [NO_STUN] {
-        return Ok(Vec::new());
-    }
-    for server in servers {
-        let port = server.rsplit_once(':').and_then(|(host, port)| {
-            let whole = !host.is_empty() && !host.contains(char::is_whitespace);
-            let whole = whole && (!host.contains(':') || host.ends_with(']'));
-            port.parse::<u16>().ok().filter(|port| whole && *port != 0)
-        });
-        if port.is_none() {
-            bail!(
-                "the STUN server {server:?} is no HOST:PORT, such as stun.example.org:3478, 192.0.2.1:3478 or \
-                 [2001:db8::1]:3478; the word {NO_STUN} alone asks none"
-            );
-        }
-    }
-    Ok(servers.to_vec())
-}
-
 fn mining_pause(seconds: f64, spec: &ChainSpec) -> anyhow::Result<Duration> {
     if spec.consensus.asert_half_life != 0 {
         bail!(
@@ -479,32 +397,6 @@ mod tests {
             data_dir: Some(dir.to_owned()),
             ..Settings::default()
         }
-    }
-
-    #[test]
-    fn what_is_said_of_nat_is_read() {
-        use PortMappingChoice::{NatPmp, None as Nothing, Upnp};
-        let server = |text: &str| vec![text.to_owned()];
-        let read = nat(
-            &server("[2001:db8::1]:3478"),
-            &[NatPmp, Upnp],
-            Some(NatChoice::On),
-        )
-        .unwrap();
-        assert_eq!(read.mode, NatMode::On);
-        assert_eq!(read.stun_servers, ["[2001:db8::1]:3478"]);
-        assert_eq!(
-            read.protocols,
-            [MappingProtocol::NatPmp, MappingProtocol::Upnp]
-        );
-        let none = nat(&server("none"), &[Nothing], None).unwrap();
-        assert!(none.stun_servers.is_empty() && none.protocols.is_empty());
-        assert_eq!(nat(&[], &[], None).unwrap().protocols.len(), 3);
-        for wrong in ["stun.example.org", "2001:db8::1", ":3478", "a:0", "a:b"] {
-            let error = nat(&server(wrong), &[], None).unwrap_err().to_string();
-            assert!(error.contains(wrong), "{error}");
-        }
-        assert!(nat(&[], &[Nothing, Upnp], None).is_err());
     }
 
     #[tokio::test]

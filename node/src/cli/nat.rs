@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use quantumcoin::network::nat::{self, NatKind, Probe};
 use quantumcoin_node::client;
-use quantumcoin_node::config::{DEFAULT_HTTP, nat as read_settings};
+use quantumcoin_node::config::DEFAULT_HTTP;
+use quantumcoin_node::config::nat::settings;
 use serde_json::{Value, json};
 
 use super::show;
@@ -45,7 +46,7 @@ pub(super) async fn run(args: NatArgs) -> anyhow::Result<()> {
 }
 
 async fn probe(args: &NatArgs) -> anyhow::Result<()> {
-    let settings = read_settings(&args.stun_server, &[], None)?;
+    let settings = settings(&args.stun_server, &[], None)?;
     if settings.stun_servers.is_empty() {
         bail!("there is no STUN server to ask: name some by --stun-server HOST:PORT");
     }

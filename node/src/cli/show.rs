@@ -155,12 +155,15 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
     println!("node id    {}", text(&status["node_id"]));
     println!("listens    {}", text(&status["listen_addr"]));
     match &status["external"] {
-        Value::Null => println!("reachable  unknown: fewer than two peers agree on our address"),
+        Value::Null => println!("told       no address: `quantumcoin-node nat` says why"),
         external => println!(
-            "reachable  {} (seen by {})",
+            "told       {} (seen by {})",
             text(&external["addr"]),
             external["votes"]
         ),
+    }
+    if status["nat"]["enabled"] == Value::Bool(true) {
+        println!("reachable  {}", text(&status["nat"]["reachable"]));
     }
     println!(
         "chain      block {} of {}{}",

@@ -15,6 +15,7 @@ use anyhow::Context;
 use quantumcoin::chain::Blockchain;
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::{Discovery, Provider};
+use quantumcoin::network::nat::NatReport;
 use quantumcoin::network::status::PeerStatus;
 use quantumcoin::network::{NetworkConfig, NetworkManager, NetworkStatus, SyncProgress};
 use quantumcoin::service::metrics::Metrics;
@@ -326,7 +327,13 @@ fn nat(status: &NetworkStatus) -> Measure {
             true,
             format!("{} peers see us as {}", external.votes, external.addr),
         ),
-        _ => (false, "no two peers agree on our address".to_owned()),
+        _ => match seen_by_stun(&status.nat.report) {
+            Some(seen) => (true, seen),
+            None => (
+                false,
+                "neither two peers nor STUN servers agree on our address".to_owned(),
+            ),
+        },
     };
     Measure {
         name: "nat",
@@ -336,11 +343,44 @@ fn nat(status: &NetworkStatus) -> Measure {
     }
 }
 
+/// What STUN servers say of an address that nobody is told of, since others can't come in by it.
+fn seen_by_stun(report: &NatReport) -> Option<String> {
+    let probes = [&report.v4, &report.v6].into_iter().flatten();
+    let mut seen = probes.filter_map(|probe| Some((probe, probe.external?)));
+    let (probe, external) = seen.next()?;
+    Some(format!(
+        "{} STUN servers see us as {external}, which others are not told: {}",
+        probe.agreed,
+        probe.kind.describe()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use quantumcoin::network::connections::Purpose;
+    use quantumcoin::network::nat::{NatKind, Probe};
 
     use super::*;
+
+    #[test]
+    fn an_address_that_nobody_is_told_of_is_known_all_the_same() {
+        let mut report = NatReport::default();
+        assert_eq!(seen_by_stun(&report), None);
+        report.v4 = Some(Probe {
+            kind: NatKind::Symmetric,
+            local: [192, 168, 1, 2].into(),
+            external: Some([5, 6, 7, 8].into()),
+            agreed: 2,
+            answered: 3,
+            servers: Vec::new(),
+        });
+        let said = seen_by_stun(&report).unwrap();
+        assert!(
+            said.starts_with("2 STUN servers see us as 5.6.7.8"),
+            "{said}"
+        );
+        assert!(said.contains("symmetric"), "{said}");
+    }
 
     fn options() -> Options {
         Options {

@@ -42,8 +42,8 @@ pub use verdict::Reachability;
 
 use stun::probe::{self, Family};
 
-/// STUN servers asked where none are configured, of different operators. The first two have two addresses each, as RFC 5780
-/// needs them.
+/// STUN servers asked where none are configured, of different operators. Which of them have two addresses, as RFC 5780 needs them,
+/// turns out when they are asked.
 pub const PUBLIC_STUN_SERVERS: [&str; 5] = [
     "stunserver2025.stunprotocol.org:3478",
     "stun.nextcloud.com:3478",

@@ -9,7 +9,7 @@ mod upnp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
 pub(super) use crab_nat::pcp::Nonce;
@@ -37,7 +37,7 @@ pub(super) fn renew_every(mapping: &Mapping) -> Duration {
 const MAX_ERROR: usize = 200;
 
 /// How to ask a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MappingProtocol {
     /// Port Control Protocol, RFC 6887.

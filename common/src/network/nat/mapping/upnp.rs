@@ -14,7 +14,8 @@ use super::{LEASE, Mapping, MappingError, MappingProtocol};
 /// How long a gateway may take to be found. Devices answer within three seconds, as they are told to.
 const SEARCH: Duration = Duration::from_secs(4);
 
-/// How long a gateway may take to do one thing: home routers need some tenths of a second.
+/// How long a gateway may take to do one thing. UPnP gives devices 30 s, in which all else here would wait; one that is a hop away
+/// and has not answered in a tenth of that will not.
 const REQUEST: Duration = Duration::from_secs(3);
 
 /// Ports tried where others have ours: among sixty thousand a free one is found at once.
