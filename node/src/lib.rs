@@ -5,11 +5,9 @@
 //! | [`config`] | what an operator may set: file, environment, flags |
 //! | [`api`] | HTTP on loopback: status, peers, tip, metrics, health |
 //! | [`miner`] | the CPU miner of devnets |
-//! | [`client`] | asks the API of a running node (for the command line) |
 //! | [`network_test`] | checks a running network from outside |
 
 pub mod api;
-pub mod client;
 pub mod config;
 pub mod miner;
 pub mod network_test;

@@ -360,7 +360,7 @@ fn wait_for_height(http: SocketAddr, height: u32) {
         .unwrap();
     loop {
         let tip = runtime
-            .block_on(quantumcoin_node::client::get(http, "/api/v1/tip"))
+            .block_on(quantumcoin::service::client::get(http, "/api/v1/tip"))
             .unwrap();
         if tip["height"].as_u64().unwrap() >= height.into() {
             return;

@@ -24,6 +24,18 @@ pub enum Status {
     Failing,
 }
 
+impl Status {
+    /// As it is written in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// All checks of one program. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Health {

@@ -1,4 +1,4 @@
-//! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, sockets
+//! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, the look of pages, a client of the other programs, sockets
 //! bound with errors in words, files written whole or not at all, data directories and the choice of the network.
 //!
 //! A program puts the parts together in its `main`: [`logging::init`] first, then [`shutdown::signals`] for
@@ -7,11 +7,13 @@
 //! [`http::shell`] (plus the program's own routes) to show them. Nothing in here knows a program.
 
 pub mod bind;
+pub mod client;
 pub mod dirs;
 pub mod files;
 pub mod health;
 pub mod http;
 pub mod logging;
+pub mod look;
 pub mod metrics;
 pub mod shutdown;
 pub mod spec;

@@ -24,12 +24,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::{Stream, StreamExt};
 use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::service::look;
 use quantumcoin::store::StoreReader;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -38,14 +37,7 @@ pub(crate) use self::api::{peer_json, summary_json};
 pub(crate) use self::visits::{Rules, Visits};
 use crate::observer::Snapshot;
 
-const STYLE: &str = include_str!("../../assets/style.css");
 const SCRIPT: &str = include_str!("../../assets/live.js");
-
-/// Own files only; no inline script or style.
-const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -77,12 +69,8 @@ pub(crate) fn router(
         .route("/peers/{addr}", get(pages::peer))
         .route("/events", get(events))
         .route(
-            "/assets/style.css",
-            get(async || asset("text/css; charset=utf-8", STYLE)),
-        )
-        .route(
             "/assets/live.js",
-            get(async || asset("text/javascript; charset=utf-8", SCRIPT)),
+            get(async || look::asset("text/javascript; charset=utf-8", SCRIPT)),
         )
         .route("/api/v1/summary", get(api::summary))
         .route("/api/v1/peers", get(api::peers))
@@ -91,8 +79,9 @@ pub(crate) fn router(
         .route("/api/v1/shares/{by}", get(api::shares))
         .route("/visits", post(visits::form))
         .route("/api/v1/visits", post(visits::api))
+        .merge(look::routes())
         .fallback(pages::not_found)
-        .layer(axum::middleware::map_response(add_policy))
+        .layer(axum::middleware::map_response(look::with_policy))
         .with_state(Site {
             network,
             reader,
@@ -109,19 +98,4 @@ async fn events(State(site): State<Site>) -> Sse<impl Stream<Item = Result<Event
             .data(snapshot.generation.to_string()))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
-}
-
-fn asset(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "max-age=300"),
-    ];
-    (StatusCode::OK, headers, text).into_response()
-}
-
-async fn add_policy(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    response
 }

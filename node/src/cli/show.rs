@@ -10,7 +10,7 @@ use quantumcoin::chain::{BlockRef, CheckReport};
 use quantumcoin::chain_spec::GenesisSpec;
 use quantumcoin::network::SyncReport;
 use quantumcoin::network::status::BanStatus;
-use quantumcoin_node::client;
+use quantumcoin::service::client;
 use serde_json::Value;
 
 /// An error with its causes, to standard error.
@@ -139,9 +139,20 @@ fn ban_line(host: &str, offence: &str, until: Option<u64>) -> String {
     format!("banned     {host} {left} ({offence})")
 }
 
+/// What the node whose API is at `http` says.
+pub(super) async fn ask(http: SocketAddr, path: &str) -> anyhow::Result<Value> {
+    client::get(http, path).await.map_err(|error| {
+        if error.is_absent() {
+            anyhow::anyhow!("{error}: is a node running, with this address as --http?")
+        } else {
+            error.into()
+        }
+    })
+}
+
 /// Prints the status of the node whose API is at `http`.
 pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
-    let status = client::get(http, "/api/v1/status").await?;
+    let status = ask(http, "/api/v1/status").await?;
     if json {
         println!("{status}");
         return Ok(());
