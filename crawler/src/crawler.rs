@@ -130,6 +130,11 @@ impl Crawler {
         self.metrics.clone()
     }
 
+    /// How it is; clones show the same.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     /// The store's file, for the seeder.
     pub fn store_path(&self) -> PathBuf {
         self.config.store_path()

@@ -86,6 +86,11 @@ impl Node {
         self.http.local_addr()
     }
 
+    /// How it is; clones show the same.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     /// Its network part.
     pub fn network(&self) -> &Arc<NetworkManager> {
         &self.network

@@ -40,6 +40,7 @@ use crate::{
     ask::{DNS_PORT, Via, reachable},
     follow::unix_now,
     state::Shared,
+    status::LastAudit,
     zone::Zone,
 };
 
@@ -139,6 +140,8 @@ pub(crate) struct Auditor {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) check: Check,
     pub(crate) gauges: AuditGauges,
+    /// What the last audit has found, for whoever shows it.
+    pub(crate) last: LastAudit,
 }
 
 impl Auditor {
@@ -161,6 +164,7 @@ impl Auditor {
                 if last.take().is_some() {
                     before = None;
                     self.gauges.reset();
+                    self.last.store(None);
                     self.check.ok();
                 }
                 continue;
@@ -217,7 +221,9 @@ impl Auditor {
 
     /// Each trouble once in the log, not at each audit.
     fn tell(&self, findings: &Findings, before: &mut Option<String>) {
-        self.gauges.set(findings, unix_now());
+        let now = unix_now();
+        self.gauges.set(findings, now);
+        self.last.store(Some(Arc::new(findings.report(now))));
         let words = findings.words();
         match &words {
             None => self.check.ok(),

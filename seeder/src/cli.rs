@@ -20,7 +20,7 @@ use quantumcoin::{
     service::{
         dirs,
         logging::{self, LogFormat, LogOptions},
-        shutdown, spec,
+        shutdown, spec, supervisor,
     },
     store::StoreReader,
 };
@@ -227,7 +227,11 @@ async fn run(config: SeederConfig, flags: Options) -> anyhow::Result<()> {
     if let Some(addr) = seeder.http_addr() {
         tracing::info!(%addr, "serving status, metrics and health");
     }
-    seeder.run(stop).await?;
+    let telling = tokio::spawn(supervisor::report(seeder.health().clone(), stop.clone()));
+    let ran = seeder.run(stop.clone()).await;
+    stop.cancel();
+    telling.await?;
+    ran?;
     reloading.abort();
     Ok(())
 }

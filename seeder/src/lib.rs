@@ -47,6 +47,7 @@ pub mod server;
 pub mod setup;
 pub mod snapshot;
 pub mod state;
+mod status;
 pub mod table;
 pub mod tls;
 pub mod wire;

@@ -14,13 +14,15 @@ mod twins;
 mod view;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
+    sync::OnceLock,
 };
 
 use quantumcoin::{
     reachability::{
         GoodPeer,
+        netgroup::Netgroup,
         overlay::{OverlayName, PeerAddress, is_stand_in},
     },
     store::GoodSet,
@@ -125,6 +127,47 @@ pub struct Snapshot {
     views: Vec<View>,
     hosts: HashMap<IpAddr, i64>,
     policy: Policy,
+    /// Counted when it is first asked for.
+    diversity: OnceLock<Diversity>,
+}
+
+/// How different the peers are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Diversity {
+    /// With IPv4 addresses.
+    pub ipv4: usize,
+    /// With IPv6 addresses.
+    pub ipv6: usize,
+    /// Of overlay networks.
+    pub overlay: usize,
+    /// Netgroups, or autonomous systems where the crawler knows them.
+    pub netgroups: usize,
+    /// Peers of the largest of these.
+    pub largest: usize,
+    /// Autonomous systems that are known.
+    pub systems: usize,
+}
+
+impl Diversity {
+    fn of(peers: &[GoodPeer]) -> Self {
+        let mut groups: HashMap<Netgroup, usize> = HashMap::new();
+        let mut diversity = Self::default();
+        for peer in peers {
+            match peer.addr.ip() {
+                ip if is_stand_in(ip) => diversity.overlay += 1,
+                IpAddr::V4(_) => diversity.ipv4 += 1,
+                IpAddr::V6(_) => diversity.ipv6 += 1,
+            }
+            *groups.entry(peer.netgroup()).or_default() += 1;
+        }
+        let systems: HashSet<u32> = peers.iter().filter_map(|peer| peer.place.system).collect();
+        Self {
+            netgroups: groups.len(),
+            largest: groups.into_values().max().unwrap_or_default(),
+            systems: systems.len(),
+            ..diversity
+        }
+    }
 }
 
 impl Snapshot {
@@ -142,6 +185,7 @@ impl Snapshot {
             views: Vec::new(),
             hosts: HashMap::new(),
             policy: policy.clone(),
+            diversity: OnceLock::new(),
         }
     }
 
@@ -213,6 +257,7 @@ impl Snapshot {
             names,
             hosts,
             policy: policy.clone(),
+            diversity: OnceLock::new(),
         }
     }
 
@@ -251,6 +296,12 @@ impl Snapshot {
     #[must_use]
     pub fn peers(&self) -> &[GoodPeer] {
         &self.peers
+    }
+
+    /// How different the peers are.
+    #[must_use]
+    pub fn diversity(&self) -> Diversity {
+        *self.diversity.get_or_init(|| Diversity::of(&self.peers))
     }
 
     /// Where a peer is, as clients are told.

@@ -124,6 +124,23 @@ impl State {
         }
     }
 
+    /// The keys that the zone of that index is signed with; `None` for one that is not signed.
+    #[must_use]
+    pub fn keys_of(&self, zone: usize) -> Option<&Current> {
+        self.keys.current.get(zone)?.as_ref()
+    }
+
+    /// Those that it will be signed with at `then`, Unix seconds, if nobody changes the keys on disk.
+    ///
+    /// # Errors
+    /// [`KeyringError::NoneActive`].
+    pub fn keys_at(&self, zone: usize, then: i64) -> Result<Option<Current>, KeyringError> {
+        match self.setup.engine.zones().get(zone) {
+            Some(zone) => self.keys.ring.current(zone.apex_wire(), then),
+            None => Ok(None),
+        }
+    }
+
     fn current(&self, apex: &WireName) -> Option<&Current> {
         let zones = self.setup.engine.zones().iter().zip(&self.keys.current);
         zones

@@ -309,18 +309,35 @@ async fn status_and_health_tell_the_truth() {
     let bench = bench().await;
     ask_udp(bench.dns, &query(APEX, RecordType::A)).await;
     ask_udp(bench.dns, &query("foreign.example.", RecordType::TXT)).await;
-    for path in ["/", "/api/v1/status"] {
-        let text = get(bench.http, path).await;
-        let body = text.split_once("\r\n\r\n").unwrap().1;
-        let json: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(json["good_peers"], 61);
-        assert_eq!(json["origin"], "store");
-        assert_eq!(json["stale"], false);
-        assert_eq!(json["zones"][1], "seed2.quantumcoin.network.");
-        assert_eq!(json["queries"]["A"], 1);
-        assert_eq!(json["responses"]["REFUSED"], 1);
-        assert!(json["age_seconds"].as_i64().unwrap() < 60);
-    }
+    let json = quantumcoin::service::client::get(bench.http, "/api/v1/status").await;
+    let json = json.unwrap();
+    assert_eq!(json["good_peers"], 61);
+    assert_eq!(json["origin"], "store");
+    assert_eq!(json["stale"], false);
+    assert_eq!(json["zones"][1]["name"], "seed2.quantumcoin.network.");
+    assert_eq!(json["zones"][0]["queries"]["A"], 1);
+    assert_eq!(json["zones"][1]["queries"]["A"], 0);
+    assert_eq!(json["queries"]["A"], 1);
+    assert_eq!(json["responses"]["REFUSED"], 1);
+    assert!(json["age_seconds"].as_i64().unwrap() < 60);
+    let diversity = &json["diversity"];
+    let families = ["ipv4", "ipv6", "overlay"].map(|family| diversity[family].as_u64().unwrap());
+    assert_eq!(families.iter().sum::<u64>(), 61);
+    assert!(diversity["netgroups"].as_u64().unwrap() > 1);
+    assert_eq!(json["alerts"], serde_json::json!([]));
+    let page = get(bench.http, "/").await;
+    assert!(
+        page.starts_with("HTTP/1.1 200")
+            && page.contains("content-security-policy: default-src 'none'")
+    );
+    assert!(
+        page.contains("seed2.quantumcoin.network.") && page.contains("All is well"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("<script") && !page.contains("style="),
+        "{page}"
+    );
     assert!(
         get(bench.http, "/health/ready")
             .await

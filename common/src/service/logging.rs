@@ -14,7 +14,7 @@ pub const LOG_ENV: &str = "QTC_LOG";
 /// that logs stay small and private; what the resolver's parts warn of stands in our own report, with seed and provider, or is
 /// nothing that anybody could mend, such as upstreams without DNSSEC. A filter in [`LOG_ENV`] may name them again.
 const QUIET: &str = "hickory_server=warn,hickory_net=error,hickory_proto=error,hickory_resolver=error,\
-                     sqlx=warn,hyper=warn,hyper_util=warn";
+                     sqlx=warn,hyper=warn,hyper_util=warn,fjall=warn,lsm_tree=warn";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]

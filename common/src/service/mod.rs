@@ -1,5 +1,5 @@
 //! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, the look of pages, a client of the other programs, sockets
-//! bound with errors in words, files written whole or not at all, data directories and the choice of the network.
+//! bound with errors in words, files written whole or not at all, data directories, the choice of the network, and word to the service manager.
 //!
 //! A program puts the parts together in its `main`: [`logging::init`] first, then [`shutdown::signals`] for
 //! the token that ends everything, [`spec::choose`] for the network, [`metrics::Metrics`] and
@@ -17,3 +17,4 @@ pub mod look;
 pub mod metrics;
 pub mod shutdown;
 pub mod spec;
+pub mod supervisor;

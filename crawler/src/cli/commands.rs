@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::netgroup::is_dialable;
 use quantumcoin::reachability::overlay::PeerAddress;
-use quantumcoin::service::shutdown;
+use quantumcoin::service::{shutdown, supervisor};
 use quantumcoin::store::queries::{PeerDetail, Standard};
 use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
 use tokio::sync::mpsc;
@@ -33,7 +33,12 @@ pub(super) async fn run(config: CrawlerConfig, loader: Loader) -> anyhow::Result
     if let Some(addr) = crawler.http_addr() {
         tracing::info!("dashboard on http://{addr}/");
     }
-    crawler.run(shutdown::signals()).await?;
+    let stop = shutdown::signals();
+    let telling = tokio::spawn(supervisor::report(crawler.health(), stop.clone()));
+    let ran = crawler.run(stop.clone()).await;
+    stop.cancel();
+    telling.await?;
+    ran?;
     Ok(ExitCode::SUCCESS)
 }
 

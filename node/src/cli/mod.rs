@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use quantumcoin::service::logging::{self, LogOptions};
-use quantumcoin::service::{shutdown, spec};
+use quantumcoin::service::{shutdown, spec, supervisor};
 use quantumcoin_node::config::DEFAULT_HTTP;
 use quantumcoin_node::{Node, NodeConfig, Settings};
 
@@ -136,7 +136,11 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     let node = Node::bind(config).await?;
     tracing::info!(listen = %node.listen_addr(), http = %node.http_addr(), "ready");
     if !args.exit_when_synced {
-        return Ok(node.run(stop).await?);
+        let telling = tokio::spawn(supervisor::report(node.health(), stop.clone()));
+        let ran = node.run(stop.clone()).await;
+        stop.cancel();
+        telling.await?;
+        return Ok(ran?);
     }
     let network = std::sync::Arc::clone(node.network());
     node.start().await?;

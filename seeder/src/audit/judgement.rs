@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::ask::Via;
+use crate::{ask::Via, status::AuditReport};
 
 /// Least share of the served peers that should answer. Of those whose last probe passed within the hour, nearly all do; a half tells of
 /// a crawl that lies or stands still, or of a network of ours that lets nothing out.
@@ -75,10 +75,25 @@ impl Findings {
 
     /// What an operator should look at; `None` when all is well.
     pub(super) fn words(&self) -> Option<String> {
-        let wrong = self.failed().filter_map(Way::words);
-        let mut all: Vec<String> = wrong.collect();
-        all.extend(self.dials.words());
+        let all = self.failures();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn failures(&self) -> Vec<String> {
+        let wrong = self.failed().filter_map(Way::words);
+        wrong.chain(self.dials.words()).collect()
+    }
+
+    /// All that is shown of it, found at `at`, Unix seconds.
+    pub(super) fn report(&self, at: i64) -> AuditReport {
+        AuditReport {
+            at,
+            ways: self.ways.len(),
+            failed_ways: self.failed_ways(),
+            dialled: self.dials.dialled(),
+            answered: self.dials.answered,
+            failures: self.failures(),
+        }
     }
 }
 

@@ -136,6 +136,20 @@ impl Counters {
         of(transport, &self.bytes).inc_by(bytes as u64);
     }
 
+    /// What was not answered, or in part, and why.
+    pub(crate) fn held_back(&self) -> BTreeMap<&'static str, u64> {
+        let all = [
+            ("limited", &self.limited),
+            ("slipped", &self.slipped),
+            ("truncated", &self.truncated),
+            ("ignored", &self.silent),
+            ("unsent", &self.send_failures),
+            ("tcp_refused", &self.tcp_refused),
+            ("tcp_evicted", &self.tcp_evicted),
+        ];
+        all.map(|(why, counter)| (why, counter.get())).into()
+    }
+
     /// Responses by code.
     pub(crate) fn by_code(&self) -> BTreeMap<&'static str, u64> {
         let labels = CODES.iter().map(|(_, label)| *label);
@@ -163,14 +177,25 @@ impl ZoneCounters {
 
     /// Queries by type, summed over zones and transports.
     pub(crate) fn by_type(&self) -> BTreeMap<&'static str, u64> {
-        let mut sums = BTreeMap::new();
-        for zone in self.0.iter().flatten() {
-            for ((_, label), counter) in TYPES.iter().zip(zone) {
-                *sums.entry(*label).or_default() += counter.get();
-            }
-        }
-        sums
+        sums(self.0.iter().flatten())
     }
+
+    /// Queries to the zone of that index by type, summed over transports.
+    pub(crate) fn of_zone(&self, zone: usize) -> BTreeMap<&'static str, u64> {
+        sums(self.0.get(zone).into_iter().flatten())
+    }
+}
+
+fn sums<'a>(
+    counters: impl Iterator<Item = &'a [IntCounter; TYPES.len()]>,
+) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for counters in counters {
+        for ((_, label), counter) in TYPES.iter().zip(counters) {
+            *sums.entry(*label).or_default() += counter.get();
+        }
+    }
+    sums
 }
 
 /// The zone label of queries for names outside our zones.

@@ -6,7 +6,6 @@
 
 mod control;
 pub(crate) mod counters;
-mod http;
 mod tcp;
 mod tls;
 mod udp;
@@ -38,6 +37,7 @@ use crate::{
     setup::{self, Setup},
     snapshot::Snapshot,
     state::{Shared, State, StateError},
+    status::{self, LastAudit, Source},
     tls::TlsError,
     zone::Zone,
 };
@@ -130,6 +130,7 @@ impl Seeder {
             listen: dns_addrs.clone(),
             check: health.check("audit"),
             gauges: AuditGauges::new(&metrics)?,
+            last: LastAudit::default(),
         };
         let (sender, reloads) = mpsc::channel(1);
         let control = Control {
@@ -142,7 +143,14 @@ impl Seeder {
             tls: tls.as_ref().map(|bound| Arc::clone(&bound.tls)),
         };
         let responder = Arc::new(Responder::new(shared, counters));
-        let http = bind_http(&config, &responder, &metrics, &health).await?;
+        let source = Source {
+            network: config.spec.network.clone(),
+            responder: Arc::clone(&responder),
+            health: health.clone(),
+            audit: Arc::clone(&auditor.last),
+            tls_expires: tls.as_ref().map(|bound| bound.tls.expires()),
+        };
+        let http = bind_http(&config, source, &metrics).await?;
         let dns_check = health.vital("dns");
         Ok(Self {
             responder,
@@ -255,7 +263,7 @@ impl Seeder {
         }
         dns_check.ok();
         tell_signed(&responder.state().load());
-        let zones = http::zone_names(&responder.state().load());
+        let zones = zone_names(&responder.state().load());
         tracing::info!(addresses = ?dns_addrs, zones = zones.join(" "), "answering DNS");
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
@@ -295,16 +303,21 @@ async fn start_following(
 
 async fn bind_http(
     config: &SeederConfig,
-    responder: &Arc<Responder>,
+    source: Source,
     metrics: &Metrics,
-    health: &Health,
 ) -> Result<Option<HttpServer>, SeederError> {
     let Some(addr) = config.http else {
         return Ok(None);
     };
-    let routes = http::routes(config.spec.network.clone(), Arc::clone(responder));
-    let router = shell(metrics.clone(), health.clone()).merge(routes);
+    let health = source.health.clone();
+    let router = shell(metrics.clone(), health).merge(status::routes(source));
     Ok(Some(HttpServer::bind(addr, router).await?))
+}
+
+/// The zones that are served.
+fn zone_names(state: &State) -> Vec<String> {
+    let zones = state.setup.engine.zones().iter();
+    zones.map(|zone| zone.apex().to_string()).collect()
 }
 
 fn tell_signed(state: &State) {

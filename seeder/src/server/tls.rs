@@ -196,7 +196,12 @@ impl Tls {
         self.watch().options.listen == options.listen
     }
 
-    /// Until when the certificate is valid, in words.
+    /// Until when the certificate is valid, Unix seconds, as it is at any time.
+    pub(super) fn expires(&self) -> IntGauge {
+        self.expires.clone()
+    }
+
+    /// Until when it is valid, in words.
     pub(super) fn valid_until(&self) -> String {
         date(self.watch().validity.until)
     }
