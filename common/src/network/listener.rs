@@ -105,7 +105,7 @@ impl Listener {
     fn slot(&self, addr: SocketAddr) -> Result<Slot, Refusal> {
         let standing = self.standing.lock();
         let standing = standing.unwrap_or_else(PoisonError::into_inner);
-        if standing.banned(addr.ip(), unix_now()).is_some() {
+        if standing.keeps_out(addr.ip(), unix_now()) {
             return Err(Refusal::Banned);
         }
         drop(standing);

@@ -2,16 +2,21 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::network::address_book::BookStats;
 use crate::network::discovery::Found;
+use crate::network::discovery::agreement::Standing;
 use crate::network::nat::{MappingProtocol, NatKind, NatReport, Reachability};
+use crate::network::peer::PeerHandle;
+use crate::network::peer::session::unix_now;
 use crate::network::protocol::dial_back::Outcome;
 use crate::network::protocol::version::Direction;
 use crate::network::security::events::Detector;
 use crate::network::security::limits::Refusal;
 use crate::network::security::offence::Offence;
+use crate::network::session::SessionError;
 use crate::network::status::SyncProgress;
 use crate::service::metrics::{Metrics, MetricsError};
-use crate::transport::TransportKind;
+use crate::transport::{ALL_TRANSPORTS, TransportKind};
 
 /// Handles of the network's metrics; cloning shares them.
 #[derive(Debug, Clone)]
@@ -42,6 +47,32 @@ pub struct NetworkMetrics {
     address_changes: IntCounter,
     reachable: IntGaugeVec,
     dialled_back: IntCounterVec,
+    bytes: IntCounterVec,
+    bans: IntGaugeVec,
+    tip_time: IntGauge,
+    clock_slow: IntGauge,
+    book: IntGaugeVec,
+    book_netgroups: IntGaugeVec,
+    dns_answers: IntGaugeVec,
+    dns_round: IntGauge,
+}
+
+/// Direction, transport and family of a peer.
+fn kind_of(peer: &PeerHandle) -> [&'static str; 3] {
+    [
+        peer.direction.as_str(),
+        peer.remote.transport.as_str(),
+        family(peer.addr.ip()),
+    ]
+}
+
+/// The family of an address, as a label.
+fn family(ip: std::net::IpAddr) -> &'static str {
+    if ip.to_canonical().is_ipv4() {
+        "ipv4"
+    } else {
+        "ipv6"
+    }
 }
 
 impl NetworkMetrics {
@@ -50,8 +81,12 @@ impl NetworkMetrics {
     /// # Errors
     /// When the registry holds one of the names already.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
-        Ok(Self {
-            peers: metrics.gauge_vec("peers", "Connected peers", &["direction"])?,
+        let all = Self {
+            peers: metrics.gauge_vec(
+                "peers",
+                "Connected peers",
+                &["direction", "transport", "family"],
+            )?,
             connections: metrics.counter_vec(
                 "connections_total",
                 "Connections that became peers",
@@ -137,18 +172,150 @@ impl NetworkMetrics {
                 "Peers that asked to be dialled, by what came of it",
                 &["outcome"],
             )?,
-        })
+            bytes: metrics.counter_vec(
+                "peer_bytes_total",
+                "Bytes of messages that went between us and peers",
+                &["direction"],
+            )?,
+            bans: metrics.gauge_vec(
+                "bans",
+                "Hosts and networks that are kept out: for an offence, or by the operator",
+                &["by"],
+            )?,
+            tip_time: metrics.gauge(
+                "tip_timestamp_seconds",
+                "Time in the header of the best verified block, Unix seconds",
+            )?,
+            clock_slow: metrics.gauge(
+                "clock_slow_seconds",
+                "By how much our clock seems to be behind that of our outbound peers",
+            )?,
+            book: metrics.gauge_vec(
+                "address_book_addresses",
+                "Addresses in the book: met (tried), or known by hearsay (new)",
+                &["table", "family"],
+            )?,
+            book_netgroups: metrics.gauge_vec(
+                "address_book_netgroups",
+                "Netgroups with an address in a table of the book",
+                &["table"],
+            )?,
+            dns_answers: metrics.gauge_vec(
+                "dns_answers",
+                "Answers of the last round of DNS, one for each seed and resolver, by how they stand to the others",
+                &["standing"],
+            )?,
+            dns_round: metrics.gauge(
+                "dns_round_timestamp_seconds",
+                "When the last round of DNS ended, Unix seconds; 0 before the first",
+            )?,
+        };
+        all.begin_at_zero();
+        Ok(all)
     }
 
-    pub(crate) fn peer_connected(&self, direction: Direction) {
-        self.peers.with_label_values(&[direction.as_str()]).inc();
+    /// Makes every series that can be, from the closed lists of their labels: alerts see a first event as an increase, and nothing that
+    /// strangers do makes a new one.
+    fn begin_at_zero(&self) {
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            for transport in ALL_TRANSPORTS {
+                for family in ["ipv4", "ipv6"] {
+                    let labels = [direction.as_str(), transport.as_str(), family];
+                    self.peers.with_label_values(&labels).set(0);
+                }
+            }
+            self.connections.with_label_values(&[direction.as_str()]);
+            for kind in SessionError::KINDS {
+                let labels = [direction.as_str(), kind];
+                self.failed_handshakes.with_label_values(&labels);
+            }
+        }
+        for detector in Detector::ALL {
+            self.detections.with_label_values(&[detector.as_str()]);
+        }
+        for offence in Offence::ALL {
+            self.offences.with_label_values(&[offence.as_str()]);
+        }
+        for result in ["accepted", "orphan", "refused"] {
+            self.transactions.with_label_values(&[result]);
+        }
+        for transport in ALL_TRANSPORTS {
+            self.dialled_by.with_label_values(&[transport.as_str()]);
+        }
+        for refusal in Refusal::ALL {
+            self.refused.with_label_values(&[refusal.as_str()]);
+        }
+        for outcome in Outcome::ALL {
+            self.dialled_back.with_label_values(&[outcome.as_str()]);
+        }
+        for protocol in MappingProtocol::ALL {
+            for result in ["done", "failed"] {
+                let labels = [protocol.as_str(), result];
+                self.nat_mappings.with_label_values(&labels);
+            }
+        }
+        self.addresses(0, 0);
+        self.nat(&NatReport::default());
+        self.reachability(Reachability::Unknown);
+        self.moved(0, 0);
+        self.bans(0, 0);
+        self.book(&BookStats::default());
+        self.dns_standings(&[]);
+    }
+
+    pub(crate) fn peer_connected(&self, peer: &PeerHandle) {
+        self.peers.with_label_values(&kind_of(peer)).inc();
         self.connections
-            .with_label_values(&[direction.as_str()])
+            .with_label_values(&[peer.direction.as_str()])
             .inc();
     }
 
-    pub(crate) fn peer_gone(&self, direction: Direction) {
-        self.peers.with_label_values(&[direction.as_str()]).dec();
+    pub(crate) fn peer_gone(&self, peer: &PeerHandle) {
+        self.peers.with_label_values(&kind_of(peer)).dec();
+    }
+
+    pub(crate) fn moved(&self, received: u64, sent: u64) {
+        self.bytes.with_label_values(&["received"]).inc_by(received);
+        self.bytes.with_label_values(&["sent"]).inc_by(sent);
+    }
+
+    pub(crate) fn bans(&self, for_offences: usize, by_operator: usize) {
+        self.bans
+            .with_label_values(&["offence"])
+            .set(for_offences as i64);
+        self.bans
+            .with_label_values(&["operator"])
+            .set(by_operator as i64);
+    }
+
+    pub(crate) fn tip_time(&self, unix: u32) {
+        self.tip_time.set(unix.into());
+    }
+
+    pub(crate) fn clock_slow_by(&self, seconds: i64) {
+        self.clock_slow.set(seconds);
+    }
+
+    pub(crate) fn book(&self, book: &BookStats) {
+        for (name, table) in [("tried", &book.tried), ("new", &book.new)] {
+            for (family, count) in [("ipv4", table.ipv4), ("ipv6", table.ipv6)] {
+                self.book
+                    .with_label_values(&[name, family])
+                    .set(count as i64);
+            }
+            self.book_netgroups
+                .with_label_values(&[name])
+                .set(table.netgroups as i64);
+        }
+    }
+
+    fn dns_standings(&self, standings: &[Standing]) {
+        for standing in Standing::ALL {
+            let count = standings.iter().filter(|one| **one == standing).count();
+            self.dns_answers
+                .with_label_values(&[standing.as_str()])
+                .set(count as i64);
+        }
     }
 
     pub(crate) fn handshake_failed(&self, direction: Direction, kind: &'static str) {
@@ -218,6 +385,10 @@ impl NetworkMetrics {
 
     pub(crate) fn discovery(&self, found: &Found) {
         self.dns_addresses.set(found.candidates.len() as i64);
+        let standings: Vec<_> = found.seeds.iter().map(|seed| seed.standing).collect();
+        self.dns_standings(&standings);
+        self.dns_round
+            .set(i64::try_from(unix_now()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn nat_mapping(&self, protocol: MappingProtocol, done: bool) {

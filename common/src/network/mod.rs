@@ -24,6 +24,7 @@
 //! | `peer` | one task a connection |
 //! | [`pool`] | transactions that wait for a block, and the thread that checks them |
 //! | [`nat`] | our own address behind a router, and a way in |
+//! | [`control`] | what an operator may do to a running node |
 //! | `hub` | the one task that owns peers, book and downloads |
 //! | `listener` | admits inbound connections |
 
@@ -31,6 +32,7 @@ pub mod address_book;
 pub mod channel;
 pub mod config;
 pub mod connections;
+pub mod control;
 pub mod discovery;
 mod hub;
 mod listener;
@@ -47,6 +49,8 @@ pub mod status;
 mod tests;
 #[cfg(test)]
 mod tests_connections;
+#[cfg(test)]
+mod tests_control;
 #[cfg(test)]
 mod tests_defence;
 #[cfg(test)]
@@ -524,6 +528,16 @@ impl NetworkManager {
     /// Where the node listens; with port 0 asked for, the port that was given.
     pub fn listen_addr(&self) -> SocketAddr {
         self.local.listen_addr
+    }
+
+    /// The services that it offers, as bits.
+    pub fn services(&self) -> u64 {
+        self.local.services
+    }
+
+    /// What it calls itself to peers (BIP14).
+    pub fn user_agent(&self) -> &str {
+        &self.local.user_agent
     }
 
     /// Who we are.

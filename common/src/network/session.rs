@@ -52,6 +52,20 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// All that [`Self::kind`] gives.
+    pub const KINDS: [&str; 10] = [
+        "connect",
+        "timeout",
+        "known_key",
+        "busy",
+        "transport",
+        "channel",
+        "self",
+        "duplicate",
+        "downgraded",
+        "version",
+    ];
+
     /// Bounded label for metrics.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ use crate::network::discovery::SeedReport;
 use crate::network::nat::{NatReport, Reachability};
 use crate::network::security::events::SecurityEvent;
 use crate::network::security::offence::Offence;
+use crate::network::security::operator::OperatorBan;
 use crate::network::security::standing::Ban;
 
 /// A snapshot of a running [`super::NetworkManager`].
@@ -112,6 +113,10 @@ pub struct PeerStatus {
     pub protocol_version: u32,
     /// Service bits.
     pub services: u64,
+    /// Its netgroup: an autonomous system where there is a map of them, or an IPv4 /16 or IPv6 /32.
+    pub netgroup: String,
+    /// Whether the operator wants it to be connected at all times.
+    pub kept: bool,
     /// Height that it is known or claims to have.
     pub height: u32,
     /// Seconds that the connection stands.
@@ -133,8 +138,10 @@ pub struct SecurityStatus {
     pub failed_handshakes: std::collections::BTreeMap<String, u64>,
     /// Offences, by kind.
     pub offences: std::collections::BTreeMap<&'static str, u64>,
-    /// Bans in force.
+    /// Bans in force for offences.
     pub bans: Vec<BanStatus>,
+    /// Networks that the operator keeps out.
+    pub operator_bans: Vec<OperatorBan>,
     /// What the detectors found, by their names.
     pub detections: std::collections::BTreeMap<&'static str, u64>,
     /// The latest of it, the oldest first.

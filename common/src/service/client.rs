@@ -193,21 +193,23 @@ async fn exchange(
     serde_json::from_slice(&body).map_err(|error| broken(format!("it is no JSON: {error}")))
 }
 
-/// What a refusal says: its `error`, or the start of its text; control characters are left out.
+/// What a refusal says: its `error`, with its `help` below it, or the start of its text; control characters are left out.
 fn words(body: &[u8]) -> String {
     let json = serde_json::from_slice::<Value>(body).ok();
     let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
     let text = error.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
-    let text: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_WORDS)
-        .collect();
-    if text.is_empty() {
-        "it does not say why".to_owned()
-    } else {
-        text
+    let text = harmless(&text);
+    let help = json.as_ref().and_then(|json| json.get("help")?.as_str());
+    match help {
+        _ if text.is_empty() => "it does not say why".to_owned(),
+        Some(help) => format!("{text}\n  help: {}", harmless(help)),
+        None => text,
     }
+}
+
+fn harmless(text: &str) -> String {
+    let shown = text.chars().filter(|c| !c.is_control());
+    shown.take(MAX_WORDS).collect()
 }
 
 #[cfg(test)]
@@ -239,7 +241,7 @@ mod tests {
                 on_get(async || {
                     (
                         StatusCode::CONFLICT,
-                        Json(json!({ "error": "not\u{1b}[31m now" })),
+                        Json(json!({ "error": "not\u{1b}[31m now", "help": "wait" })),
                     )
                 }),
             )
@@ -266,7 +268,10 @@ mod tests {
         );
         let refusal = get(addr, "/no").await.unwrap_err();
         assert_eq!(refusal.status(), Some(StatusCode::CONFLICT));
-        assert!(refusal.to_string().ends_with("not[31m now"), "{refusal}");
+        assert!(
+            refusal.to_string().ends_with("not[31m now\n  help: wait"),
+            "{refusal}"
+        );
         for (path, word) in [("/text", "no JSON"), ("/long", "limit"), ("/gone", "404")] {
             let error = get(addr, path).await.unwrap_err().to_string();
             assert!(error.contains(word) && error.contains(path), "{error}");

@@ -53,6 +53,10 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// they kill.
 pub const DRAIN: Duration = Duration::from_secs(3);
 
+/// How long a client may take nothing of what is sent to it: it can't hold an answer's memory for longer. On Linux, whose kernel
+/// watches that (`TCP_USER_TIMEOUT`); a client on a bad line that takes a little now and then is served on.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Pause after a failed `accept` (no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -143,6 +147,7 @@ pub fn shell(metrics: Metrics, health: Health) -> Router {
 }
 
 async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
+    end_when_stalled(&stream);
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
@@ -157,6 +162,16 @@ async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     note(connection.await);
+}
+
+/// Has the kernel end the connection when the client takes nothing for [`STALL_TIMEOUT`].
+fn end_when_stalled(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(STALL_TIMEOUT)) {
+        tracing::debug!(%error, "a stalled client can't be watched for");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 /// Clients that vanish or send nonsense are their own matter.
@@ -327,6 +342,34 @@ mod tests {
         let mut text = String::new();
         first.read_to_string(&mut text).await.unwrap();
         assert!(text.ends_with("hi"), "{text}");
+    }
+
+    /// An answer that fits no buffer, to somebody who does not read it.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_off() {
+        let (gone, mut is_gone) = tokio::sync::mpsc::channel::<()>(1);
+        let held = Arc::new(std::sync::Mutex::new(Some(gone)));
+        let large = Router::new().route(
+            "/",
+            get(async move || {
+                let gone = held.lock().unwrap().take().unwrap();
+                let parts = futures_util::stream::unfold(gone, |gone| async move {
+                    let part = axum::body::Bytes::from(vec![0; 64 * 1024]);
+                    Some((Ok::<_, std::io::Error>(part), gone))
+                });
+                axum::body::Body::from_stream(parts)
+            }),
+        );
+        let (addr, _stop, _task) = started(large).await;
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        // What the answer holds is given back when the connection is over.
+        let ended = timeout(STALL_TIMEOUT * 3, is_gone.recv()).await;
+        assert!(ended.is_ok(), "its answer is still held");
     }
 
     #[tokio::test(start_paused = true)]

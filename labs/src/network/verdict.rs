@@ -77,6 +77,7 @@ mod tests {
 
     fn event(response: Response) -> SecurityEvent {
         SecurityEvent {
+            id: 1,
             at: 1,
             detector: Detector::InventorySpam,
             addr: "127.9.0.1:4444".parse().unwrap(),

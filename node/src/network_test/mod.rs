@@ -407,6 +407,8 @@ mod tests {
             user_agent: String::new(),
             protocol_version,
             services: 9,
+            netgroup: String::new(),
+            kept: false,
             height: 10,
             connected_seconds: 1,
             ping_us: None,

@@ -12,6 +12,7 @@ mod entry;
 pub mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod invariants;
+mod stats;
 mod tables;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use siphasher::sip::SipHasher24;
 use self::answers::Answers;
 pub use self::draw::Draw;
 pub use self::entry::Entry;
+pub use self::stats::{BookStats, LargestNetgroup, SeenStats, TableStats};
 pub use self::tables::MAX_ADDRESSES;
 use self::tables::{Places, Table};
 use crate::network::protocol::addresses::Gossip;

@@ -169,6 +169,18 @@ impl Table {
         self.groups.get(group).copied().unwrap_or(0)
     }
 
+    /// How many netgroups have a place.
+    pub(super) fn netgroups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Who has most places; of equals, one by its name, so that the same book always says the same.
+    pub(super) fn largest_netgroup(&self) -> Option<(&str, u32)> {
+        let groups = self.groups.iter();
+        let groups = groups.map(|(group, places)| (group.as_str(), *places));
+        groups.max_by_key(|(group, places)| (*places, *group))
+    }
+
     fn set(&mut self, place: usize, to: Option<SocketAddr>) -> Option<SocketAddr> {
         let place = self.places.get_mut(place)?;
         std::mem::replace(place, to)

@@ -29,8 +29,20 @@ impl ManualPeers {
         self.0.entry(addr).or_insert(manual);
     }
 
-    pub(super) fn remove(&mut self, addr: SocketAddr) {
-        self.0.remove(&addr);
+    /// Whether it was one.
+    pub(super) fn remove(&mut self, addr: SocketAddr) -> bool {
+        self.0.remove(&addr).is_some()
+    }
+
+    /// Removes all for which `gone` holds; gives how many.
+    pub(super) fn remove_all(&mut self, gone: impl Fn(SocketAddr) -> bool) -> usize {
+        let before = self.0.len();
+        self.0.retain(|addr, _| !gone(*addr));
+        before - self.0.len()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn contains(&self, addr: SocketAddr) -> bool {

@@ -11,6 +11,7 @@
 //! when few peers stand after a while; the chain spec's bootstrap nodes are dialled when DNS gave nothing, or did not help in
 //! time. A full but useless book blocks neither.
 
+mod by_hand;
 mod dialling;
 mod extras;
 mod fallback;
@@ -20,7 +21,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,8 @@ pub struct Connections {
     manual: ManualPeers,
     own: OwnAddresses,
     dialing: BTreeMap<SocketAddr, Dial>,
+    /// Of those, whom the operator wants this once.
+    once: BTreeSet<SocketAddr>,
     outbound: BTreeMap<SocketAddr, Outbound>,
     fallback: Fallback,
     fresh: Fresh,
@@ -92,6 +95,7 @@ impl Connections {
             manual: ManualPeers::default(),
             own: OwnAddresses::default(),
             dialing: BTreeMap::new(),
+            once: BTreeSet::new(),
             outbound: BTreeMap::new(),
             fallback: Fallback::default(),
             fresh: Fresh::default(),
@@ -192,7 +196,8 @@ impl Connections {
         if purpose == Purpose::Feeler {
             return Err("it was a feeler");
         }
-        if !self.is_manual(addr) && self.count(purpose) >= self.target(purpose) {
+        let chosen = self.once.remove(&addr) || self.is_manual(addr);
+        if !chosen && self.count(purpose) >= self.target(purpose) {
             return Err("enough outbound peers");
         }
         let outbound = Outbound {
@@ -207,6 +212,7 @@ impl Connections {
 
     /// A dial was given up by us.
     pub fn given_up(&mut self, addr: SocketAddr) {
+        self.once.remove(&addr);
         self.dialing.remove(&addr);
     }
 
@@ -219,6 +225,9 @@ impl Connections {
         rng: &mut R,
     ) -> Option<Action> {
         let dial = self.dialing.remove(&addr);
+        if failure != Failure::Downgraded {
+            self.once.remove(&addr);
+        }
         match failure {
             Failure::Downgraded => {
                 self.book.speaks_noise(addr, now);

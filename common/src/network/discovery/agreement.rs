@@ -54,6 +54,15 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Agrees,
+        Self::Unclear,
+        Self::Silent,
+        Self::Disputed,
+        Self::Alone,
+    ];
+
     /// As in logs and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -188,10 +188,11 @@ impl Hub {
         }
     }
 
-    /// Whether a ban stands against an address. Manual peers are the operator's choice: never banned.
+    /// Whether a ban stands against an address. Manual peers are the operator's choice: only he bans them.
     pub(super) fn is_banned(&self, addr: SocketAddr) -> bool {
-        !self.connections.is_manual(addr)
-            && lock(&self.standing).banned(addr.ip(), unix_now()).is_some()
+        let (standing, now) = (lock(&self.standing), unix_now());
+        standing.banned_by_operator(addr.ip(), now).is_some()
+            || (!self.connections.is_manual(addr) && standing.banned(addr.ip(), now).is_some())
     }
 
     /// An inbound connection that came to nothing: a forged identity is held against its host.

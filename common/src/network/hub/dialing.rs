@@ -46,7 +46,14 @@ pub(super) fn manager(parts: &HubParts, asks_dns: bool) -> Connections {
     let now = Instant::now();
     let mut connections = Connections::new(settings, book, now);
     for addr in &config.manual_peers {
-        connections.add_manual(*addr, now);
+        match lock(&parts.standing).banned_by_operator(addr.ip(), unix_now()) {
+            Some(ban) => warn!(
+                %addr, network = %ban.network,
+                "a peer to be connected to is in a banned network, and is not dialled: \
+                 quantumcoin-node unban lifts that"
+            ),
+            None => connections.add_manual(*addr, now),
+        }
     }
     let listen = Some(parts.local.listen_addr).filter(|addr| !addr.ip().is_unspecified());
     for own in config.external_address.into_iter().chain(listen) {
@@ -80,7 +87,7 @@ impl Hub {
     ) {
         let (standing, peers, blocks) = (&self.standing, &self.peers, &self.blocks);
         let at = unix_now();
-        let banned = |addr: SocketAddr| lock(standing).banned(addr.ip(), at).is_some();
+        let banned = |addr: SocketAddr| lock(standing).keeps_out(addr.ip(), at);
         let busy = |addr: SocketAddr| {
             let to = |peer: &&super::Peer| {
                 peer.handle.addr == addr && peer.handle.direction == Direction::Outbound
@@ -98,7 +105,7 @@ impl Hub {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Dial(addr, purpose) => self.start_dial(addr, purpose),
             Action::AskDns => self.ask_dns(),

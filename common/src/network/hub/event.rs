@@ -6,6 +6,7 @@ use bitcoin::block::Header;
 use bitcoin::{BlockHash, Transaction, Txid, Wtxid};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::control::Command;
 use crate::chain::CheckedBlock;
 use crate::network::discovery::{Candidate, Found};
 use crate::network::peer::PeerId;
@@ -58,6 +59,8 @@ pub(crate) enum HubEvent {
     Status(oneshot::Sender<NetworkStatus>),
     /// Take this transaction of the node's user in, and pass it on.
     Submit(Box<Transaction>, Reply),
+    /// A wish of the operator.
+    Control(Box<Command>),
     /// Connect to this peer and stay connected.
     Connect(SocketAddr),
 }

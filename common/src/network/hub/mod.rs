@@ -11,12 +11,15 @@
 //! the chain it reads only what is in memory, behind a lock that is held for moments; what may take longer
 //! is done by the three threads, which tell it the results. Files are saved beside it.
 //! [`dialing`] makes connections, [`defence`] judges them, [`sync`] keeps the chain, [`relay`] passes transactions on,
-//! [`nat`] knows where we are to be found, [`event`] is what it hears.
+//! [`nat`] knows where we are to be found, [`event`] is what it hears, [`control`] what the operator wants, [`figures`] and [`report`]
+//! tell how things are.
 
 pub(crate) mod checker;
+pub(crate) mod control;
 mod defence;
 mod dialing;
 pub(crate) mod event;
+mod figures;
 mod gossip;
 pub(crate) mod nat;
 mod relay;
@@ -36,7 +39,7 @@ use bitcoin::p2p::message::NetworkMessage;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use crate::network::config::NetworkConfig;
 use crate::network::connections::{Connections, Purpose};
@@ -146,6 +149,7 @@ pub(crate) struct Hub {
     external: report::ExternalVotes,
     nat: nat::NatState,
     first_peer_at: Option<Instant>,
+    figures: figures::Figures,
     progress: watch::Sender<SyncProgress>,
     events: mpsc::Sender<HubEvent>,
     tasks: TaskTracker,
@@ -224,6 +228,7 @@ impl Hub {
             failed_handshakes: BTreeMap::new(),
             offences: BTreeMap::new(),
             first_peer_at: None,
+            figures: figures::Figures::default(),
             progress: parts.progress,
             events: parts.events,
             tasks: parts.tasks,
@@ -277,6 +282,7 @@ impl Hub {
                     self.drive_relay();
                     self.drive_nat();
                     self.advertise();
+                    self.drive_figures();
                 }
                 () = self.nat.changed() => self.on_address_news(),
                 _ = save.tick() => {
@@ -359,6 +365,7 @@ impl Hub {
                 let _ = reply.send(self.status());
             }
             HubEvent::Submit(tx, reply) => self.on_submit(*tx, reply),
+            HubEvent::Control(command) => self.on_command(*command),
             HubEvent::Connect(addr) => {
                 self.connections.add_manual(addr, Instant::now());
                 self.dial_more();
@@ -477,12 +484,14 @@ impl Hub {
             last_transaction: None,
             punished: false,
         };
-        self.tasks.spawn(actor.run(session, inbox));
+        // All that is logged of the connection names it.
+        let span = tracing::info_span!("peer", peer = id, %addr);
+        self.tasks.spawn(actor.run(session, inbox).instrument(span));
         self.first_peer_at.get_or_insert(now);
         self.headers
             .peer_joined(id, direction == Direction::Outbound);
         self.blocks.peer_joined(id, now);
-        self.metrics.peer_connected(direction);
+        self.metrics.peer_connected(&peer.handle);
         self.peers.insert(id, peer);
         self.note_clock(id);
         self.greet(id);
@@ -499,7 +508,8 @@ impl Hub {
         self.defence_peer_left(id);
         self.nat_peer_left(id);
         self.sync.retarget = true;
-        self.metrics.peer_gone(peer.handle.direction);
+        self.metrics.peer_gone(&peer.handle);
+        self.figures.peer_left(&peer.handle, &self.metrics);
         let piled_up = peer.handle.outbox.has_overflowed();
         let offence = gone.offence.or(piled_up.then_some(Offence::SlowReader));
         if let Some(offence) = offence

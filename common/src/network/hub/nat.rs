@@ -104,6 +104,15 @@ impl NatState {
         }
     }
 
+    /// Has the service look again, servers and gateway both. False if there is no service.
+    pub(super) fn look_again(&self) -> bool {
+        let enabled = self.report.borrow().enabled;
+        if enabled {
+            self.nudge.notify_one();
+        }
+        enabled
+    }
+
     /// Peers that were asked and have not come yet.
     fn under_way(&self) -> usize {
         self.asked.values().filter(|asked| !asked.done).count()

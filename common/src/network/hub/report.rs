@@ -58,7 +58,7 @@ impl Hub {
 
     pub(super) fn status(&self) -> NetworkStatus {
         let (known, tried) = self.connections.book().counts();
-        let mut peers: Vec<_> = self.peers.values().map(peer_status).collect();
+        let mut peers: Vec<_> = self.peers.values().map(|p| self.peer_status(p)).collect();
         peers.sort_by_key(|p| p.id);
         NetworkStatus {
             network: self.local.spec.network.clone(),
@@ -78,33 +78,36 @@ impl Hub {
                 failed_handshakes: self.failed_handshakes.clone(),
                 offences: self.offences.clone(),
                 bans: self.bans(),
+                operator_bans: lock(&self.standing).operator_bans(unix_now()),
                 detections: self.security.counts(),
                 events: self.security.latest(),
                 clock_slow_by: self.clock_slow_by(),
             },
         }
     }
-}
 
-fn peer_status(peer: &Peer) -> PeerStatus {
-    let handle = &peer.handle;
-    let ping = handle.stats.ping_us.load(Ordering::Relaxed);
-    PeerStatus {
-        id: handle.id,
-        addr: handle.addr,
-        direction: handle.direction.as_str(),
-        purpose: peer.purpose,
-        node_id: handle.remote.node_id.to_string(),
-        transport: handle.remote.transport.as_str(),
-        pattern: handle.remote.pattern.map(NoisePattern::as_str),
-        user_agent: handle.version.user_agent.clone(),
-        protocol_version: handle.version.protocol_version,
-        services: handle.version.services,
-        height: peer.height,
-        connected_seconds: handle.since.elapsed().as_secs(),
-        ping_us: (ping > 0).then_some(ping),
-        bytes_in: handle.stats.bytes_in.load(Ordering::Relaxed),
-        bytes_out: handle.stats.bytes_out.load(Ordering::Relaxed),
+    fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        let handle = &peer.handle;
+        let ping = handle.stats.ping_us.load(Ordering::Relaxed);
+        PeerStatus {
+            id: handle.id,
+            addr: handle.addr,
+            direction: handle.direction.as_str(),
+            purpose: peer.purpose,
+            node_id: handle.remote.node_id.to_string(),
+            transport: handle.remote.transport.as_str(),
+            pattern: handle.remote.pattern.map(NoisePattern::as_str),
+            user_agent: handle.version.user_agent.clone(),
+            protocol_version: handle.version.protocol_version,
+            services: handle.version.services,
+            netgroup: self.config.netgroups.of(handle.addr.ip()).to_string(),
+            kept: peer.purpose.is_some() && self.connections.is_manual(handle.addr),
+            height: peer.height,
+            connected_seconds: handle.since.elapsed().as_secs(),
+            ping_us: (ping > 0).then_some(ping),
+            bytes_in: handle.stats.bytes_in.load(Ordering::Relaxed),
+            bytes_out: handle.stats.bytes_out.load(Ordering::Relaxed),
+        }
     }
 }
 

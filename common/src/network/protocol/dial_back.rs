@@ -58,6 +58,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Reached, Self::Unreachable, Self::Refused];
+
     /// Bounded label for metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {

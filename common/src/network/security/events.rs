@@ -66,6 +66,27 @@ pub enum Detector {
 }
 
 impl Detector {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::ConnectionFlood,
+        Self::SubnetSybil,
+        Self::HandshakeFlood,
+        Self::SlowReader,
+        Self::SlowWriter,
+        Self::PingFlood,
+        Self::AddressSpam,
+        Self::InventorySpam,
+        Self::MessageFlood,
+        Self::LowWorkHeaders,
+        Self::InvalidData,
+        Self::ForgedIdentity,
+        Self::BlockWithholding,
+        Self::ClockSkew,
+        Self::Downgrade,
+        Self::TransportFallback,
+        Self::IdentityChanged,
+    ];
+
     /// Bounded label for metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -130,6 +151,8 @@ impl Response {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SecurityEvent {
+    /// Counted from 1 since the start, without gaps.
+    pub id: u64,
     /// When, Unix seconds.
     pub at: u64,
     /// Who found it.
@@ -154,6 +177,8 @@ pub struct SecurityLog {
 #[derive(Debug, Default)]
 struct Kept {
     latest: VecDeque<SecurityEvent>,
+    /// Events told since the start.
+    told: u64,
     detectors: BTreeMap<Detector, Heard>,
 }
 
@@ -198,13 +223,16 @@ impl SecurityLog {
                 heard.suppressed += 1;
                 return;
             }
+            let suppressed = std::mem::take(&mut heard.suppressed);
+            kept.told += 1;
             let event = SecurityEvent {
+                id: kept.told,
                 at: unix,
                 detector,
                 addr,
                 response,
                 detail: detail.chars().take(MAX_DETAIL).collect(),
-                suppressed: std::mem::take(&mut heard.suppressed),
+                suppressed,
             };
             if kept.latest.len() >= KEPT {
                 kept.latest.pop_front();
@@ -284,5 +312,7 @@ mod tests {
         let events = log.latest();
         assert_eq!(events.len(), KEPT);
         assert_eq!(events.last().unwrap().at, 999);
+        // Whoever asks for what is new can tell whether he has missed some.
+        assert_eq!((events[0].id, events.last().unwrap().id), (873, 1_000));
     }
 }

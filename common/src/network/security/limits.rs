@@ -79,6 +79,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Full,
+        Self::PerIp,
+        Self::PerSubnet,
+        Self::Rate,
+        Self::Handshakes,
+        Self::Evicted,
+        Self::Banned,
+    ];
+
     /// Bounded label for metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@
 //! | [`ledger`] | what a peer sends without being asked; answers to our own questions never count |
 //! | [`offence`] | what a peer can do wrong, and how much that weighs |
 //! | [`standing`] | scores that decay, by host and netgroup, and the bans that follow; they outlive a restart |
+//! | [`operator`] | networks that the operator keeps out |
 //! | [`low_work`] | headers that cost nothing to make |
 //! | [`eviction`] | who has to go when all inbound places are taken |
 //! | [`clocks`] | how far the clocks of others are from ours |
@@ -23,4 +24,5 @@ pub mod ledger;
 pub mod limits;
 pub mod low_work;
 pub mod offence;
+pub mod operator;
 pub mod standing;

@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_HOSTS, Policy, Record, Standing};
+use crate::network::peer::session::unix_now;
 use crate::network::security::limits::host_key;
+use crate::network::security::operator::{OperatorBan, OperatorBans};
 use crate::network::state_file::{self, SaveError};
 
 /// File name inside the data directory.
@@ -24,6 +26,9 @@ const WHAT: &str = "the list of bans";
 pub struct Snapshot {
     version: u32,
     hosts: HashMap<IpAddr, Record>,
+    /// What the operator said; files of before have none.
+    #[serde(default)]
+    operator: Vec<OperatorBan>,
 }
 
 impl Standing {
@@ -43,6 +48,7 @@ impl Standing {
             let hosts = document.hosts.into_iter().take(MAX_HOSTS);
             let hosts = hosts.map(|(host, record)| (host_key(host), record));
             standing.hosts = hosts.collect();
+            standing.operator = OperatorBans::from_file(document.operator, unix_now());
         }
         standing
     }
@@ -59,6 +65,7 @@ impl Standing {
         Snapshot {
             version: VERSION,
             hosts: hosts.map(|(host, record)| (*host, *record)).collect(),
+            operator: self.operator.standing(now),
         }
     }
 }

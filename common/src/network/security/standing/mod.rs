@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::host_key;
 use super::offence::{BAN_POINTS, DISCONNECT_POINTS, Offence};
+use super::operator::{Network, OperatorBan, OperatorBans, TooManyBans};
 use crate::reachability::Netgroup;
 
 /// Seconds in which points halve, where the configuration says nothing else: who misbehaves once a day stays, who does
@@ -140,6 +141,8 @@ pub struct Standing {
     policy: Policy,
     hosts: HashMap<IpAddr, Record>,
     groups: HashMap<Netgroup, Score>,
+    /// Whom the operator keeps out, whatever is held against them.
+    operator: OperatorBans,
 }
 
 impl Standing {
@@ -150,6 +153,7 @@ impl Standing {
             policy,
             hosts: HashMap::new(),
             groups: HashMap::new(),
+            operator: OperatorBans::default(),
         }
     }
 
@@ -190,6 +194,41 @@ impl Standing {
     pub fn banned(&self, ip: IpAddr, now: u64) -> Option<Ban> {
         let record = self.hosts.get(&host_key(ip))?;
         record.ban.filter(|ban| ban.stands(now))
+    }
+
+    /// Whether the host at `ip` is kept out, by what it did or by the operator.
+    #[must_use]
+    pub fn keeps_out(&self, ip: IpAddr, now: u64) -> bool {
+        self.banned(ip, now).is_some() || self.banned_by_operator(ip, now).is_some()
+    }
+
+    /// The operator's ban that stands against the host at `ip`.
+    #[must_use]
+    pub fn banned_by_operator(&self, ip: IpAddr, now: u64) -> Option<&OperatorBan> {
+        self.operator.covering(ip, now)
+    }
+
+    /// The operator's bans that stand, by network.
+    #[must_use]
+    pub fn operator_bans(&self, now: u64) -> Vec<OperatorBan> {
+        self.operator.standing(now)
+    }
+
+    /// Keeps a network out because the operator says so.
+    ///
+    /// # Errors
+    /// When there are too many of those.
+    pub fn ban_by_operator(&mut self, ban: OperatorBan, now: u64) -> Result<(), TooManyBans> {
+        self.operator.add(ban, now)
+    }
+
+    /// Lets a network in again: the operator's ban of it ends, and what is held against its hosts is forgotten. False if there
+    /// was nothing.
+    pub fn lift(&mut self, network: Network) -> bool {
+        let before = self.hosts.len();
+        self.hosts.retain(|host, _| !network.contains(*host));
+        let pardoned = self.hosts.len() < before;
+        self.operator.remove(network) || pardoned
     }
 
     /// Whether something was held against the host at `ip` in the last day: later it may be another's address.
