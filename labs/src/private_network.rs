@@ -366,6 +366,7 @@ async fn bind_node(
         data_dir,
         network,
         http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        http_names: Vec::new(),
         mine_every: options.mine_every.filter(|_| index == 0),
     };
     Node::bind(config)

@@ -49,6 +49,24 @@ pub struct Settings {
     /// Where the HTTP API listens [default: 127.0.0.1:8332]
     #[arg(long, env = "QTC_NODE_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
+    /// Let the HTTP API listen beyond loopback, in the clear: whoever can reach it reads what the node knows, and whoever is on
+    /// the way reads the token
+    #[arg(
+        long,
+        env = "QTC_NODE_HTTP_PUBLIC",
+        value_name = "WHETHER",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub http_public: Option<bool>,
+    /// Name, beside addresses and localhost, by which the HTTP API may be asked for (repeatable)
+    #[arg(
+        long,
+        env = "QTC_NODE_HTTP_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub http_name: Vec<String>,
     /// Resolver for seed names, in place of the system's and the public ones (repeatable): `system`, `ADDR`,
     /// `ADDR:PORT`, `tls://ADDR#NAME` or `https://ADDR/PATH#NAME`
     #[arg(
@@ -158,6 +176,8 @@ impl Settings {
             data_dir: self.data_dir.or(other.data_dir),
             listen: self.listen.or(other.listen),
             http: self.http.or(other.http),
+            http_public: self.http_public.or(other.http_public),
+            http_name: list(self.http_name, other.http_name),
             resolver: list(self.resolver, other.resolver),
             resolver_ca: self.resolver_ca.or(other.resolver_ca),
             dnssec: self.dnssec.or(other.dnssec),
@@ -243,6 +263,8 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// Where the API listens.
     pub http: SocketAddr,
+    /// Names, beside addresses and localhost, by which it may be asked for.
+    pub http_names: Vec<String>,
     /// Pause between mined blocks; `None` does not mine.
     pub mine_every: Option<Duration>,
 }
@@ -335,10 +357,11 @@ impl NodeConfig {
             Some(addr) => addr,
             None => DEFAULT_HTTP.parse().context("the default API address")?,
         };
-        if !http.ip().is_loopback() {
+        if !http.ip().is_loopback() && !settings.http_public.unwrap_or_default() {
             bail!(
                 "the HTTP API would listen on {http}, reachable from outside, and it has no TLS: \
-                 choose a loopback address such as {DEFAULT_HTTP} and put a TLS proxy before it"
+                 choose a loopback address such as {DEFAULT_HTTP} and put a TLS proxy before it, or say --http-public \
+                 where the network is trusted"
             );
         }
         Ok(Self {
@@ -346,6 +369,7 @@ impl NodeConfig {
             data_dir,
             network,
             http,
+            http_names: settings.http_name,
             mine_every,
         })
     }
@@ -434,7 +458,15 @@ mod tests {
         let mut outside = settings(dir.path());
         outside.http = Some("0.0.0.0:8332".parse().unwrap());
         let error = NodeConfig::resolve(outside).await.unwrap_err().to_string();
-        assert!(error.contains("loopback"), "{error}");
+        assert!(
+            error.contains("loopback") && error.contains("--http-public"),
+            "{error}"
+        );
+        let mut outside = settings(dir.path());
+        outside.http = Some("0.0.0.0:8332".parse().unwrap());
+        outside.http_public = Some(true);
+        let config = NodeConfig::resolve(outside).await.unwrap();
+        assert!(config.http.ip().is_unspecified());
 
         let mut miner = settings(dir.path());
         miner.network = Some("mainnet".to_owned());

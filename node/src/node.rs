@@ -11,9 +11,12 @@ use quantumcoin::service::health::{Check, Health};
 use quantumcoin::service::http::{self, HttpServer};
 use quantumcoin::service::metrics::{Metrics, MetricsError};
 use thiserror::Error;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{NodeConfig, api, miner};
+use crate::api::token::{ApiToken, TokenError};
+use crate::api::{self, ApiParts};
+use crate::disk::Disk;
+use crate::{NodeConfig, miner};
 
 /// How often health looks at the network.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
@@ -27,6 +30,9 @@ pub enum NodeError {
     /// The network part can't be made or started.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The API's token can't be read or made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The API's socket can't be had.
     #[error(transparent)]
     Http(#[from] BindError),
@@ -41,7 +47,10 @@ pub struct Node {
     network: Arc<NetworkManager>,
     chain: Arc<Blockchain>,
     http: HttpServer,
+    /// Ends what the API does by itself; cancelled when the node is stopped or dropped.
+    api_stop: DropGuard,
     health: Health,
+    disk: Disk,
     mine_every: Option<Duration>,
 }
 
@@ -53,6 +62,8 @@ impl Node {
     pub async fn bind(config: NodeConfig) -> Result<Self, NodeError> {
         let spec = Arc::new(config.spec.clone());
         let chain = Arc::new(Blockchain::open(spec, &config.data_dir.join("chain"))?);
+        // After the chain's lock is held: nobody else makes the file meanwhile.
+        let token = ApiToken::load_or_create(&config.data_dir)?;
         let metrics = Metrics::new("quantumcoin_node");
         metrics.describe_process(env!("CARGO_PKG_VERSION"))?;
         let network = NetworkManager::with_config(
@@ -64,14 +75,26 @@ impl Node {
         .await?;
         let network = Arc::new(network);
         let health = Health::new();
-        let router = api::router(Arc::clone(&network), Arc::clone(&chain))
-            .merge(http::shell(metrics, health.clone()));
+        let disk = Disk::new(&config.data_dir, &metrics, health.check("disk"))?;
+        let api_stop = CancellationToken::new();
+        let parts = ApiParts {
+            network: Arc::clone(&network),
+            chain: Arc::clone(&chain),
+            health: health.clone(),
+            token,
+            names: config.http_names,
+            requests: api::request_counter(&metrics)?,
+            stop: api_stop.clone(),
+        };
+        let router = api::router(parts).merge(http::shell(metrics, health.clone()));
         let http = HttpServer::bind(config.http, router).await?;
         Ok(Self {
             network,
             chain,
             http,
+            api_stop: api_stop.drop_guard(),
             health,
+            disk,
             mine_every: config.mine_every,
         })
     }
@@ -123,6 +146,8 @@ impl Node {
         let storage = self.health.vital("storage");
         let watch = watch_health(Arc::clone(&self.network), sync, storage);
         let http = self.http.run(stop.clone());
+        let disk = self.disk.watch();
+        let api_stop = self.api_stop;
         let mining = async {
             match self.mine_every {
                 Some(pause) => {
@@ -135,11 +160,13 @@ impl Node {
         // Both take seconds at the worst, so they end side by side.
         let network = async {
             stop.cancelled().await;
+            drop(api_stop);
             self.network.shutdown().await;
         };
         tokio::select! {
             ((), (), ()) = async { tokio::join!(http, mining, network) } => {}
             () = watch => {}
+            () = disk => {}
         }
         Ok(())
     }

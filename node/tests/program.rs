@@ -205,6 +205,7 @@ fn bans_are_listed_and_lifted() {
         command.arg(dir.path());
         command
     };
+    // Nobody listens on port 9, so the file is read.
     let text = |mut command: Command| {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -220,17 +221,21 @@ fn bans_are_listed_and_lifted() {
         standing.note(host.parse().unwrap(), Offence::InvalidBlock, now.as_secs());
     }
     standing.snapshot(now.as_secs()).save(dir.path()).unwrap();
-    let list = text(bans(&["list"]));
+    let list = text(bans(&["list", "--http", "127.0.0.1:9"]));
     let lines: Vec<_> = list.lines().collect();
-    assert_eq!(lines.len(), 2, "{list}");
-    assert!(lines[0].contains("9.8.7.6 for 14"), "{list}");
-    assert!(lines[1].contains("2001:db8:5::/64") && lines[1].contains("invalid_block"));
+    assert_eq!(lines.len(), 3, "{list}");
+    assert!(
+        lines[1].contains("9.8.7.6") && lines[1].contains("h more"),
+        "{list}"
+    );
+    assert!(lines[2].contains("2001:db8:5::/64") && lines[2].contains("invalid_block"));
     // Only where nobody else writes the file.
     let error = complaint(&mut bans(&["lift", "9.8.7.6"]));
     assert!(error.contains("there is no chain"), "{error}");
     let spec = Arc::new(ChainSpec::devnet());
     let running = Blockchain::open(spec, &dir.path().join("chain")).unwrap();
-    complaint(&mut bans(&["lift", "9.8.7.6"]));
+    let error = complaint(&mut bans(&["lift", "9.8.7.6"]));
+    assert!(error.contains("quantumcoin-node unban"), "{error}");
     drop(running);
     let lifted = text(bans(&["lift", "2001:db8:5::ffff"]));
     assert!(lifted.contains("nothing is held against 2001:db8:5::ffff any more"));
@@ -240,9 +245,9 @@ fn bans_are_listed_and_lifted() {
         "{error}"
     );
     text(bans(&["lift", "9.8.7.6"]));
-    assert_eq!(text(bans(&["list", "--json"])), "[]\n");
+    assert_eq!(text(bans(&["list", "--json", "--files"])), "[]\n");
     let mut nowhere = Command::new(BIN);
-    nowhere.args(["bans", "list", "--data-dir"]);
+    nowhere.args(["bans", "list", "--files", "--data-dir"]);
     let error = complaint(nowhere.arg(dir.path().join("nowhere")));
     assert!(error.contains("no such directory"), "{error}");
 }
@@ -360,7 +365,7 @@ fn wait_for_height(http: SocketAddr, height: u32) {
         .unwrap();
     loop {
         let tip = runtime
-            .block_on(quantumcoin::service::client::get(http, "/api/v1/tip"))
+            .block_on(quantumcoin_node::client::get(http, "/api/v1/tip"))
             .unwrap();
         if tip["height"].as_u64().unwrap() >= height.into() {
             return;

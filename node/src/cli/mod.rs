@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+mod ask;
 mod bans;
 mod chain;
 mod nat;
@@ -30,6 +31,8 @@ Examples:
   quantumcoin-node run                                     join mainnet
   quantumcoin-node run --network devnet --mine-every 2     a devnet of your own
   quantumcoin-node status                                  ask the running node
+  quantumcoin-node health                                  is all well, and what to do if not
+  quantumcoin-node ban 192.0.2.0/24 --for 7d               keep a network out
   quantumcoin-node nat                                     can it be reached from outside?
   quantumcoin-node chain check                             read the whole chain, find damage
 
@@ -46,9 +49,10 @@ enum Command {
     /// Check, export or import the chain of a node that is not running
     #[command(subcommand)]
     Chain(chain::ChainCommand),
-    /// Show or lift the bans of a node that is not running
-    #[command(subcommand)]
-    Bans(bans::BansCommand),
+    /// Show who is kept out; lift it at a node that is not running
+    Bans(bans::BansArgs),
+    #[command(flatten)]
+    Ask(ask::AskCommand),
     /// Make or check the first block of a chain
     #[command(subcommand)]
     Genesis(GenesisCommand),
@@ -108,7 +112,8 @@ pub(crate) async fn main() -> ExitCode {
         Command::Status(args) => show::status(args.http, args.json).await,
         Command::Nat(args) => nat::run(args).await,
         Command::Chain(command) => chain::run(command).await,
-        Command::Bans(command) => bans::run(command).await,
+        Command::Bans(args) => bans::run(args).await,
+        Command::Ask(command) => ask::run(command).await,
         Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
             mine_genesis(spec, threads).await
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use quantumcoin::network::nat::{self, NatKind, Probe};
+use quantumcoin_node::client;
 use quantumcoin_node::config::DEFAULT_HTTP;
 use quantumcoin_node::config::nat::settings;
 use serde_json::{Value, json};
@@ -98,7 +99,7 @@ fn lines(family: &str, probe: Option<&Probe>) -> String {
 }
 
 async fn running(args: &NatArgs) -> anyhow::Result<()> {
-    let status = show::ask(args.http, "/api/v1/nat").await?;
+    let status = client::get(args.http, "/api/v1/nat").await?;
     let text = if args.json {
         format!("{status}\n")
     } else {

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use quantumcoin::chain::{BlockRef, CheckReport};
 use quantumcoin::chain_spec::GenesisSpec;
 use quantumcoin::network::SyncReport;
-use quantumcoin::network::status::BanStatus;
-use quantumcoin::service::client;
+use quantumcoin_node::client;
 use serde_json::Value;
 
 /// An error with its causes, to standard error.
@@ -23,6 +22,11 @@ pub(super) fn error(error: &anyhow::Error) {
         }
     }
     eprintln!("error: {text}");
+}
+
+/// Good to know beside a result, to standard error.
+pub(super) fn note(text: &str) {
+    eprintln!("note: {text}");
 }
 
 pub(super) fn text(text: &str) {
@@ -110,20 +114,6 @@ pub(super) fn sync_report(report: &SyncReport) {
     );
 }
 
-pub(super) fn bans(bans: &[BanStatus], json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(bans)?);
-        return Ok(());
-    }
-    for ban in bans {
-        println!("{}", ban_line(&ban.host, ban.offence.as_str(), ban.until));
-    }
-    if bans.is_empty() {
-        println!("nobody is kept out");
-    }
-    Ok(())
-}
-
 fn ban_line(host: &str, offence: &str, until: Option<u64>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_secs());
@@ -139,28 +129,19 @@ fn ban_line(host: &str, offence: &str, until: Option<u64>) -> String {
     format!("banned     {host} {left} ({offence})")
 }
 
-/// What the node whose API is at `http` says.
-pub(super) async fn ask(http: SocketAddr, path: &str) -> anyhow::Result<Value> {
-    client::get(http, path).await.map_err(|error| {
-        if error.is_absent() {
-            anyhow::anyhow!("{error}: is a node running, with this address as --http?")
-        } else {
-            error.into()
-        }
-    })
-}
-
 /// Prints the status of the node whose API is at `http`.
 pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
-    let status = ask(http, "/api/v1/status").await?;
+    let status = client::get(http, "/api/v1/status").await?;
     if json {
         println!("{status}");
         return Ok(());
     }
     let text = |value: &Value| {
-        value
+        let text = value
             .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
+            .map_or_else(|| value.to_string(), str::to_owned);
+        // Some are a peer's own words, which must not command a terminal.
+        text.chars().filter(|c| !c.is_control()).collect::<String>()
     };
     println!("network    {}", text(&status["network"]));
     println!("node id    {}", text(&status["node_id"]));
@@ -209,6 +190,17 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
         println!(
             "{}",
             ban_line(&text(&ban["host"]), &text(&ban["offence"]), until)
+        );
+    }
+    for ban in status["security"]["operator_bans"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let until = ban["until"].as_u64();
+        println!(
+            "{}",
+            ban_line(&text(&ban["network"]), "by the operator", until)
         );
     }
     for peer in status["peers"].as_array().into_iter().flatten() {
