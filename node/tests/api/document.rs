@@ -38,7 +38,12 @@ impl Document {
         let operation = &self.document["paths"][path][method];
         assert!(operation.is_object(), "{what}");
         let status = answer.status.to_string();
-        let response = &operation["responses"][&status];
+        let mut place = format!("/paths/{}/{method}/responses/{status}", escaped(path));
+        let mut response = self.document.pointer(&place).unwrap_or(&Value::Null);
+        if let Some(shared) = response["$ref"].as_str() {
+            place = shared.trim_start_matches('#').to_owned();
+            response = self.document.pointer(&place).unwrap_or(&Value::Null);
+        }
         assert!(response.is_object(), "{status} is not described: {what}");
         let kind = answer.header("content-type").unwrap();
         let kind = kind.split(';').next().unwrap().trim();
@@ -47,25 +52,20 @@ impl Document {
         if kind != "application/json" {
             return;
         }
-        let pointer = [
-            "paths",
-            path,
-            method,
-            "responses",
-            &status,
-            "content",
-            kind,
-            "schema",
-        ];
-        let pointer = pointer.map(|part| part.replace('~', "~0").replace('/', "~1"));
-        let pointer = pointer.map(|part| part.replace('{', "%7B").replace('}', "%7D"));
-        let location = format!("http://node/openapi.json#/{}", pointer.join("/"));
+        let place = format!("{place}/content/{}/schema", escaped(kind));
+        let place = place.replace('{', "%7B").replace('}', "%7D");
+        let location = format!("http://node/openapi.json#{place}");
         let schema = self.compiler.compile(&location, &mut self.schemas);
         let schema = schema.unwrap_or_else(|error| panic!("{error:#}: {what}"));
         if let Err(error) = self.schemas.validate(&answer.json(), schema) {
             panic!("{error:#}\n{what}");
         }
     }
+}
+
+/// A part of a JSON pointer (RFC 6901).
+fn escaped(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
 }
 
 #[test]
