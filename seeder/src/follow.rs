@@ -86,6 +86,8 @@ pub struct Gauges {
     pub serial: prometheus::IntGauge,
     /// 1 while the keys on disk can't be followed and those of before sign.
     pub old_keys: prometheus::IntGauge,
+    /// Signed zones that will have no key to sign with within a week.
+    pub keys_ending: prometheus::IntGauge,
     /// Failed readings.
     pub failures: prometheus::IntCounter,
 }
@@ -309,6 +311,10 @@ impl Follower {
         let complaints = self.shared.load().complaints().join("; ");
         let words = Some(complaints).filter(|words| !words.is_empty());
         self.gauges.old_keys.set(i64::from(words.is_some()));
+        let ending = self.shared.load().ending(unix_now()).len();
+        self.gauges
+            .keys_ending
+            .set(i64::try_from(ending).unwrap_or(i64::MAX));
         match &words {
             None => self.checks.keys.ok(),
             Some(why) => {

@@ -20,6 +20,9 @@ use crate::{
     zone::Zone,
 };
 
+/// How far ahead it is looked for keys that end, in seconds: time enough to make others and have caches learn them.
+const KEYS_AHEAD: i64 = 7 * 86_400;
+
 /// The state that answers come from, shared between the follower and the servers.
 pub type Shared = Arc<ArcSwap<State>>;
 
@@ -130,15 +133,15 @@ impl State {
         self.keys.current.get(zone)?.as_ref()
     }
 
-    /// Those that it will be signed with at `then`, Unix seconds, if nobody changes the keys on disk.
-    ///
-    /// # Errors
-    /// [`KeyringError::NoneActive`].
-    pub fn keys_at(&self, zone: usize, then: i64) -> Result<Option<Current>, KeyringError> {
-        match self.setup.engine.zones().get(zone) {
-            Some(zone) => self.keys.ring.current(zone.apex_wire(), then),
-            None => Ok(None),
-        }
+    /// Why zones that are signed at `now`, Unix seconds, will have no keys to sign with a week later, if nobody changes those on disk.
+    #[must_use]
+    pub fn ending(&self, now: i64) -> Vec<KeyringError> {
+        let then = now.saturating_add(KEYS_AHEAD);
+        let zones = self.setup.engine.zones().iter().zip(&self.keys.current);
+        zones
+            .filter(|(_, keys)| keys.is_some())
+            .filter_map(|(zone, _)| self.keys.ring.current(zone.apex_wire(), then).err())
+            .collect()
     }
 
     fn current(&self, apex: &WireName) -> Option<&Current> {
@@ -247,6 +250,32 @@ mod tests {
         let mut tags: Vec<u16> = current.published.iter().map(|key| key.tag()).collect();
         tags.sort_unstable();
         tags
+    }
+
+    #[test]
+    fn a_zone_whose_only_key_ends_within_a_week_is_told_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let apex = WireName::of(&hickory_proto::rr::Name::from_ascii("a.test.").unwrap());
+        let end = 10 * 86_400;
+        let times = Times {
+            inactive: Some(end),
+            ..Times::from_now(1)
+        };
+        let key = Key::generate(apex, Algorithm::EcdsaP256, Role::KeySigning, times).unwrap();
+        keyfile::write(dir.path(), &key).unwrap();
+        let config = SeederConfig {
+            zones: vec!["a.test".to_owned()],
+            keys: Some(dir.path().to_owned()),
+            ..SeederConfig::new(ChainSpec::devnet())
+        };
+        let counters = Counters::new(&Metrics::new("test")).unwrap();
+        let setup = Arc::new(Setup::new(&config, &counters, None).unwrap());
+        let policy = config.policy(&config.build_zones().unwrap());
+        let snapshot = Arc::new(Snapshot::empty(&policy, 100));
+        let state = State::new(setup, snapshot, 100, None).unwrap();
+        assert!(state.ending(end - KEYS_AHEAD - 1).is_empty());
+        let ending = state.ending(end - KEYS_AHEAD);
+        assert!(ending[0].to_string().contains("a.test"), "{ending:?}");
     }
 
     #[test]

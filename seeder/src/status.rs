@@ -32,9 +32,6 @@ use crate::{
     state::State,
 };
 
-/// How far ahead it is looked for keys that end: time enough to make others and have caches learn them.
-const KEYS_AHEAD: i64 = 7 * 86_400;
-
 /// What the seeder is doing.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -154,7 +151,7 @@ impl Source {
             origin: snapshot.origin,
             good_peers: snapshot.len(),
             unsigned: unsigned(&state),
-            ending: ending(&state, now + KEYS_AHEAD),
+            ending: state.ending(now).iter().map(ToString::to_string).collect(),
         };
         Report {
             at: now,
@@ -217,15 +214,5 @@ fn unsigned(state: &State) -> Vec<String> {
     zones
         .filter(|(index, _)| state.setup.has_keys(*index) && state.keys_of(*index).is_none())
         .map(|(_, zone)| zone.apex().to_string())
-        .collect()
-}
-
-/// Why zones that are signed now will have no keys to sign with at `then`.
-fn ending(state: &State, then: i64) -> Vec<String> {
-    let zones = state.setup.engine.zones().iter().enumerate();
-    zones
-        .filter(|(index, _)| state.keys_of(*index).is_some())
-        .filter_map(|(index, _)| state.keys_at(index, then).err())
-        .map(|error| error.to_string())
         .collect()
 }

@@ -67,6 +67,7 @@ fn bench(bootstrap: &[&str]) -> Bench {
         last_read: gauge(),
         serial: gauge(),
         old_keys: gauge(),
+        keys_ending: gauge(),
         failures: IntCounter::new("c", "c").unwrap(),
     };
     let options = FollowOptions {

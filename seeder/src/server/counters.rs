@@ -264,6 +264,10 @@ pub(crate) fn gauges(metrics: &Metrics) -> Result<Gauges, MetricsError> {
             "signing_with_old_keys",
             "1 while the keys on disk can't be used and zones are signed with those of before.",
         )?,
+        keys_ending: metrics.gauge(
+            "zones_without_next_keys",
+            "Signed zones that have no key to sign with in seven days.",
+        )?,
         failures: metrics.counter(
             "store_read_failures_total",
             "Readings of the store that failed.",
