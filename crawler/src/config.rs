@@ -1,7 +1,13 @@
 //! What an operator may set, with the defaults and the reason for each.
 //!
-//! [`Settings`] is the TOML file (unknown keys are errors); [`CrawlerConfig`] joins it with what belongs to
-//! one start: network, data directory, listen address, starting points.
+//! [`keys`] describes the settings; `quantumcoin::service::config` reads file, environment and flags by it. They come to
+//! [`Start`], what belongs to one start, and [`Settings`], which may change while it crawls. [`CrawlerConfig`] is what a
+//! crawler runs with: `plan` leads there, and finds all that is wrong on the way, for `run` and `config check` alike.
+
+pub mod keys;
+mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,15 +21,72 @@ use quantumcoin::reachability::GoodPolicy;
 use quantumcoin::reachability::exclusions::{Exclusions, ExclusionsError};
 use quantumcoin::reachability::overlay::PeerAddress;
 use quantumcoin::reachability::schedule::SchedulePolicy;
+use quantumcoin::service::logging::LogFormat;
 use quantumcoin::store::StoreOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::geo::{Geo, GeoFiles};
 use crate::probe::dial::Proxies;
 
-/// The settings file.
+pub use self::plan::defaults;
+
+/// Where the dashboard listens by default: loopback, for a proxy to stand before it.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:8380";
+
+/// Settings that belong to one start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Built-in network.
+    pub network: Option<String>,
+    /// Chain spec file.
+    pub chain_spec: Option<PathBuf>,
+    /// Where the store lives.
+    pub data_dir: Option<PathBuf>,
+    /// Where the dashboard listens.
+    pub http: SocketAddr,
+    /// Addresses to start from.
+    #[serde(default, with = "peers")]
+    pub seed_addr: Vec<PeerAddress>,
+    /// Resolvers for the DNS seeds, in the forms of [`Provider`].
+    pub resolver: Vec<String>,
+    /// Whether to ask them.
+    pub dns: bool,
+    /// Whether to start from the chain spec's bootstrap nodes.
+    pub bootstrap: bool,
+    /// Log level or filter.
+    pub log: String,
+    /// How log lines look.
+    #[serde(default)]
+    pub log_format: LogFormat,
+}
+
+/// Peers as people write them.
+mod peers {
+    use quantumcoin::reachability::overlay::PeerAddress;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        peers: &[PeerAddress],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(peers.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<PeerAddress>, D::Error> {
+        let words = Vec::<String>::deserialize(deserializer)?;
+        let read = |word: &String| {
+            let peer = word.parse();
+            peer.map_err(|_| de::Error::custom(format!("{word:?} is no address with port")))
+        };
+        words.iter().map(read).collect()
+    }
+}
+
+/// Settings that a running crawler takes up when they are read again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Settings {
     /// When a peer is visited again.
     pub schedule: SchedulePolicy,
@@ -259,17 +322,6 @@ impl Settings {
         settings
     }
 
-    /// Reads a settings file.
-    ///
-    /// # Errors
-    /// As [`Self::from_toml`], or where it can't be read.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path);
-        let text =
-            text.map_err(|error| SettingsError::unread("the settings file", path, &error))?;
-        Self::from_toml(&text, &path.display().to_string())
-    }
-
     /// Reads the list of those who are not to be visited, where there is one.
     ///
     /// # Errors
@@ -283,30 +335,11 @@ impl Settings {
             text.map_err(|error| SettingsError::unread("the do-not-probe list", path, &error))?;
         Ok(Exclusions::parse(&text, &path.display().to_string())?)
     }
-
-    /// Reads settings. What they leave out has mainnet's value.
-    ///
-    /// # Errors
-    /// What is wrong, with file, line and key.
-    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text).map_err(|error| SettingsError::Wrong {
-            origin: origin.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
-        })
-    }
 }
 
-/// The settings, or the list of those who are not to be visited, can't be used.
+/// The list of those who are not to be visited can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The settings are wrong.
-    #[error("{origin}: {reason}")]
-    Wrong {
-        /// The file.
-        origin: String,
-        /// Line, key and what is wrong.
-        reason: String,
-    },
     /// A file can't be read.
     #[error("{what} {} can't be read: {reason}", path.display())]
     Unread {
@@ -329,46 +362,5 @@ impl SettingsError {
             path: path.to_owned(),
             reason: error.to_string(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_may_set_a_part_and_unknown_keys_are_named() {
-        let text =
-            "[schedule]\ngood_min_secs = 2\ngood_max_secs = 3\n[pace]\ndials_per_second = 5\n";
-        let settings = Settings::from_toml(text, "x.toml").unwrap();
-        assert_eq!(settings.schedule.good_max_secs, 3);
-        assert_eq!(settings.schedule.backoff_cap_secs, 86_400);
-        assert_eq!(settings.pace.dials_per_second, 5);
-        let error = Settings::from_toml("[pace]\ndials = 1\n", "x.toml")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("x.toml") && error.contains("line 2") && error.contains("dials"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn settings_survive_a_round_trip() {
-        let settings = Settings {
-            contact: Some("a@b".to_owned()),
-            ..Settings::default()
-        };
-        let text = toml::to_string(&settings).unwrap();
-        assert_eq!(Settings::from_toml(&text, "x").unwrap(), settings);
-    }
-
-    #[test]
-    fn the_chain_spec_gives_the_devnet_switch_and_the_minimum_version() {
-        let spec = Arc::new(ChainSpec::devnet());
-        let config = CrawlerConfig::new(spec, Path::new("/tmp"));
-        assert!(config.good_policy().allow_private_addresses);
-        let mainnet = CrawlerConfig::new(Arc::new(ChainSpec::mainnet()), Path::new("/tmp"));
-        assert!(!mainnet.good_policy().allow_private_addresses);
     }
 }

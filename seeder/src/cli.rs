@@ -2,25 +2,22 @@
 
 mod check;
 mod keys;
+mod settings;
 
-use std::{
-    io::Write,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode},
     rr::{Name, RecordType},
 };
 use quantumcoin::{
     service::{
-        dirs,
-        logging::{self, LogFormat, LogOptions},
-        shutdown, spec, supervisor,
+        cli::{EXIT_CODES, ShapeCommand},
+        config::{Loaded, Mistakes, command::ConfigCommand, flags::Flags},
+        logging::{self, LogOptions},
+        output, shutdown, supervisor,
     },
     store::StoreReader,
 };
@@ -28,27 +25,20 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use crate::{
-    answer::Identity,
-    config::{FileConfig, SeederConfig, ZoneSettings, cookie_secret, same_name},
+    config::{SeederConfig, keys::Everywhere},
     follow::unix_now,
     respond,
     server::{Control, Seeder},
     snapshot::Snapshot,
-    zone::{ServerAddress, dump},
+    zone::dump,
 };
-
-/// Where metrics, health and status are served by default: loopback only.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9353);
 
 /// Authoritative DNS server that answers from the crawl.
 #[derive(Debug, Parser)]
-#[command(name = "quantumcoin-seeder", version, about, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "quantumcoin-seeder", version, about, max_term_width = 100, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}\n{LOGS}"))]
 struct Cli {
     #[command(flatten)]
     options: Options,
-    /// How log lines look: auto, human or json.
-    #[arg(long, global = true, default_value = "auto", env = "QTC_LOG_FORMAT")]
-    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,9 +51,10 @@ Examples:
   quantumcoin-seeder query seed1.quantumcoin.network AAAA
   quantumcoin-seeder zone --dump --zone seed1.quantumcoin.network
   quantumcoin-seeder keys generate --zone seed1.quantumcoin.network --keys /var/lib/quantumcoin-seeder/keys
+  quantumcoin-seeder config check --config seeder.toml
+  quantumcoin-seeder config show";
 
-Exit codes: 0 all went well; 1 something failed (the message says what); 2 wrong usage.
-Logs go to standard error; QTC_LOG sets the filter, as in QTC_LOG=debug.";
+const LOGS: &str = "Logs go to standard error; QTC_LOG sets the filter, as in QTC_LOG=debug.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -83,6 +74,9 @@ enum Command {
         /// With signatures and proofs, if the zone has keys.
         #[arg(long)]
         dnssec: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Make, show and replace the keys that zones are signed with.
     #[command(subcommand)]
@@ -92,81 +86,31 @@ enum Command {
         /// As master files, with all peers. Without it, only their names.
         #[arg(long)]
         dump: bool,
+        /// The names as JSON.
+        #[arg(long, conflicts_with = "dump")]
+        json: bool,
     },
+    /// Show or check the settings, or print a commented settings file.
+    #[command(subcommand)]
+    Config(ConfigCommand<settings::Nothing>),
+    #[command(flatten)]
+    Shape(ShapeCommand),
 }
 
 /// What every command needs to know. Flags come before the environment, the file and the defaults.
 #[derive(Debug, Clone, Args)]
 struct Options {
-    /// Address for UDP and TCP; may be repeated. [default: 0.0.0.0:53 and [::]:53]
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDR",
-        env = "QTC_SEEDER_LISTEN",
-        value_delimiter = ','
-    )]
-    listen: Vec<SocketAddr>,
-    /// The crawler's store. It may come into being later. [default: in the crawler's data directory]
-    #[arg(long, global = true, value_name = "PATH", env = "QTC_SEEDER_STORE")]
-    store: Option<PathBuf>,
-    /// Built-in network: mainnet, testnet or devnet.
-    #[arg(long, global = true, value_name = "NAME", env = "QTC_NETWORK")]
-    network: Option<String>,
-    /// Chain spec of another network.
-    #[arg(long, global = true, value_name = "FILE", env = "QTC_CHAIN_SPEC")]
-    chain_spec: Option<PathBuf>,
-    /// Zone to serve; may be repeated. [default: the chain spec's DNS seeds]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "QTC_SEEDER_ZONE",
-        value_delimiter = ','
-    )]
-    zone: Vec<String>,
-    /// Name server of the zones; may be repeated. [default: ns1.ZONE]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "QTC_SEEDER_NS",
-        value_delimiter = ','
-    )]
-    ns: Vec<String>,
-    /// Address of the name servers inside the zones, or of the one that is named (glue); may be repeated.
-    /// [default: the listen addresses that are not wildcards]
-    #[arg(
-        long,
-        global = true,
-        value_name = "[NAME=]IP",
-        env = "QTC_SEEDER_NS_ADDRESS",
-        value_delimiter = ','
-    )]
-    ns_address: Vec<ServerAddress>,
-    /// Directory of DNSSEC keys; zones that have keys there are signed (see `keys`).
-    #[arg(long, global = true, value_name = "DIR", env = "QTC_SEEDER_KEYS")]
-    keys: Option<PathBuf>,
-    /// Mail address of the operator, for the SOA. [default: hostmaster@ZONE]
-    #[arg(long, global = true, value_name = "MAIL", env = "QTC_SEEDER_CONTACT")]
-    contact: Option<String>,
-    /// Where to serve metrics, health and status. [default: 127.0.0.1:9353]
-    #[arg(long, global = true, value_name = "ADDR", env = "QTC_SEEDER_HTTP")]
-    http: Option<SocketAddr>,
-    /// Seconds that resolvers may keep peers, at least 60. [default: 60]
-    #[arg(long, global = true, value_name = "SECONDS", env = "QTC_SEEDER_TTL")]
-    ttl: Option<u32>,
-    /// Seconds between two looks at the store, 1 to 60. [default: 15]
-    #[arg(
-        long,
-        global = true,
-        value_name = "SECONDS",
-        env = "QTC_SEEDER_REFRESH_SECONDS"
-    )]
-    refresh_seconds: Option<u64>,
+    #[command(flatten)]
+    flags: Flags<Everywhere>,
     /// TOML file with the same keys (name_servers and name_server_addresses for the two --ns flags), and more: see
     /// docs/seeder.md.
-    #[arg(long, global = true, value_name = "FILE", env = "QTC_SEEDER_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "QTC_SEEDER_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
 }
 
@@ -174,50 +118,80 @@ struct Options {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = match cli.command {
-        Command::Run => "info",
-        _ => "warn",
-    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&anyhow::Error::from(error).context("the runtime can't be started"));
+            let error = anyhow::Error::from(error).context("the runtime can't be started");
+            output::complain(&*error);
             return ExitCode::FAILURE;
         }
     };
-    let options = LogOptions {
-        level: level.to_owned(),
-        format: cli.log_format,
-    };
-    let result = match logging::init(&options) {
-        Ok(()) => runtime.block_on(dispatch(cli)),
-        Err(error) => Err(error.into()),
-    };
+    let result = runtime.block_on(dispatch(cli));
     // What was answered has been sent, for as long as that may take (`DRAIN`). A read that hangs on a dead disk is not waited for:
     // nothing depends on it, and it would hold us up until somebody kills us.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        complain(&error);
+        output::complain(&*error);
         ExitCode::FAILURE
     })
 }
 
-/// Before or beside logging: a person reads it on standard error.
-fn complain(error: &anyhow::Error) {
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
-}
-
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let flags = cli.options;
-    let config = configure(flags.clone()).await;
     match cli.command {
-        Command::Run => run(config?, flags).await?,
-        Command::Check(how) => return check::run(config, how).await,
-        Command::Query { name, kind, dnssec } => query(&config?, &name, &kind, dnssec).await?,
-        Command::Keys(command) => print(&keys::run(&config?, &command)?)?,
-        Command::Zone { dump } => zones(&config?, dump).await?,
+        Command::Shape(command) => print(&command.text(Cli::command())?)?,
+        Command::Config(command) => return settings::config(command, &flags).await,
+        command => return carry_out(command, flags).await,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn carry_out(command: Command, flags: Options) -> anyhow::Result<ExitCode> {
+    let loaded = flags.load();
+    let level = match command {
+        Command::Run => "info",
+        _ => "warn",
+    };
+    start_logging(loaded.as_ref().ok(), level)?;
+    let config = match loaded {
+        Ok(loaded) => SeederConfig::of(&loaded).await,
+        Err(mistakes) => Err(mistakes),
+    };
+    match command {
+        Command::Run => run(config?, flags).await?,
+        Command::Check(how) => return check::run(config.map_err(Into::into), how).await,
+        Command::Query {
+            name,
+            kind,
+            dnssec,
+            json,
+        } => query(&config?, &name, &kind, Shown { dnssec, json }).await?,
+        Command::Keys(command) => print(&keys::run(&config?, &command)?)?,
+        Command::Zone { dump, json } => zones(&config?, dump, json).await?,
+        // They are carried out without a configuration, before.
+        Command::Config(_) | Command::Shape(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With the defaults where the settings can't be read: `check` tells what is wrong with them.
+fn start_logging(loaded: Option<&Loaded>, level: &str) -> Result<(), logging::LogError> {
+    let text = |key| loaded.and_then(|loaded| loaded.text(key));
+    logging::init(&LogOptions {
+        level: text("log").unwrap_or(level).to_owned(),
+        format: text("log_format")
+            .and_then(|format| format.parse().ok())
+            .unwrap_or_default(),
+    })
+}
+
+impl Options {
+    fn load(&self) -> Result<Loaded, Mistakes> {
+        Loaded::read(
+            &crate::config::keys::PROGRAM,
+            &settings::sources(self).inputs(),
+        )
+    }
 }
 
 async fn run(config: SeederConfig, flags: Options) -> anyhow::Result<()> {
@@ -240,7 +214,7 @@ async fn run(config: SeederConfig, flags: Options) -> anyhow::Result<()> {
 async fn reload(control: Control, flags: Options, mut hangups: watch::Receiver<u64>) {
     while hangups.changed().await.is_ok() {
         let result = async {
-            let config = configure(flags.clone()).await?;
+            let config = SeederConfig::of(&flags.load()?).await?;
             anyhow::Ok(control.reload(&config).await?)
         };
         match result.await {
@@ -250,7 +224,14 @@ async fn reload(control: Control, flags: Options, mut hangups: watch::Receiver<u
     }
 }
 
-async fn query(config: &SeederConfig, name: &str, kind: &str, dnssec: bool) -> anyhow::Result<()> {
+/// What of an answer is wanted, and how.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    dnssec: bool,
+    json: bool,
+}
+
+async fn query(config: &SeederConfig, name: &str, kind: &str, shown: Shown) -> anyhow::Result<()> {
     let mut owner =
         Name::from_ascii(name).with_context(|| format!("{name:?} is no domain name"))?;
     owner.set_fqdn(true);
@@ -259,20 +240,28 @@ async fn query(config: &SeederConfig, name: &str, kind: &str, dnssec: bool) -> a
     })?;
     let mut message = Message::new(0, MessageType::Query, OpCode::Query);
     message.add_query(hickory_proto::op::Query::query(owner, kind));
-    if dnssec {
+    if shown.dnssec {
         let mut edns = Edns::new();
         edns.set_dnssec_ok(true);
         message.set_edns(edns);
     }
     let snapshot = load(config).await?;
     let response = respond::answer_once(config, snapshot, &message.to_vec()?)?;
-    print(&render(&Message::from_vec(&response)?))
+    let message = Message::from_vec(&response)?;
+    print(&if shown.json {
+        format!("{}\n", as_json(&message))
+    } else {
+        render(&message)
+    })
 }
 
-async fn zones(config: &SeederConfig, dump: bool) -> anyhow::Result<()> {
+async fn zones(config: &SeederConfig, dump: bool, json: bool) -> anyhow::Result<()> {
     let zones = config.build_zones()?;
     if !dump {
         let names: Vec<String> = zones.iter().map(|zone| zone.apex().to_string()).collect();
+        if json {
+            return print(&format!("{}\n", serde_json::to_string(&names)?));
+        }
         return print(&format!("{}\n", names.join("\n")));
     }
     let snapshot = load(config).await?;
@@ -336,171 +325,37 @@ fn render(message: &Message) -> String {
     text
 }
 
-/// Results go to standard output; a reader that closes the pipe early is no fault.
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Puts the layers together.
-async fn configure(flags: Options) -> anyhow::Result<SeederConfig> {
-    let file = match &flags.config {
-        Some(path) => FileConfig::load(path)?,
-        None => FileConfig::default(),
+/// The same as one object: each record with its name, TTL, type and data.
+fn as_json(message: &Message) -> serde_json::Value {
+    let record = |record: &hickory_proto::rr::Record| {
+        serde_json::json!({
+            "name": record.name.to_string(),
+            "ttl": record.ttl,
+            "type": record.record_type().to_string(),
+            "data": record.data.to_string(),
+        })
     };
-    let mut zones = file.zones.unwrap_or_default();
-    let listed = zones.clone();
-    let is_listed = |name: &String| listed.iter().any(|other| same_name(other, name));
-    let named = file.zone.iter().map(|settings| &settings.name);
-    zones.extend(named.filter(|name| !is_listed(name)).cloned());
-    let zone_settings = file
-        .zone
-        .into_iter()
-        .map(|own| overridden(own, &flags))
-        .collect();
-    let network = flags.network.or(file.network);
-    let chain_spec = flags.chain_spec.or(file.chain_spec);
-    let spec = spec::choose(network.as_deref(), chain_spec.as_deref()).await?;
-    let defaults = SeederConfig::new(spec);
-    let store = match flags.store.or(file.store) {
-        Some(path) => Some(path),
-        None => default_store(&defaults.spec.network),
-    };
-    Ok(SeederConfig {
-        store,
-        listen: list(flags.listen, file.listen, defaults.listen),
-        zones: list(flags.zone, Some(zones), defaults.zones),
-        zone_settings,
-        name_servers: list(flags.ns, file.name_servers, defaults.name_servers),
-        name_server_addresses: list(
-            flags.ns_address,
-            file.name_server_addresses,
-            defaults.name_server_addresses,
-        ),
-        contact: flags.contact.or(file.contact).unwrap_or(defaults.contact),
-        http: Some(flags.http.or(file.http).unwrap_or(DEFAULT_HTTP)),
-        ttl: flags.ttl.or(file.ttl).unwrap_or(defaults.ttl),
-        refresh_seconds: flags
-            .refresh_seconds
-            .or(file.refresh_seconds)
-            .unwrap_or(defaults.refresh_seconds),
-        keys: flags.keys.or(file.keys),
-        udp_workers: file.udp_workers.unwrap_or(defaults.udp_workers),
-        rate_limit: file.rate_limit.unwrap_or(defaults.rate_limit),
-        cookie_secret: file
-            .cookie_secret
-            .as_deref()
-            .map(cookie_secret)
-            .transpose()?,
-        audit_seconds: file.audit_seconds.unwrap_or(defaults.audit_seconds),
-        audit_addresses: file.audit_addresses.unwrap_or_default(),
-        identity: Identity {
-            version: file.version,
-            id: file.id,
-        },
-        tls: file.tls,
-        spec: defaults.spec,
+    let section =
+        |records: &[hickory_proto::rr::Record]| records.iter().map(record).collect::<Vec<_>>();
+    serde_json::json!({
+        "code": message.metadata.response_code.to_string(),
+        "answer": section(&message.answers),
+        "authority": section(&message.authorities),
+        "additional": section(&message.additionals),
     })
 }
 
-/// What flags and the environment say counts for all zones, whatever the file says of one.
-fn overridden(own: ZoneSettings, flags: &Options) -> ZoneSettings {
-    ZoneSettings {
-        name_servers: own.name_servers.filter(|_| flags.ns.is_empty()),
-        name_server_addresses: own
-            .name_server_addresses
-            .filter(|_| flags.ns_address.is_empty()),
-        contact: own.contact.filter(|_| flags.contact.is_none()),
-        ttl: own.ttl.filter(|_| flags.ttl.is_none()),
-        keys: own.keys.filter(|_| flags.keys.is_none()),
-        ..own
-    }
-}
-
-fn list<T>(flags: Vec<T>, file: Option<Vec<T>>, default: Vec<T>) -> Vec<T> {
-    if flags.is_empty() {
-        file.unwrap_or(default)
-    } else {
-        flags
-    }
-}
-
-/// Where the crawler keeps its store unless told otherwise.
-fn default_store(network: &str) -> Option<PathBuf> {
-    let dir = dirs::locate("quantumcoin-crawler", None).ok()?;
-    Some(dir.join(network).join("crawl.sqlite"))
+/// Results go to standard output.
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(output::print(text)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[tokio::test]
-    async fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seeder.toml");
-        std::fs::write(
-            &path,
-            "network = \"devnet\"\nttl = 120\nzones = [\"a.test\"]\n",
-        )
-        .unwrap();
-        let parse = |more: &[&str]| {
-            let base = [
-                "quantumcoin-seeder",
-                "run",
-                "--config",
-                path.to_str().unwrap(),
-            ];
-            Cli::parse_from(base.iter().chain(more)).options
-        };
-        let config = configure(parse(&[])).await.unwrap();
-        assert_eq!((config.ttl, config.refresh_seconds), (120, 15));
-        assert_eq!(config.spec.network, "devnet");
-        assert_eq!(config.zones, ["a.test"]);
-        std::fs::write(
-            &path,
-            "network = \"devnet\"\nttl = 120\nzones = [\"a.test\"]\n\
-             [[zone]]\nname = \"a.test\"\nslice = \"1/2\"\n[[zone]]\nname = \"c.test\"\n",
-        )
-        .unwrap();
-        let config = configure(parse(&[])).await.unwrap();
-        assert_eq!(config.zones, ["a.test", "c.test"]);
-        let slices: Vec<String> = config
-            .build_zones()
-            .unwrap()
-            .iter()
-            .map(|zone| zone.selection().slice.to_string())
-            .collect();
-        assert_eq!(slices, ["1/2", "1/1"]);
-        let config = configure(parse(&["--ttl", "90", "--zone", "b.test"]))
-            .await
-            .unwrap();
-        assert_eq!((config.ttl, config.zones), (90, vec!["b.test".to_owned()]));
-        std::fs::write(
-            &path,
-            "network = \"devnet\"\nzones = [\"A.test.\"]\n[[zone]]\nname = \"a.test\"\nttl = 120\nkeys = \"/own\"\n",
-        )
-        .unwrap();
-        let config = configure(parse(&[])).await.unwrap();
-        let zones = config.build_zones().unwrap();
-        assert_eq!((zones.len(), zones[0].ttl()), (1, 120));
-        let config = configure(parse(&["--ttl", "90", "--keys", "/flag"]))
-            .await
-            .unwrap();
-        let zones = config.build_zones().unwrap();
-        assert_eq!(zones[0].ttl(), 90, "flags come before the file");
-        assert_eq!(
-            config.keys_of(&zones[0]).unwrap(),
-            std::path::Path::new("/flag")
-        );
     }
 }

@@ -1,16 +1,26 @@
-//! What an operator may set. Layers: defaults, then the TOML file, then the environment and flags.
+//! What an operator may set.
+//!
+//! [`keys`] describes the settings; `quantumcoin::service::config` reads file, environment and flags by it. They come to
+//! [`Layers`], and those to a [`SeederConfig`], of which zones are made; `plan` leads there and knows which setting each error
+//! is about.
 
+pub mod keys;
+mod plan;
+#[cfg(test)]
+mod tests;
 mod zone_settings;
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use hickory_proto::rr::Name;
-use quantumcoin::chain_spec::ChainSpec;
+use quantumcoin::{chain_spec::ChainSpec, service::logging::LogFormat};
 use serde::Deserialize;
 
+pub(crate) use self::plan::default_store;
+pub use self::plan::defaults;
 pub use self::zone_settings::{SettingsError, ZoneSettings};
 use crate::{
     answer::Identity,
@@ -28,6 +38,9 @@ pub const REFRESH_SECONDS: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// Default of [`SeederConfig::refresh_seconds`].
 pub const DEFAULT_REFRESH_SECONDS: u64 = 15;
+
+/// Where metrics, health and status are served by default: loopback only.
+pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9353);
 
 /// Most bytes of a text that the server tells of itself: one string of TXT, and little in an OPT record.
 const MAX_IDENTITY: usize = 255;
@@ -141,28 +154,12 @@ pub enum ConfigError {
         "cookie_secret is wrong: write 32 hexadecimal digits, as `openssl rand -hex 16` prints them"
     )]
     CookieSecret,
-    /// The file can't be read.
-    #[error("the configuration {} can't be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not what we expect.
-    #[error("the configuration {} is wrong: {source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, column and reason.
-        source: Box<toml::de::Error>,
-    },
 }
 
-/// The TOML file: the same keys as the flags. Unknown keys are errors.
+/// What the layers come to, by the names of [`keys::PROGRAM`]; `None` is what nobody set.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileConfig {
+pub struct Layers {
     /// See [`SeederConfig::listen`].
     pub listen: Option<Vec<SocketAddr>>,
     /// See [`SeederConfig::store`].
@@ -206,23 +203,10 @@ pub struct FileConfig {
     pub id: Option<String>,
     /// See [`SeederConfig::tls`].
     pub tls: Option<TlsOptions>,
-}
-
-impl FileConfig {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the file and, for wrong content, line, column and the keys that exist.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
-    }
+    /// Log level or filter.
+    pub log: Option<String>,
+    /// How log lines look.
+    pub log_format: Option<LogFormat>,
 }
 
 impl SeederConfig {
@@ -426,7 +410,7 @@ pub(crate) fn same_name(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 
-/// Reads [`FileConfig::cookie_secret`].
+/// Reads [`Layers::cookie_secret`].
 pub(crate) fn cookie_secret(text: &str) -> Result<[u8; 16], ConfigError> {
     let bytes = data_encoding::HEXLOWER_PERMISSIVE
         .decode(text.as_bytes())
@@ -440,29 +424,5 @@ fn without_port(seed: &str) -> &str {
     match seed.rsplit_once(':') {
         Some((name, port)) if port.parse::<u16>().is_ok() => name,
         _ => seed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_specs_seeds_are_the_zones_and_ports_are_dropped() {
-        assert_eq!(without_port("seed1.example:5353"), "seed1.example");
-        assert_eq!(without_port("seed1.example"), "seed1.example");
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_that_names_it_and_its_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seeder.toml");
-        std::fs::write(&path, "ttl = 60\nlissten = [\"127.0.0.1:53\"]\n").unwrap();
-        let words = FileConfig::load(&path).unwrap_err().to_string();
-        assert!(
-            words.contains("lissten") && words.contains("line 2"),
-            "{words}"
-        );
-        assert!(words.contains("`listen`"), "{words}");
     }
 }

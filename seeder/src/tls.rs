@@ -82,6 +82,14 @@ enum Role {
     Key,
 }
 
+impl TlsError {
+    /// Whether it is about the key, not the certificate.
+    #[must_use]
+    pub const fn is_of_key(&self) -> bool {
+        matches!(self.role, Role::Key)
+    }
+}
+
 impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,6 +21,14 @@ const TCP_BACKLOG: i32 = 1024;
 pub struct BindError {
     purpose: String,
     protocol: &'static str,
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+/// An address at which nothing of this machine can listen.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", explain(.addr, .source))]
+pub struct NotOurs {
     addr: SocketAddr,
     source: io::Error,
 }
@@ -55,6 +63,18 @@ pub fn tcp(addr: SocketAddr, purpose: &str) -> Result<TcpListener, BindError> {
 /// As [`tcp`].
 pub fn tcp_of_both(addr: SocketAddr, purpose: &str) -> Result<TcpListener, BindError> {
     bind_tcp(addr, purpose, !addr.ip().is_unspecified())
+}
+
+/// Whether this machine has an address, so that something can listen on it. Nothing listens for that, and the port does not
+/// matter.
+///
+/// # Errors
+/// [`NotOurs`] when it has not.
+pub fn is_ours(ip: IpAddr) -> Result<(), NotOurs> {
+    let addr = SocketAddr::new(ip, 0);
+    UdpSocket::bind(addr)
+        .map(drop)
+        .map_err(|source| NotOurs { addr, source })
 }
 
 fn bind_tcp(addr: SocketAddr, purpose: &str, only_v6: bool) -> Result<TcpListener, BindError> {
@@ -165,7 +185,7 @@ const EAFNOSUPPORT: i32 = 97;
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use tokio::net::TcpStream;
 
@@ -239,5 +259,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(words.contains("no interface"), "{words}");
+        let words = is_ours([192, 0, 2, 1].into()).unwrap_err().to_string();
+        assert!(words.contains("no interface"), "{words}");
+        is_ours(Ipv4Addr::LOCALHOST.into()).unwrap();
+        is_ours(Ipv4Addr::UNSPECIFIED.into()).unwrap();
     }
 }

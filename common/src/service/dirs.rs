@@ -68,6 +68,43 @@ pub fn ensure(program: &str, chosen: Option<&Path>) -> Result<PathBuf, DirError>
     Ok(path)
 }
 
+/// Whether [`ensure`] would have a directory here, as far as can be told without making anything: that it is one, or that
+/// the nearest place above it that exists is, and that this process may write there.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn examine(path: &Path) -> Result<(), DirError> {
+    let Some(nearest) = path.ancestors().find(|place| place.exists()) else {
+        return Ok(());
+    };
+    let is_there = nearest == path;
+    let allowed = match fs::metadata(nearest) {
+        Ok(meta) if meta.is_dir() => may_write(nearest),
+        Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) => Err(error),
+    };
+    let path = path.to_owned();
+    allowed.map_err(|source| match is_there {
+        true => DirError::Unwritable { path, source },
+        false => DirError::Create { path, source },
+    })
+}
+
+/// What `access(2)` says, which knows of read-only file systems as well.
+#[cfg(unix)]
+fn may_write(dir: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(not(unix))]
+fn may_write(dir: &Path) -> io::Result<()> {
+    match fs::metadata(dir)?.permissions().readonly() {
+        true => Err(io::ErrorKind::PermissionDenied.into()),
+        false => Ok(()),
+    }
+}
+
 fn from_environment(
     program: &str,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -156,6 +193,20 @@ mod tests {
                 0o700
             );
         }
+    }
+
+    #[test]
+    fn a_place_is_looked_at_without_making_anything() {
+        let root = tempfile::tempdir().unwrap();
+        examine(root.path()).unwrap();
+        examine(&root.path().join("a/b")).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        let file = root.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert!(matches!(
+            examine(&file.join("below")),
+            Err(DirError::Create { .. } | DirError::Unwritable { .. })
+        ));
     }
 
     #[test]

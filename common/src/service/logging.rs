@@ -23,7 +23,7 @@ pub enum LogFormat {
     /// [`LogFormat::Human`] when standard error is a terminal, else [`LogFormat::Json`].
     #[default]
     Auto,
-    /// One coloured line an event (no colour when `NO_COLOR` is set or there is no terminal).
+    /// One coloured line an event (coloured as [`super::output::colour`] says).
     Human,
     /// One JSON object an event.
     Json,
@@ -97,7 +97,7 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
     let registry = tracing_subscriber::registry().with(filter);
     // Fails only if a subscriber is installed already, which is what "again does nothing" means.
     let _already = if human {
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = super::output::colour(&std::io::stderr());
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(colour);
@@ -111,6 +111,16 @@ pub fn init(options: &LogOptions) -> Result<(), LogError> {
         registry.with(layer).try_init()
     };
     Ok(())
+}
+
+/// Whether this is a filter.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(text: &str) -> Result<(), String> {
+    let read = EnvFilter::try_new(text);
+    read.map(drop)
+        .map_err(|error| format!("{text:?} is no log filter: {error}"))
 }
 
 fn filter(text: &str, origin: &'static str) -> Result<EnvFilter, LogError> {

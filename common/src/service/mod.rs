@@ -1,5 +1,6 @@
 //! What each program needs around its own work: logging, signals, health, metrics, an HTTP shell, the look of pages, a client of the other programs, sockets
-//! bound with errors in words, files written whole or not at all, data directories, the choice of the network, and word to the service manager.
+//! bound with errors in words, files written whole or not at all, data directories, the choice of the network, settings
+//! with their command line, and word to the service manager.
 //!
 //! A program puts the parts together in its `main`: [`logging::init`] first, then [`shutdown::signals`] for
 //! the token that ends everything, [`spec::choose`] for the network, [`metrics::Metrics`] and
@@ -7,7 +8,9 @@
 //! [`http::shell`] (plus the program's own routes) to show them. Nothing in here knows a program.
 
 pub mod bind;
+pub mod cli;
 pub mod client;
+pub mod config;
 pub mod dirs;
 pub mod files;
 pub mod health;
@@ -15,6 +18,7 @@ pub mod http;
 pub mod logging;
 pub mod look;
 pub mod metrics;
+pub mod output;
 pub mod shutdown;
 pub mod spec;
 pub mod supervisor;

@@ -31,6 +31,17 @@ pub enum SpecChoiceError {
     },
 }
 
+impl SpecChoiceError {
+    /// The setting that is to be changed.
+    #[must_use]
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::UnknownNetwork(_) | Self::Mismatch { .. } => "network",
+            Self::Spec(_) => "chain_spec",
+        }
+    }
+}
+
 /// The chain spec of the network that the options name.
 ///
 /// A file that was asked for must exist: falling back to another network would serve the wrong one.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use quantumcoin::reachability::exclusions::network;
 use quantumcoin::reachability::overlay::OverlayName;
 use quantumcoin::store::{Ban, Write};
+use serde_json::{Value, json};
 
 use super::commands::{open_reader, open_store, print};
 use crate::config::CrawlerConfig;
@@ -61,9 +62,17 @@ pub(super) async fn unban(config: &CrawlerConfig, net: IpNet) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn list(config: &CrawlerConfig) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(config: &CrawlerConfig, json: bool) -> anyhow::Result<ExitCode> {
     let now = unix_now();
-    for ban in open_reader(config).await?.bans(now).await? {
+    let bans = open_reader(config).await?.bans(now).await?;
+    if json {
+        let bans = bans.iter().map(|ban| {
+            json!({ "network": ban.net, "since": ban.at, "until": ban.until, "reason": ban.reason })
+        });
+        print(&Value::from_iter(bans).to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for ban in bans {
         let left = ban.until.map_or_else(
             || "for ever".to_owned(),
             |until| format!("{} min left", until.saturating_sub(now).max(0) / 60),

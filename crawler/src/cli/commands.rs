@@ -1,6 +1,6 @@
 //! Carries the commands out. Results go to standard output, everything else to standard error.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::netgroup::is_dialable;
 use quantumcoin::reachability::overlay::PeerAddress;
-use quantumcoin::service::{shutdown, supervisor};
+use quantumcoin::service::{output, shutdown, supervisor};
 use quantumcoin::store::queries::{PeerDetail, Standard};
 use quantumcoin::store::{Sighting, Store, StoreError, StoreReader, Write};
 use tokio::sync::mpsc;
 
-use super::Loader;
 use super::dump::addresses;
+use super::settings::Reloader;
 use crate::config::CrawlerConfig;
 use crate::crawler::Crawler;
 use crate::dashboard::{peer_json, summary_json};
@@ -27,7 +27,7 @@ use crate::probe::unix_now;
 /// Exit status of `explain` for a peer that is not good.
 const NOT_GOOD: u8 = 3;
 
-pub(super) async fn run(config: CrawlerConfig, loader: Loader) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: CrawlerConfig, loader: Reloader) -> anyhow::Result<ExitCode> {
     let mut crawler = Crawler::bind(config).await?;
     tokio::spawn(reload(loader, crawler.reloads()));
     if let Some(addr) = crawler.http_addr() {
@@ -43,10 +43,10 @@ pub(super) async fn run(config: CrawlerConfig, loader: Loader) -> anyhow::Result
 }
 
 /// Reads the settings again at each SIGHUP. What is wrong with them is told, and the old ones stay.
-async fn reload(loader: Loader, reloads: mpsc::Sender<CrawlerConfig>) {
+async fn reload(loader: Reloader, reloads: mpsc::Sender<CrawlerConfig>) {
     let mut hangups = shutdown::reloads();
     while hangups.changed().await.is_ok() {
-        match loader.load() {
+        match loader.load().await {
             Ok(config) => {
                 if reloads.send(config).await.is_err() {
                     return;
@@ -267,25 +267,9 @@ fn explain_text(d: &PeerDetail, standard: &Standard, now: i64) -> String {
     lines.join("\n")
 }
 
-/// One result to standard output. A reader that has gone away (`| head`) is an error like any other.
+/// One result to standard output.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
-}
-
-/// One line for a person, with the causes.
-pub(super) fn complain(error: &anyhow::Error) {
-    // Some messages name their cause already: say nothing twice.
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            let separator = if text.is_empty() { "" } else { ": " };
-            text = format!("{text}{separator}{cause}");
-        }
-    }
-    // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "quantumcoin-crawler: {text}");
+    output::line(text)
 }
 
 /// Opens the store for reading; a store of another network than the one asked for is refused.

@@ -1,10 +1,11 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! The command line. What all programs have in common is `quantumcoin::service::cli`.
 
 mod ask;
 mod bans;
 mod chain;
 mod nat;
 mod open_files;
+mod settings;
 mod show;
 
 use std::net::SocketAddr;
@@ -12,15 +13,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Parser, Subcommand};
-use quantumcoin::service::logging::{self, LogOptions};
-use quantumcoin::service::{shutdown, spec, supervisor};
+use clap::{CommandFactory, Parser, Subcommand};
+use quantumcoin::service::cli::{EXIT_CODES, ShapeCommand};
+use quantumcoin::service::config::command::ConfigCommand;
+use quantumcoin::service::{output, shutdown, spec, supervisor};
 use quantumcoin_node::config::DEFAULT_HTTP;
-use quantumcoin_node::{Node, NodeConfig, Settings};
+use quantumcoin_node::{Node, NodeConfig};
 
 /// QuantumCoin full node
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(name = "quantumcoin-node", version, about, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,8 +37,8 @@ Examples:
   quantumcoin-node ban 192.0.2.0/24 --for 7d               keep a network out
   quantumcoin-node nat                                     can it be reached from outside?
   quantumcoin-node chain check                             read the whole chain, find damage
-
-Exit codes: 0 done, 1 failed, 2 wrong usage";
+  quantumcoin-node config check --config node.toml         is anything wrong with these settings?
+  quantumcoin-node config show                             what is in force, and where it comes from";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -57,16 +59,25 @@ enum Command {
     #[command(subcommand)]
     Genesis(GenesisCommand),
     /// Print the chain spec in use
-    Spec(SpecArgs),
+    Spec {
+        /// Which
+        #[command(flatten)]
+        spec: SpecArgs,
+        /// Print JSON in place of TOML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show or check the settings, or print a commented settings file
+    #[command(subcommand)]
+    Config(ConfigCommand<settings::Start>),
+    #[command(flatten)]
+    Shape(ShapeCommand),
 }
 
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// TOML file with settings; its keys are the flags below with _ for -
-    #[arg(long, env = "QTC_NODE_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    start: settings::Start,
     /// End after the first complete synchronisation
     #[arg(long)]
     exit_when_synced: bool,
@@ -107,37 +118,42 @@ enum GenesisCommand {
 
 /// Runs the command line of this process.
 pub(crate) async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(args) => run(*args).await,
-        Command::Status(args) => show::status(args.http, args.json).await,
-        Command::Nat(args) => nat::run(args).await,
-        Command::Chain(command) => chain::run(command).await,
-        Command::Bans(args) => bans::run(args).await,
-        Command::Ask(command) => ask::run(command).await,
-        Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
-            mine_genesis(spec, threads).await
-        }
-        Command::Spec(args) => print_spec(args).await,
+    let command = Cli::parse().command;
+    let result = match settings::refuse_unknown_variables(&command) {
+        Ok(()) => carry_out(command).await,
+        Err(error) => Err(error),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            show::error(&error);
-            ExitCode::FAILURE
+    result.unwrap_or_else(|error| {
+        output::complain(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Config(command) => return settings::config(command).await,
+        Command::Shape(command) => output::print(&command.text(Cli::command())?)?,
+        Command::Run(args) => run(*args).await?,
+        Command::Status(args) => show::status(args.http, args.json).await?,
+        Command::Nat(args) => nat::run(args).await?,
+        Command::Chain(command) => chain::run(command).await?,
+        Command::Bans(args) => bans::run(args).await?,
+        Command::Ask(command) => ask::run(command).await?,
+        Command::Genesis(GenesisCommand::Mine { spec, threads }) => {
+            mine_genesis(spec, threads).await?;
         }
+        Command::Spec { spec, json } => print_spec(spec, json).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let settings = args.settings.with_file(args.config.as_deref())?;
-    let mut log = LogOptions::default();
-    if let Some(level) = &settings.log {
-        log.level.clone_from(level);
-    }
-    logging::init(&log)?;
+    let (loaded, settings) = args.start.settings()?;
+    settings::start_logging(&settings)?;
     open_files::allow_enough();
     let stop = shutdown::signals();
-    let config = NodeConfig::resolve(settings).await?;
+    let config = NodeConfig::resolve(settings).await;
+    let config = config.map_err(|faults| loaded.locate_all(faults))?;
     let node = Node::bind(config).await?;
     tracing::info!(listen = %node.listen_addr(), http = %node.http_addr(), "ready");
     if !args.exit_when_synced {
@@ -157,10 +173,14 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn print_spec(args: SpecArgs) -> anyhow::Result<()> {
+async fn print_spec(args: SpecArgs, json: bool) -> anyhow::Result<()> {
     let spec = spec::choose(args.network.as_deref(), args.chain_spec.as_deref()).await?;
-    show::text(&spec.to_toml());
-    Ok(())
+    let text = if json {
+        format!("{}\n", serde_json::to_string(&spec)?)
+    } else {
+        spec.to_toml()
+    };
+    Ok(output::print(&text)?)
 }
 
 async fn mine_genesis(args: SpecArgs, threads: Option<usize>) -> anyhow::Result<()> {

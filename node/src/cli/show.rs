@@ -1,5 +1,4 @@
 //! What the command line prints: the only place of the node that writes to standard output.
-#![expect(clippy::print_stdout, reason = "printing is what this module is for")]
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -9,19 +8,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use quantumcoin::chain::{BlockRef, CheckReport};
 use quantumcoin::chain_spec::GenesisSpec;
 use quantumcoin::network::SyncReport;
+use quantumcoin::service::output;
 use quantumcoin_node::client;
 use serde_json::Value;
 
-/// An error with its causes, to standard error.
-pub(super) fn error(error: &anyhow::Error) {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many errors tell their cause themselves, with what helps after it.
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    eprintln!("error: {text}");
+/// Prints a line. Where nobody reads on (`| head`) nothing is lost, and a disk that is full is found out by whoever writes
+/// there next.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = quantumcoin::service::output::line(format_args!($($words)*));
+    }};
 }
 
 /// Good to know beside a result, to standard error.
@@ -30,7 +26,8 @@ pub(super) fn note(text: &str) {
 }
 
 pub(super) fn text(text: &str) {
-    print!("{text}");
+    // As `say`.
+    let _ = output::print(text);
 }
 
 pub(super) fn hashes(count: u64) {
@@ -39,9 +36,9 @@ pub(super) fn hashes(count: u64) {
 
 pub(super) fn genesis(genesis: &GenesisSpec) {
     eprintln!();
-    println!("[genesis]");
+    say!("[genesis]");
     match toml::to_string(genesis) {
-        Ok(text) => print!("{text}"),
+        Ok(words) => text(&words),
         Err(error) => eprintln!("error: {error}"),
     }
 }
@@ -74,24 +71,26 @@ pub(super) fn check_report(report: &CheckReport, json: bool) {
             "coins": report.coins,
             "supply": report.supply,
         });
-        println!("{value}");
+        say!("{value}");
         return;
     }
-    println!(
+    say!(
         "chain      block {} ({})",
-        report.tip.height, report.tip.hash
+        report.tip.height,
+        report.tip.hash
     );
-    println!("blocks     {} read, {} bytes", report.blocks, report.bytes);
-    println!("signatures {} checked", report.signatures);
-    println!(
+    say!("blocks     {} read, {} bytes", report.blocks, report.bytes);
+    say!("signatures {} checked", report.signatures);
+    say!(
         "coins      {} worth {} base units",
-        report.coins, report.supply
+        report.coins,
+        report.supply
     );
-    println!("everything fits together");
+    say!("everything fits together");
 }
 
 pub(super) fn exported(last: BlockRef, file: &Path) {
-    println!(
+    say!(
         "exported up to block {} ({}) to {}",
         last.height,
         last.hash,
@@ -100,11 +99,11 @@ pub(super) fn exported(last: BlockRef, file: &Path) {
 }
 
 pub(super) fn imported(tip: BlockRef) {
-    println!("the chain is at block {} ({})", tip.height, tip.hash);
+    say!("the chain is at block {} ({})", tip.height, tip.hash);
 }
 
 pub(super) fn sync_report(report: &SyncReport) {
-    println!(
+    say!(
         "synced: block {} ({}), {} blocks verified in {:.1} s, {} peers",
         report.height,
         report.tip,
@@ -133,7 +132,7 @@ fn ban_line(host: &str, offence: &str, until: Option<u64>) -> String {
 pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
     let status = client::get(http, "/api/v1/status").await?;
     if json {
-        println!("{status}");
+        say!("{status}");
         return Ok(());
     }
     let text = |value: &Value| {
@@ -143,21 +142,21 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
         // Some are a peer's own words, which must not command a terminal.
         text.chars().filter(|c| !c.is_control()).collect::<String>()
     };
-    println!("network    {}", text(&status["network"]));
-    println!("node id    {}", text(&status["node_id"]));
-    println!("listens    {}", text(&status["listen_addr"]));
+    say!("network    {}", text(&status["network"]));
+    say!("node id    {}", text(&status["node_id"]));
+    say!("listens    {}", text(&status["listen_addr"]));
     match &status["external"] {
-        Value::Null => println!("told       no address: `quantumcoin-node nat` says why"),
-        external => println!(
+        Value::Null => say!("told       no address: `quantumcoin-node nat` says why"),
+        external => say!(
             "told       {} (seen by {})",
             text(&external["addr"]),
             external["votes"]
         ),
     }
     if status["nat"]["enabled"] == Value::Bool(true) {
-        println!("reachable  {}", text(&status["nat"]["reachable"]));
+        say!("reachable  {}", text(&status["nat"]["reachable"]));
     }
-    println!(
+    say!(
         "chain      block {} of {}{}",
         status["sync"]["block_height"],
         status["sync"]["header_height"],
@@ -167,12 +166,14 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
             ""
         }
     );
-    println!(
+    say!(
         "peers      {} outbound, {} inbound; {} addresses known",
-        status["outbound"], status["inbound"], status["known_addresses"]
+        status["outbound"],
+        status["inbound"],
+        status["known_addresses"]
     );
     for seed in status["seeds"].as_array().into_iter().flatten() {
-        println!(
+        say!(
             "seed       {} via {}: {} addresses{}{}",
             text(&seed["seed"]),
             text(&seed["provider"]),
@@ -187,7 +188,7 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
     }
     for ban in status["security"]["bans"].as_array().into_iter().flatten() {
         let until = ban["until"].as_u64();
-        println!(
+        say!(
             "{}",
             ban_line(&text(&ban["host"]), &text(&ban["offence"]), until)
         );
@@ -198,7 +199,7 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
         .flatten()
     {
         let until = ban["until"].as_u64();
-        println!(
+        say!(
             "{}",
             ban_line(&text(&ban["network"]), "by the operator", until)
         );
@@ -208,7 +209,7 @@ pub(super) async fn status(http: SocketAddr, json: bool) -> anyhow::Result<()> {
             Some("block_only") => "block-only".to_owned(),
             _ => text(&peer["direction"]),
         };
-        println!(
+        say!(
             "  {kind:<10} {:<24} block {:<8} {} {}",
             text(&peer["addr"]),
             peer["height"],

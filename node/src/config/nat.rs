@@ -1,12 +1,11 @@
 //! What an operator may say of NAT.
 
-use anyhow::bail;
-use clap::ValueEnum;
 use quantumcoin::network::nat::{MappingProtocol, NatMode, NatSettings};
-use serde::Deserialize;
+use quantumcoin::service::config::Fault;
+use serde::{Deserialize, Serialize};
 
 /// Whether a node looks after its own address.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NatChoice {
     /// On networks of public addresses, unless it listens on loopback.
@@ -19,7 +18,7 @@ pub enum NatChoice {
 }
 
 /// How a gateway is asked for a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortMappingChoice {
     /// Port Control Protocol.
@@ -43,7 +42,7 @@ pub fn settings(
     stun_servers: &[String],
     protocols: &[PortMappingChoice],
     choice: Option<NatChoice>,
-) -> anyhow::Result<NatSettings> {
+) -> Result<NatSettings, Fault> {
     let mut nat = NatSettings {
         mode: match choice.unwrap_or_default() {
             NatChoice::Auto => NatMode::Auto,
@@ -65,30 +64,45 @@ pub fn settings(
         nat.protocols = protocols.iter().copied().filter_map(wanted).collect();
         let none = protocols.contains(&PortMappingChoice::None);
         if none && !nat.protocols.is_empty() {
-            bail!("port_mapping is none and something else: leave one of them out");
+            return Err(Fault::new(
+                "port_mapping",
+                "port_mapping is none and something else: leave one of them out",
+            ));
         }
     }
     Ok(nat)
 }
 
-fn checked_stun_servers(servers: &[String]) -> anyhow::Result<Vec<String>> {
+fn checked_stun_servers(servers: &[String]) -> Result<Vec<String>, Fault> {
     if servers == [NO_STUN] {
         return Ok(Vec::new());
     }
+    let wrong = |words| Fault::new("stun_server", words);
     for server in servers {
-        let port = server.rsplit_once(':').and_then(|(host, port)| {
-            let whole = !host.is_empty() && !host.contains(char::is_whitespace);
-            let whole = whole && (!host.contains(':') || host.ends_with(']'));
-            port.parse::<u16>().ok().filter(|port| whole && *port != 0)
-        });
-        if port.is_none() {
-            bail!(
-                "the STUN server {server:?} is no HOST:PORT, such as stun.example.org:3478, 192.0.2.1:3478 or \
-                 [2001:db8::1]:3478; the word {NO_STUN} alone asks none"
-            );
+        check_stun_server(server).map_err(wrong)?;
+        if server == NO_STUN {
+            return Err(wrong(format!(
+                "stun_server is {NO_STUN} and something else: leave one of them out"
+            )));
         }
     }
     Ok(servers.to_vec())
+}
+
+/// Whether this may be a STUN server, or the word that stands for none.
+pub(super) fn check_stun_server(server: &str) -> Result<(), String> {
+    let port = server.rsplit_once(':').and_then(|(host, port)| {
+        let whole = !host.is_empty() && !host.contains(char::is_whitespace);
+        let whole = whole && (!host.contains(':') || host.ends_with(']'));
+        port.parse::<u16>().ok().filter(|port| whole && *port != 0)
+    });
+    if port.is_some() || server == NO_STUN {
+        return Ok(());
+    }
+    Err(format!(
+        "the STUN server {server:?} is no HOST:PORT, such as stun.example.org:3478, 192.0.2.1:3478 or \
+         [2001:db8::1]:3478; the word {NO_STUN} alone asks none"
+    ))
 }
 
 #[cfg(test)]

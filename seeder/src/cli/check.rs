@@ -12,7 +12,7 @@ use super::print;
 use crate::{
     ask::DNS_PORT,
     check::{self, CheckOptions, DEFAULT_NTP, DEFAULT_RESOLVERS, Level, Report},
-    config::SeederConfig,
+    config::{SeederConfig, default_store},
 };
 
 /// How to look.
@@ -55,7 +55,7 @@ fn store(config: &SeederConfig, of_the_units: &Path) -> Option<PathBuf> {
     // What may not be looked at is there.
     let there = |path: &Path| !matches!(path.try_exists(), Ok(false));
     let theirs = of_the_units.join(network).join("crawl.sqlite");
-    let is_default = config.store == super::default_store(network);
+    let is_default = config.store == default_store(network);
     let has_none = !config.store.as_deref().is_some_and(there);
     if is_default && has_none && there(&theirs) {
         return Some(theirs);
@@ -71,7 +71,11 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     let defaults = DEFAULT_RESOLVERS.map(|ip| SocketAddr::new(ip, DNS_PORT));
     let options = CheckOptions {
-        resolvers: super::list(check.resolver, None, defaults.to_vec()),
+        resolvers: if check.resolver.is_empty() {
+            defaults.to_vec()
+        } else {
+            check.resolver
+        },
         ntp: check.ntp,
         offline: check.offline,
         server_port: check.port_of_servers,
@@ -105,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let theirs = dir.path().join("devnet/crawl.sqlite");
         let mut config = SeederConfig::new(ChainSpec::devnet());
-        config.store = super::super::default_store("devnet");
+        config.store = default_store("devnet");
         let by_default = config.store.clone();
         let mine = by_default.as_ref().is_some_and(|path| path.exists());
         assert_eq!(store(&config, dir.path()), by_default);

@@ -7,10 +7,12 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::{
     check::parent,
@@ -35,7 +37,11 @@ pub(super) enum Keys {
     /// Make keys for the zones. A running seeder takes them up at its next refresh.
     Generate(New),
     /// Show all keys, and what each does now.
-    List,
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the DS records for the parent zone.
     Ds,
     /// Replace a key: the new one is published first and takes over when caches know it.
@@ -117,10 +123,18 @@ pub(super) fn run(config: &SeederConfig, command: &Keys) -> anyhow::Result<Strin
         directories.len() == 1 || !changes,
         "the zones have their keys in several directories: name one zone with --zone"
     );
+    if let Keys::List { json: true } = command {
+        let mut all = Vec::new();
+        for (dir, zones) in &directories {
+            let ring = load(dir, zones)?;
+            all.extend(zones.iter().map(|zone| as_json(&ring, zone, now)));
+        }
+        return Ok(format!("{}\n", Value::Array(all)));
+    }
     for (dir, zones) in directories {
         let text = match command {
             Keys::Generate(new) => generate(&dir, &zones, *new, now),
-            Keys::List => list(&load(&dir, &zones)?, &zones, now),
+            Keys::List { .. } => list(&load(&dir, &zones)?, &zones, now),
             Keys::Ds => ds(&load(&dir, &zones)?, &zones, now),
             Keys::Roll(new) => roll(&dir, &zones, *new, now),
             Keys::Retire { tag, force } => retire(&dir, &zones, *tag, *force, now),
@@ -284,6 +298,28 @@ fn list(ring: &Keyring, zones: &[Zone], now: i64) -> anyhow::Result<String> {
         }
     }
     Ok(text)
+}
+
+/// A zone's keys; times are Unix seconds.
+fn as_json(ring: &Keyring, zone: &Zone, now: i64) -> Value {
+    let leaving = ring.leaving(zone.apex_wire());
+    let key = |key: &Arc<Key>| {
+        json!({
+            "tag": key.tag(),
+            "algorithm": key.algorithm().name(),
+            "entry_point": key.is_entry_point(),
+            "phase": key.times.phase(now).to_string(),
+            "named_by_cds": key.times.is_for_parent(now) && leaving.is_none(),
+            "next_change": key.times.next_change(now),
+        })
+    };
+    let problem = ring.current(zone.apex_wire(), now).err();
+    json!({
+        "zone": zone.apex().to_string(),
+        "leaving_since": leaving,
+        "keys": ring.keys(zone.apex_wire()).iter().map(key).collect::<Vec<_>>(),
+        "problem": problem.map(|error| error.to_string()),
+    })
 }
 
 /// Lines that may be put into the parent zone as they stand; what is not safe yet is told in comments.

@@ -87,12 +87,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{ConfigError, FileConfig, SeederConfig},
+        config::{ConfigError, Layers, SeederConfig},
         zone::Zone,
     };
 
     fn zones_of(text: &str) -> Result<Vec<Zone>, ConfigError> {
-        let file: FileConfig = toml::from_str(text).unwrap();
+        let file: Layers = toml::from_str(text).unwrap();
         let config = SeederConfig {
             zones: file.zone.iter().map(|zone| zone.name.clone()).collect(),
             zone_settings: file.zone,
