@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::geo::{Geo, GeoFiles};
 use crate::probe::dial::Proxies;
+use crate::seeders::SeederUrl;
 
 pub use self::plan::defaults;
 
@@ -106,6 +107,9 @@ pub struct Settings {
     pub do_not_probe: Option<PathBuf>,
     /// Proxies in front of the dashboard: what they say of whom a request comes from (`X-Forwarded-For`) is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Seeders whose status the dashboard shows, at most [`crate::seeders::MOST`], as `http://ADDR:PORT`. Absent: one at
+    /// 127.0.0.1:9353, if it answers there.
+    pub seeders: Option<Vec<SeederUrl>>,
     /// Contact that the user agent carries, e.g. `https://example.org/crawler`.
     pub contact: Option<String>,
 }

@@ -20,12 +20,20 @@ use crate::config::CrawlerConfig;
 use crate::dashboard::{self, Rules, Visits};
 use crate::engine::{Engine, Mode, Parts, Tip, Totals};
 use crate::metrics::CrawlMetrics;
-use crate::observer::{Observer, Snapshot, sample};
+use crate::observer::{Around, Observer, Snapshot, sample};
 use crate::probe::{Prober, unix_now};
+use crate::progress::{self, Progress, SeedAnswers};
 use crate::report::CrawlReport;
+use crate::roster::SharedRoster;
+use crate::seeders::Watch;
 
-/// Time between two rounds of DNS while the crawler runs.
-const DNS_AGAIN: Duration = Duration::from_secs(3600);
+/// Time between two rounds of DNS while the crawler runs: so soon an operator sees that a seed has failed. Each round is four
+/// questions a seed, which any resolver answers from its cache.
+const DNS_AGAIN: Duration = Duration::from_secs(900);
+
+/// Time until the first next round when a seed did not answer; twice as much after each further one. A resolver may come up
+/// after us.
+const DNS_SOON: Duration = Duration::from_secs(30);
 
 /// Descriptors for everything but probes: store, HTTP, logs.
 const OTHER_DESCRIPTORS: usize = 640;
@@ -60,6 +68,7 @@ pub struct Crawler {
     metrics: CrawlMetrics,
     health: Health,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    roster: SharedRoster,
     http: Option<HttpServer>,
     reloads: Option<mpsc::Receiver<CrawlerConfig>>,
     rules: watch::Sender<Arc<Rules>>,
@@ -86,6 +95,7 @@ impl Crawler {
         let first = Snapshot::take(&reader, unix_now()).await?;
         let (snapshot, shown) = watch::channel(Arc::new(first));
         let (rules, _) = watch::channel(Rules::of(&config));
+        let roster = SharedRoster::default();
         let http = match config.http {
             None => None,
             Some(addr) => {
@@ -93,7 +103,14 @@ impl Crawler {
                 // Connections of its own, so that a crowd of visitors never makes the crawl wait.
                 let visitors = StoreReader::open(&config.store_path()).await?;
                 let visits = Visits::new(Arc::clone(&store), rules.subscribe());
-                let pages = dashboard::router(&config.spec, visitors, shown, visits);
+                let pages = dashboard::router(dashboard::Parts {
+                    network: config.spec.network.as_str().into(),
+                    reader: visitors,
+                    snapshot: shown,
+                    roster: roster.clone(),
+                    visits,
+                    metrics: metrics.clone(),
+                });
                 Some(HttpServer::bind(addr, shell.merge(pages)).await?)
             }
         };
@@ -107,6 +124,7 @@ impl Crawler {
             metrics,
             health,
             snapshot,
+            roster,
             http,
             reloads: None,
             rules,
@@ -167,14 +185,24 @@ impl Crawler {
             metrics,
             health,
             snapshot,
+            roster,
             http,
             reloads,
             rules,
         } = self;
         let side = CancellationToken::new();
         let mut tasks = Vec::new();
+        let is_shown = http.is_some();
         if let Some(http) = http {
             tasks.push(tokio::spawn(http.run(side.clone())));
+        }
+        let (seeds, seeds_shown) = watch::channel(Arc::default());
+        let (seeders, seeders_shown) = watch::channel(Arc::default());
+        let (progress, progress_shown) = watch::channel(Progress::default());
+        // Nobody looks at what seeders say where there is no page.
+        if is_shown && mode == Mode::Run {
+            let urls = config.settings.seeders.as_deref();
+            tasks.push(tokio::spawn(Watch::new(urls, seeders).run(side.clone())));
         }
         let observer = Observer {
             reader: reader.clone(),
@@ -182,6 +210,13 @@ impl Crawler {
             metrics: metrics.clone(),
             check: health.check("store"),
             snapshot,
+            roster,
+            around: Around {
+                progress: progress_shown,
+                seeds: seeds_shown,
+                seeders: seeders_shown,
+            },
+            data_dir: config.data_dir.clone(),
         };
         tasks.push(tokio::spawn(observer.run(side.clone())));
         let (tips, inbox) = mpsc::channel(64);
@@ -190,6 +225,7 @@ impl Crawler {
             discovery,
             tips,
             mode,
+            seeds,
             side.clone(),
         )));
         let check = health.check("crawl");
@@ -204,6 +240,7 @@ impl Crawler {
             check,
             reloads,
             rules,
+            progress,
         };
         let result = Engine::new(parts, mode).run(inbox, stop).await;
         side.cancel();
@@ -254,6 +291,7 @@ async fn starting_points(
     discovery: Option<Discovery>,
     tips: mpsc::Sender<Tip>,
     mode: Mode,
+    answers: SeedAnswers,
     stop: CancellationToken,
 ) {
     let known = [
@@ -282,11 +320,13 @@ async fn starting_points(
         }
     }
     let Some(discovery) = discovery else { return };
+    let mut soon = DNS_SOON;
     loop {
         let found = tokio::select! {
             () = stop.cancelled() => return,
-            found = discovery.run(&config.spec.discovery.dns_seeds, None) => found,
+            found = progress::ask(&discovery, &config.spec.discovery.dns_seeds, &answers, unix_now) => found,
         };
+        let is_whole = answers.borrow().iter().all(|seed| seed.answered > 0);
         let addrs = found.candidates.into_iter();
         let addrs = addrs.map(|c| c.addr.into()).collect();
         if tips
@@ -300,9 +340,15 @@ async fn starting_points(
         {
             return;
         }
+        let pause = if is_whole { DNS_AGAIN } else { soon };
+        soon = if is_whole {
+            DNS_SOON
+        } else {
+            (soon * 2).min(DNS_AGAIN)
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(DNS_AGAIN) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

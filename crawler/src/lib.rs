@@ -11,6 +11,10 @@
 //! | [`politeness`] | how fast we dial (pure) |
 //! | [`weather`] | is it them or is it us (pure) |
 //! | [`observer`] | one picture of the network for everybody who asks |
+//! | [`alerts`] | what an operator should look at (pure) |
+//! | [`progress`] | how the crawl is going, and what the DNS seeds answered |
+//! | [`roster`] | all probed peers in memory: search, order, distributions |
+//! | [`seeders`] | what the seeders say of themselves |
 //! | [`dashboard`] | the pages and the JSON API |
 //! | [`report`] | what a crawl found |
 //! | [`cli`] | the command line |
@@ -18,10 +22,12 @@
 //! A probe's way: frontier -> probe -> weather -> store. What is known lives in the store; the frontier in
 //! memory is only its time-ordered index.
 
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod crawler;
 pub mod dashboard;
+mod disk;
 mod engine;
 pub mod frontier;
 pub mod geo;
@@ -30,7 +36,10 @@ pub mod names;
 pub mod observer;
 pub mod politeness;
 pub mod probe;
+pub mod progress;
 pub mod report;
+pub mod roster;
+pub mod seeders;
 pub mod weather;
 
 pub use config::{CrawlerConfig, Settings};

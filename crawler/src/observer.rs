@@ -4,6 +4,9 @@
 //! thousand visitors cost the store no more than one. It is renewed when the store changes, at most once a
 //! second, and less often when that takes long.
 
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +14,20 @@ use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::census::{self, Latencies, Share, Trait};
 use quantumcoin::service::health::Check;
 use quantumcoin::store::queries::{Counts, Hour, PastEvent, Standard};
-use quantumcoin::store::{Census, NetworkSample, Store, StoreError, StoreReader, Write};
+use quantumcoin::store::{
+    Census, Churn, GoodSet, NetworkSample, Store, StoreError, StoreReader, Write,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::{self, Alert};
+use crate::disk;
 use crate::metrics::CrawlMetrics;
 use crate::probe::unix_now;
+use crate::progress::{Progress, SeedAnswer};
+use crate::roster::SharedRoster;
+use crate::roster::figures::Figures;
+use crate::seeders::Seeder;
 use crate::weather::Road;
 
 /// Rows of each breakdown; the rest is added up, so that peers can't make a page long.
@@ -30,6 +41,9 @@ const CENSUS_EVERY: i64 = 60;
 
 /// Hours in the charts: three days.
 const HOURS: i64 = 72;
+
+/// Days of which the overview tells who came and went: two weeks.
+const CHURN_SECS: i64 = 14 * 86_400;
 
 /// Shortest time between two snapshots.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -69,6 +83,18 @@ pub struct Snapshot {
     pub events: Vec<PastEvent>,
     /// Finished probes a second, over the time since the snapshot before.
     pub probes_per_second: f64,
+    /// Who came and went in the last days, oldest first.
+    pub churn: Vec<Churn>,
+    /// Distributions over all probed peers; empty in a snapshot of somebody who does not keep them all in memory.
+    pub figures: Figures,
+    /// How the crawl is going.
+    pub progress: Progress,
+    /// What the DNS seeds answered, each with how many of its addresses are good.
+    pub seeds: Vec<(SeedAnswer, usize)>,
+    /// What the seeders said.
+    pub seeders: Arc<Vec<Seeder>>,
+    /// What an operator should look at.
+    pub alerts: Vec<Alert>,
 }
 
 impl Snapshot {
@@ -78,6 +104,11 @@ impl Snapshot {
     /// The file can't be read.
     pub async fn take(reader: &StoreReader, now: i64) -> Result<Self, StoreError> {
         let good = reader.good_peers(now).await?;
+        Self::of(reader, &good, now).await
+    }
+
+    /// The same where the good set is known already.
+    async fn of(reader: &StoreReader, good: &GoodSet, now: i64) -> Result<Self, StoreError> {
         let standard = reader.standard(now).await?;
         let by = |road| {
             good.peers
@@ -106,12 +137,36 @@ impl Snapshot {
             hours: reader.hours(now - HOURS * 3600).await?,
             events: reader.events(TOP as u32).await?,
             probes_per_second: 0.0,
+            churn: reader.churn(now - CHURN_SECS).await?,
+            figures: Figures::default(),
+            progress: Progress::default(),
+            seeds: Vec::new(),
+            seeders: Arc::default(),
+            alerts: Vec::new(),
         })
     }
 
     /// Good peers by a trait: the most frequent values.
     pub fn top(&self, by: Trait) -> Vec<Share> {
         census::fewer(of_census(&self.census, by), TOP)
+    }
+
+    /// Good peers a day ago, where an hour of then is known.
+    fn good_a_day_ago(&self) -> Option<u64> {
+        let then = self.at - 86_400;
+        let hours = self.hours.iter().filter(|h| h.known > 0);
+        let near = hours.filter(|h| (then - 3 * 3_600..=then).contains(&h.hour));
+        near.last().map(|h| h.good)
+    }
+
+    /// Last probes that found somebody there, and how many of those are on another chain or far behind.
+    fn answered(&self) -> (u64, u64) {
+        let sum = |takes: fn(Outcome) -> bool| {
+            let taken = self.outcomes.iter().filter(|(o, _)| takes(*o));
+            taken.map(|(_, n)| n).sum()
+        };
+        let elsewhere = |o| matches!(o, Outcome::WrongChain | Outcome::Behind);
+        (sum(Outcome::was_connected), sum(elsewhere))
     }
 }
 
@@ -149,6 +204,17 @@ pub(crate) struct Observer {
     pub(crate) metrics: CrawlMetrics,
     pub(crate) check: Check,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) roster: SharedRoster,
+    pub(crate) around: Around,
+    /// Where the store is, whose disk may fill up.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// What others tell the observer.
+pub(crate) struct Around {
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) seeds: watch::Receiver<Arc<Vec<SeedAnswer>>>,
+    pub(crate) seeders: watch::Receiver<Arc<Vec<Seeder>>>,
 }
 
 impl Observer {
@@ -160,12 +226,13 @@ impl Observer {
         loop {
             let started = Instant::now();
             self.report_writer();
-            match Snapshot::take(&self.reader, unix_now()).await {
+            match self.look(unix_now()).await {
                 Ok(mut snapshot) => {
                     let probes = self.metrics.probes_total();
                     let seconds = last.elapsed().as_secs_f64().max(0.001);
                     snapshot.probes_per_second = (probes - last_probes) as f64 / seconds;
                     (last, last_probes) = (Instant::now(), probes);
+                    snapshot.alerts = self.judge(&snapshot);
                     self.keep(&snapshot, &mut counted_at).await;
                     self.publish(snapshot).await;
                 }
@@ -173,7 +240,9 @@ impl Observer {
                     tracing::warn!(%error, "the dashboard's figures could not be renewed");
                 }
             }
-            let pause = PAUSE.max(started.elapsed() * DUTY);
+            let took = started.elapsed();
+            self.metrics.snapshot_seconds.set(took.as_secs_f64());
+            let pause = PAUSE.max(took * DUTY);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -186,6 +255,53 @@ impl Observer {
         }
     }
 
+    /// Brings the roster up to date, and makes a snapshot of everything.
+    async fn look(&self, now: i64) -> Result<Snapshot, StoreError> {
+        let good = self.reader.good_peers(now).await?;
+        self.roster.renew(&self.reader, &good).await?;
+        let mut snapshot = Snapshot::of(&self.reader, &good, now).await?;
+        snapshot.figures = Figures::of(&self.roster.read(), snapshot.standard.as_of);
+        let told = &snapshot.figures.churn;
+        let first = told.first().map_or(i64::MAX, |day| day.day);
+        snapshot.churn.retain(|day| day.day < first);
+        snapshot.churn.extend_from_slice(told);
+        snapshot.progress = *self.around.progress.borrow();
+        snapshot.seeders = self.around.seeders.borrow().clone();
+        let seeds = self.around.seeds.borrow().clone();
+        if !seeds.is_empty() {
+            let good: HashSet<SocketAddr> = good.peers.iter().map(|peer| peer.addr).collect();
+            let seeds = seeds.iter().map(|seed| {
+                let good = seed.addrs.iter().filter(|addr| good.contains(addr)).count();
+                (seed.clone(), good)
+            });
+            snapshot.seeds = seeds.collect();
+        }
+        Ok(snapshot)
+    }
+
+    /// What an operator should look at.
+    fn judge(&self, snapshot: &Snapshot) -> Vec<Alert> {
+        let writer = self.store.health().borrow().clone();
+        let (answered, elsewhere) = snapshot.answered();
+        let figures = &snapshot.figures;
+        alerts::judge(&alerts::Facts {
+            now: snapshot.at,
+            stale: snapshot.standard.stale,
+            newest_ok_at: snapshot.standard.newest_ok_at,
+            good: snapshot.good,
+            good_a_day_ago: snapshot.good_a_day_ago(),
+            probed: snapshot.counts.probed,
+            answered,
+            elsewhere,
+            writer: writer.error.as_deref().map(|error| (error, writer.dropped)),
+            disk: disk::space(&self.data_dir),
+            clock: figures.clock_offset.map(|offset| (offset, figures.clocks)),
+            progress: snapshot.progress,
+            seeds: &snapshot.seeds,
+            seeders: &snapshot.seeders,
+        })
+    }
+
     /// Writes down what the good peers are like, once in a while and at the turn of a day.
     async fn keep(&self, snapshot: &Snapshot, counted_at: &mut i64) {
         let next = counted_at.saturating_add(CENSUS_EVERY);
@@ -196,6 +312,9 @@ impl Observer {
             let census = Box::new(snapshot.census.clone());
             // Closed only at the end of the program; the last census is written there.
             let _ = self.store.write(Write::Census(census)).await;
+            for day in &snapshot.figures.churn {
+                let _ = self.store.write(Write::Churn(*day)).await;
+            }
         }
     }
 
@@ -206,6 +325,7 @@ impl Observer {
         m.size("reachable", snapshot.counts.reachable);
         m.size("good", snapshot.good);
         m.stale.set(i64::from(snapshot.standard.stale));
+        m.show(&snapshot);
         let before = self.snapshot.borrow().clone();
         if sample_of(&before) != sample_of(&snapshot) || before.at / 3600 != snapshot.at / 3600 {
             // Closed only at the end of the program; the last sample is written there.

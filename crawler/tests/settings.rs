@@ -1,4 +1,5 @@
 //! The command line and the settings of the real program: what an operator reads, and what an operator gets wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "../../common/tests/program/mod.rs"]
 mod program;

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use quantumcoin::chain_spec::ChainSpec;
 use quantumcoin::network::discovery::{Discovery, Provider};
 use quantumcoin::network::{NetworkConfig, NetworkManager};
+use quantumcoin_crawler::seeders::SeederUrl;
 use quantumcoin_crawler::{Crawler, CrawlerConfig};
 use quantumcoin_node::{Node, NodeConfig, miner};
 use quantumcoin_seeder::{Seeder, SeederConfig};
@@ -125,7 +126,15 @@ impl PrivateNetwork {
         let nodes = start_nodes(options, &spec, directory.path(), &mut step).await?;
 
         step("crawling the network from one address");
-        let crawler = bind_crawler(options, &spec, directory.path(), nodes[0].addr).await?;
+        let seeder_http = free_address().await?;
+        let crawler = bind_crawler(
+            options,
+            &spec,
+            directory.path(),
+            nodes[0].addr,
+            SeederUrl(seeder_http),
+        )
+        .await?;
         let http_addr = crawler
             .http_addr()
             .context("the dashboard has an address")?;
@@ -138,7 +147,7 @@ impl PrivateNetwork {
         config.listen = vec![options.dns_addr];
         config.store = Some(store);
         config.refresh_seconds = 1;
-        config.http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.http = Some(seeder_http);
         let seeder = Seeder::bind(config).await?;
         let dns_addr = seeder.dns_addr();
         let seeder = Task::spawn(|stop| async move {
@@ -391,6 +400,7 @@ async fn bind_crawler(
     spec: &ChainSpec,
     directory: &Path,
     seed: SocketAddr,
+    seeder: SeederUrl,
 ) -> anyhow::Result<Crawler> {
     let data_dir = directory.join("crawler");
     std::fs::create_dir_all(&data_dir)?;
@@ -402,7 +412,14 @@ async fn bind_crawler(
     // A network of minutes, not of months: look again every few seconds.
     config.settings.schedule.good_min_secs = 4;
     config.settings.schedule.good_max_secs = 8;
+    config.settings.seeders = Some(vec![seeder]);
     Ok(Crawler::bind(config).await?)
+}
+
+/// An address of loopback where nobody listens: the crawler is told where the seeder will be before that has begun.
+async fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    Ok(listener.local_addr()?)
 }
 
 /// Asks the seeder over UDP, as a newcomer would, until it knows the network.

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use sqlx::{Connection, QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::StoreError;
 use super::address_row::{AddressId, AddressRow, Told, write_ring};
 use super::bans::{self, Ban};
 use super::codec::{from_columns, to_columns};
@@ -17,8 +16,9 @@ use super::model::{
 };
 use super::names;
 use super::peer_row::{PeerRow, load_peers, signed, write_peers, write_reliability};
-use super::roll_up::{add_outcomes, day_of, hour_of, put_census, put_size};
+use super::roll_up::{add_outcomes, day_of, hour_of, put_census, put_churn, put_size};
 use super::schema::{set_meta, set_policy};
+use super::{Churn, StoreError};
 use crate::reachability::GoodPolicy;
 use crate::reachability::exclusions::unmapped;
 use crate::reachability::netgroup::canonical_socket;
@@ -54,6 +54,8 @@ pub(super) struct Batch {
     network: BTreeMap<i64, NetworkSample>,
     /// By the day.
     censuses: BTreeMap<i64, Census>,
+    /// By the day.
+    churn: BTreeMap<i64, Churn>,
     systems: BTreeMap<u32, String>,
     names: BTreeSet<OverlayName>,
     events: Vec<Event>,
@@ -72,6 +74,7 @@ impl Batch {
             + self.bans.len()
             + self.network.len()
             + self.censuses.len()
+            + self.churn.len()
             + self.systems.len()
             + self.names.len()
             + self.events.len()
@@ -129,6 +132,9 @@ impl Batch {
             }
             Write::Census(census) => {
                 self.censuses.insert(day_of(census.at), *census);
+            }
+            Write::Churn(churn) => {
+                self.churn.insert(day_of(churn.day), churn);
             }
             Write::System(number, name) => {
                 self.systems.insert(number, name);
@@ -339,6 +345,9 @@ impl Batch {
         }
         for census in self.censuses.values() {
             put_census(tx, census).await?;
+        }
+        for churn in self.churn.values() {
+            put_churn(tx, churn).await?;
         }
         for (number, name) in &self.systems {
             sqlx::query(

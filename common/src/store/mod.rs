@@ -18,6 +18,7 @@
 //! | `due` | addresses for the due queue |
 //! | `candidates` | peers that may be good, kept up to date in memory |
 //! | `export` | all peers, batch by batch |
+//! | `summaries` | a few columns of all peers, for somebody who keeps them in memory; who came and went |
 //! | `codec` | addresses as columns |
 //!
 //! One program writes (the crawler), any number read (its dashboard, the seeder). The file is in WAL mode,
@@ -41,6 +42,7 @@ pub mod queries;
 mod reader;
 mod roll_up;
 mod schema;
+mod summaries;
 mod writer;
 
 #[cfg(test)]
@@ -56,4 +58,5 @@ pub use model::{
 };
 pub use reader::{GoodSet, StoreReader};
 pub use schema::StoreOptions;
+pub use summaries::{Churn, PeerSummary};
 pub use writer::{Store, WriterHealth};

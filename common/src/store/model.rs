@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::Ban;
+use super::{Ban, Churn};
 use crate::reachability::census::{Latencies, Share, Trait};
 use crate::reachability::overlay::PeerAddress;
 use crate::reachability::{GoodPolicy, Netgroup, Outcome, Place, Stage, Transports};
@@ -185,6 +185,8 @@ pub enum Write {
     Network(NetworkSample),
     /// What the good peers are like.
     Census(Box<Census>),
+    /// Who came and went on a day.
+    Churn(Churn),
     /// The name of an autonomous system.
     System(u32, String),
     /// An event.

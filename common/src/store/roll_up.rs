@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::SqliteConnection;
 
-use super::StoreError;
 use super::model::{Census, NetworkSample, ProbeRecord};
 use super::peer_row::signed;
+use super::{Churn, StoreError};
 use crate::reachability::Outcome;
 
 /// Hours are kept so long, seconds: a quarter of a year for the charts; the days stay.
@@ -129,8 +129,22 @@ pub(super) async fn put_census(
     Ok(())
 }
 
+/// Puts who came and went on a day in the place of what was said of it before.
+pub(super) async fn put_churn(tx: &mut SqliteConnection, churn: &Churn) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO daily_churn (day, came, gone) VALUES ($1, $2, $3) \
+         ON CONFLICT (day) DO UPDATE SET came = excluded.came, gone = excluded.gone",
+    )
+    .bind(day_of(churn.day))
+    .bind(signed(churn.came))
+    .bind(signed(churn.gone))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Statements that remove rows of before a time, so many at once, and how long each keeps them, seconds.
-const PRUNING: [(&str, i64); 9] = [
+const PRUNING: [(&str, i64); 10] = [
     (
         "DELETE FROM hourly_outcomes WHERE (hour, outcome) IN \
          (SELECT hour, outcome FROM hourly_outcomes WHERE hour < $1 ORDER BY hour LIMIT $2)",
@@ -159,6 +173,11 @@ const PRUNING: [(&str, i64); 9] = [
     (
         "DELETE FROM daily_latency WHERE (day, kind) IN \
          (SELECT day, kind FROM daily_latency WHERE day < $1 ORDER BY day LIMIT $2)",
+        DAYS_KEPT_SECS,
+    ),
+    (
+        "DELETE FROM daily_churn WHERE day IN \
+         (SELECT day FROM daily_churn WHERE day < $1 ORDER BY day LIMIT $2)",
         DAYS_KEPT_SECS,
     ),
     (

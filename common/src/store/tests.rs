@@ -13,6 +13,7 @@ use crate::reachability::{GoodPolicy, Outcome, Stage, Transports};
 mod crash;
 mod days;
 mod refusal;
+mod summaries;
 
 pub(super) const T0: i64 = 1_800_000_000;
 

@@ -8,6 +8,8 @@ use quantumcoin::service::config::flags::Scope;
 use quantumcoin::service::config::{Fallback, Flag, Key, Kind, Program, Section};
 use quantumcoin::service::logging;
 
+use crate::seeders::SeederUrl;
+
 /// What a crawler's operator may set.
 pub static PROGRAM: Program = Program {
     name: "quantumcoin-crawler",
@@ -81,6 +83,16 @@ const PEER: Kind = Kind::Parsed {
     check: |text| {
         let read = text.parse::<PeerAddress>();
         read.map(drop).map_err(|_| String::new())
+    },
+};
+
+const SEEDER: Kind = Kind::Parsed {
+    form: "a seeder's HTTP address",
+    example: "http://127.0.0.1:9353",
+    check: |text| {
+        text.parse::<SeederUrl>()
+            .map(drop)
+            .map_err(|error| error.to_string())
     },
 };
 
@@ -188,6 +200,15 @@ const TOP: &[Key] = &[
         Kind::List(&NETWORK),
         Fallback::Is("[]"),
         "Proxies in front of the dashboard: of whose X-Forwarded-For is believed whom a request comes from",
+    ),
+    Key::new(
+        "seeders",
+        Kind::List(&SEEDER),
+        Fallback::Words(
+            "the one at 127.0.0.1:9353, if it answers there",
+            "[\"http://127.0.0.1:9353\"]",
+        ),
+        "Seeders whose status the dashboard shows",
     ),
     Key::new(
         "log",

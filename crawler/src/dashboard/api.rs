@@ -9,16 +9,19 @@ use axum::response::{IntoResponse, Response};
 use quantumcoin::reachability::Outcome;
 use quantumcoin::reachability::census::{Latencies, Trait};
 use quantumcoin::reachability::overlay::PeerAddress;
-use quantumcoin::reachability::verdict::is_good;
-use quantumcoin::store::queries::{PeerDetail, Standard};
-use quantumcoin::store::{Day, StoreError};
+use quantumcoin::store::queries::{Hour, PeerDetail, Standard};
+use quantumcoin::store::{Churn, Day, StoreError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Site;
-use super::pages::{PAGE_ROWS, PeersQuery};
+use super::pages::peers::PeersQuery;
+use super::view::escaped;
 use crate::observer::Snapshot;
 use crate::probe::unix_now;
+use crate::roster::figures::{CONNECT_MS, LAGS, UPTIMES};
+use crate::roster::{Line, Roster};
+use crate::weather::Road;
 
 /// The network now.
 pub(super) async fn summary(State(site): State<Site>) -> Json<Value> {
@@ -33,14 +36,26 @@ pub(crate) fn summary_json(network: &str, s: &Snapshot) -> Value {
             .map(|(value, n)| json!({ "value": value, "count": n }))
             .collect()
     };
-    let hours: Vec<Value> = s
-        .hours
-        .iter()
-        .map(|h| {
-            let probes: BTreeMap<&str, u64> = h.outcomes.iter().map(|(o, n)| (o.as_str(), *n)).collect();
-            json!({ "hour": h.hour, "known": h.known, "reachable": h.reachable, "good": h.good, "probes": probes })
+    let hours: Vec<Value> = s.hours.iter().map(hour_json).collect();
+    let figures = &s.figures;
+    let families = Road::ALL.iter().zip(&figures.families);
+    let families: BTreeMap<&str, Value> = families
+        .map(|(road, f)| {
+            (
+                road.as_str(),
+                json!({ "noise": f.noise, "tls": f.tls, "both": f.both, "unknown": f.unknown }),
+            )
         })
         .collect();
+    let seeds = s.seeds.iter().map(|(seed, good)| {
+        json!({
+            "seed": seed.seed, "at": seed.at, "addresses": seed.addrs.len(), "good": good,
+            "resolvers": seed.resolvers, "answered": seed.answered, "error": seed.error,
+            "validation": seed.validation,
+        })
+    });
+    let seeds: Vec<Value> = seeds.collect();
+    let p = &s.progress;
     json!({
         "network": network,
         "at": s.at,
@@ -63,40 +78,126 @@ pub(crate) fn summary_json(network: &str, s: &Snapshot) -> Value {
         "latencies_ms": latencies_json(&s.census.latencies),
         "heights": table(&s.heights),
         "hours": hours,
+        "alerts": s.alerts,
+        "best_height": figures.best_height,
+        "families": families,
+        "lags_blocks": classes("at_most", &LAGS, &figures.lags),
+        "connect_ms": classes("at_most", &CONNECT_MS, &figures.connects),
+        "uptimes_percent": classes("at_least", &UPTIMES, &figures.uptimes),
+        "clock_offset_seconds": figures.clock_offset,
+        "oldest_probe_at": figures.oldest_probe_at,
+        "churn": s.churn.iter().map(churn_json).collect::<Vec<_>>(),
+        "dns_seeds": seeds,
+        "crawl": {
+            "known": p.known, "untried": p.untried, "due": p.due, "in_flight": p.in_flight,
+            "oldest_due": p.oldest_due, "network_down": p.network_down,
+        },
     })
 }
 
-/// A page of peers.
-pub(super) async fn peers(State(site): State<Site>, Query(query): Query<PeersQuery>) -> Response {
-    let standard = &site.snapshot().standard;
-    match site
-        .reader
-        .peers(&query.filter(), unix_now(), query.offset(), PAGE_ROWS)
-        .await
-    {
-        Err(error) => failed(&error),
-        Ok((lines, total)) => {
-            let rows: Vec<Value> = lines
-                .iter()
-                .map(|line| {
-                    let f = &line.facts;
-                    json!({
-                        "addr": line.address.to_string(),
-                        "good": is_good(&standard.policy, f, standard.median, standard.as_of),
-                        "last_outcome": f.last_outcome.map(Outcome::as_str),
-                        "last_probe_at": line.last_probe_at,
-                        "last_ok_at": f.last_ok_at,
-                        "user_agent": line.user_agent,
-                        "protocol_version": f.protocol_version,
-                        "services": line.services,
-                        "height": f.proved_height,
-                        "connect_ms": line.connect_ms,
-                    })
-                })
-                .collect();
-            Json(json!({ "total": total, "offset": query.offset(), "peers": rows })).into_response()
-        }
+/// Counts by classes with these ends; the class beyond the last has none.
+fn classes<T: serde::Serialize>(end: &str, ends: &[T], counts: &[u64]) -> Vec<Value> {
+    let counts = counts.iter().enumerate();
+    counts
+        .map(|(n, count)| json!({ end: ends.get(n), "count": count }))
+        .collect()
+}
+
+fn hour_json(h: &Hour) -> Value {
+    let probes: BTreeMap<&str, u64> = h.outcomes.iter().map(|(o, n)| (o.as_str(), *n)).collect();
+    json!({ "hour": h.hour, "known": h.known, "reachable": h.reachable, "good": h.good, "probes": probes })
+}
+
+fn churn_json(day: &Churn) -> Value {
+    json!({ "day": day.day, "came": day.came, "gone": day.gone })
+}
+
+/// What an operator should look at.
+pub(super) async fn alerts(State(site): State<Site>) -> Json<Value> {
+    let snapshot = site.snapshot();
+    Json(json!({ "at": snapshot.at, "alerts": snapshot.alerts }))
+}
+
+/// The seeders, as they were asked last.
+pub(super) async fn seeders(State(site): State<Site>) -> Json<Value> {
+    let snapshot = site.snapshot();
+    let seeders = snapshot.seeders.iter().map(|seeder| {
+        let status = seeder.status.as_ref();
+        json!({
+            "url": seeder.url.to_string(),
+            "asked_at": seeder.asked_at,
+            "error": seeder.error,
+            "told_at": status.map(|(_, at)| at),
+            "good_peers": status.and_then(|(s, _)| s.good_peers),
+            "age_seconds": status.and_then(|(s, _)| s.age_seconds),
+            "stale": status.and_then(|(s, _)| s.stale),
+        })
+    });
+    Json(seeders.collect())
+}
+
+/// Most peers in one answer: some 150 kB.
+const MOST_PEERS: usize = 500;
+
+/// A page of peers: by `offset` in any order, or `after` an address in the order of addresses, which stays right while peers
+/// come and go.
+pub(super) async fn peers(
+    State(site): State<Site>,
+    Query(query): Query<PeersQuery>,
+) -> Json<Value> {
+    let (filter, limit) = (query.filter(), query.limit(MOST_PEERS));
+    let roster = site.roster.read();
+    let row = |line: &&Line| peer_row(&roster, line);
+    if let Some(after) = query.after() {
+        let lines = roster.select_after(&filter, after, limit);
+        let next = lines.last().filter(|_| lines.len() == limit);
+        let next = next.map(|line| {
+            let after = escaped(&line.peer.addr.to_string());
+            format!(
+                "/api/v1/peers?{}&limit={limit}&after={after}",
+                query.words()
+            )
+        });
+        let rows: Vec<Value> = lines.iter().map(row).collect();
+        return Json(json!({ "peers": rows, "next": next }));
     }
+    let (order, offset) = (query.order(), query.offset());
+    let (lines, total) = roster.select(&filter, order, offset, limit);
+    let end = offset.saturating_add(lines.len());
+    let next = (end < total && !lines.is_empty()).then(|| {
+        let direction = if order.descending {
+            "descending"
+        } else {
+            "ascending"
+        };
+        let column = order.column.as_str();
+        let words = query.words();
+        format!(
+            "/api/v1/peers?{words}&sort={column}&direction={direction}&limit={limit}&offset={end}"
+        )
+    });
+    let rows: Vec<Value> = lines.iter().map(row).collect();
+    Json(json!({ "total": total, "offset": offset, "peers": rows, "next": next }))
+}
+
+fn peer_row(roster: &Roster, line: &Line) -> Value {
+    let peer = &line.peer;
+    json!({
+        "addr": roster.address(peer.addr).to_string(),
+        "good": line.is_good,
+        "last_outcome": peer.last_outcome.as_str(),
+        "last_probe_at": peer.last_probe_at,
+        "last_ok_at": peer.last_ok_at,
+        "user_agent": peer.user_agent,
+        "protocol_version": peer.protocol_version,
+        "services": peer.services,
+        "height": peer.height,
+        "connect_ms": peer.connect_ms,
+        "uptime_7d": peer.uptime,
+        "transports": peer.transports.names().collect::<Vec<_>>(),
+        "country": peer.place.country.map(|code| code.to_string()),
+        "system": peer.place.system,
+    })
 }
 
 /// One peer.
@@ -174,6 +275,23 @@ pub(super) struct Since {
 impl Since {
     fn start(&self) -> i64 {
         self.since.unwrap_or_else(|| unix_now() - 366 * 86_400)
+    }
+}
+
+/// The network hour by hour, of the last week unless `since` says otherwise.
+pub(super) async fn hours(State(site): State<Site>, Query(query): Query<Since>) -> Response {
+    let since = query.since.unwrap_or_else(|| unix_now() - 7 * 86_400);
+    match site.reader.hours(since).await {
+        Err(error) => failed(&error),
+        Ok(hours) => Json(hours.iter().map(hour_json).collect::<Vec<_>>()).into_response(),
+    }
+}
+
+/// Who came and went, day by day.
+pub(super) async fn churn(State(site): State<Site>, Query(query): Query<Since>) -> Response {
+    match site.reader.churn(query.start()).await {
+        Err(error) => failed(&error),
+        Ok(days) => Json(days.iter().map(churn_json).collect::<Vec<_>>()).into_response(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Figures as people read them.
 
 use quantumcoin::reachability::Outcome;
+use quantumcoin::reachability::census::OTHER;
 use quantumcoin::reachability::overlay::PeerAddress;
 use time::OffsetDateTime;
 
@@ -13,6 +14,8 @@ pub(super) struct Bar {
     /// Share of the total, in percent.
     pub(super) share: String,
     pub(super) class: &'static str,
+    /// Where those are listed that it counts.
+    pub(super) link: Option<String>,
 }
 
 /// Bars of labelled counts, in the given order.
@@ -24,13 +27,52 @@ pub(super) fn bars(rows: &[(String, u64)]) -> Vec<Bar> {
     )
 }
 
+/// The same with links to the peers that each counts; none for those that were added up.
+pub(super) fn linked_bars(rows: &[(String, u64)], link: impl Fn(&str) -> String) -> Vec<Bar> {
+    let mut bars = bars(rows);
+    for bar in bars.iter_mut().filter(|bar| bar.label != OTHER) {
+        bar.link = Some(link(&bar.label));
+    }
+    bars
+}
+
+/// Bars of classes, in the given order.
+pub(super) fn class_bars(labels: impl Iterator<Item = String>, counts: &[u64]) -> Vec<Bar> {
+    let rows = labels.zip(counts).map(|(label, n)| (label, *n, "good"));
+    make_bars(rows.collect())
+}
+
+/// Names of classes with these upper ends, and of the one above the last.
+pub(super) fn below(ends: &[u32]) -> impl Iterator<Item = String> {
+    let starts = std::iter::once(0).chain(ends.iter().map(|end| end + 1));
+    let mut ends = ends.iter();
+    starts.map(move |start| match ends.next() {
+        Some(end) if *end == start => count(start.into()),
+        Some(end) => format!("{} to {}", count(start.into()), count((*end).into())),
+        None => format!("{} or more", count(start.into())),
+    })
+}
+
+/// A text as part of a link's query.
+pub(super) fn escaped(text: &str) -> String {
+    let escape = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => (b as char).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
 /// Bars of outcomes, each in the colour of its kind.
 pub(super) fn outcome_bars(rows: &[(Outcome, u64)]) -> Vec<Bar> {
-    make_bars(
+    let mut bars = make_bars(
         rows.iter()
             .map(|(o, n)| (o.as_str().to_owned(), *n, outcome_class(*o)))
             .collect(),
-    )
+    );
+    for bar in &mut bars {
+        bar.link = Some(format!("/peers?outcome={}", bar.label));
+    }
+    bars
 }
 
 fn make_bars(rows: Vec<(String, u64, &'static str)>) -> Vec<Bar> {
@@ -43,6 +85,7 @@ fn make_bars(rows: Vec<(String, u64, &'static str)>) -> Vec<Bar> {
             width: format!("{:.1}", n as f64 / largest as f64 * 100.0),
             share: format!("{:.0} %", n as f64 / total as f64 * 100.0),
             class,
+            link: None,
         })
         .collect()
 }
@@ -104,6 +147,25 @@ pub(super) fn date(at: i64) -> String {
 /// `2026-11-22 19:00`.
 pub(super) fn date_hour(at: i64) -> String {
     date(at).chars().take(16).collect()
+}
+
+/// `2026-11-22`.
+pub(super) fn day(at: i64) -> String {
+    date(at).chars().take(10).collect()
+}
+
+/// `22 Nov`.
+pub(super) fn short_day(at: i64) -> String {
+    let at = moment(at);
+    let month: String = at.month().to_string().chars().take(3).collect();
+    format!("{} {month}", at.day())
+}
+
+/// `Nov 2026`.
+pub(super) fn month(at: i64) -> String {
+    let at = moment(at);
+    let month: String = at.month().to_string().chars().take(3).collect();
+    format!("{month} {}", at.year())
 }
 
 /// `22 Nov 12:00`.
@@ -178,6 +240,25 @@ mod tests {
     fn unknown_services_stay_visible() {
         assert_eq!(services(1 | 8 | 1 << 40), "NETWORK, WITNESS, 0x10000000000");
         assert_eq!(services(0), "none");
+    }
+
+    #[test]
+    fn classes_are_named_and_links_escaped() {
+        let named: Vec<String> = below(&[0, 1, 5]).collect();
+        assert_eq!(named, ["0", "1", "2 to 5", "6 or more"]);
+        assert_eq!(escaped("/a:1&<é/"), "%2Fa%3A1%26%3C%C3%A9%2F");
+        let rows = [("/a/".to_owned(), 2), (OTHER.to_owned(), 1)];
+        let bars = linked_bars(&rows, |label| format!("/x?{}", escaped(label)));
+        assert_eq!(bars[0].link.as_deref(), Some("/x?%2Fa%2F"));
+        assert_eq!(bars[1].link, None);
+        assert_eq!(
+            (
+                day(86_400).as_str(),
+                short_day(0).as_str(),
+                month(0).as_str()
+            ),
+            ("1970-01-02", "1 Jan", "Jan 1970")
+        );
     }
 
     #[test]

@@ -42,6 +42,7 @@ use crate::metrics::CrawlMetrics;
 use crate::names::Names;
 use crate::politeness::{DialRate, SubnetPace};
 use crate::probe::{Probe, Prober, Wants, unix_now};
+use crate::progress::Progress;
 use crate::weather::{Road, Weathers};
 
 /// Time between two `getaddr` to the same peer, seconds.
@@ -125,6 +126,7 @@ pub(crate) struct Engine {
     check: Check,
     reloads: Option<mpsc::Receiver<CrawlerConfig>>,
     rules: watch::Sender<Arc<Rules>>,
+    progress: watch::Sender<Progress>,
     frontier: Frontier,
     intake: Intake,
     proofs: Proofs,
@@ -171,6 +173,8 @@ pub(crate) struct Parts {
     pub(crate) reloads: Option<mpsc::Receiver<CrawlerConfig>>,
     /// Tells the dashboard what of the settings matters to it.
     pub(crate) rules: watch::Sender<Arc<Rules>>,
+    /// Tells how the crawl is going.
+    pub(crate) progress: watch::Sender<Progress>,
 }
 
 impl Engine {
@@ -205,6 +209,7 @@ impl Engine {
             check: parts.check,
             reloads: parts.reloads,
             rules: parts.rules,
+            progress: parts.progress,
         }
     }
 

@@ -22,6 +22,7 @@ async fn engine(dir: &Path) -> Engine {
         check: Health::new().check("crawl"),
         reloads: None,
         rules: watch::channel(Rules::of(&config)).0,
+        progress: watch::channel(Progress::default()).0,
         config,
     };
     Engine::new(parts, Mode::Run)

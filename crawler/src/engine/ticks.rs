@@ -6,9 +6,34 @@ use quantumcoin::store::{StoreError, Write};
 
 use super::{Engine, Mode, REQUESTS};
 use crate::probe::unix_now;
+use crate::progress::Progress;
 use crate::weather::{Road, SUSPECTS};
 
+/// With more addresses than this, what is due is counted each [`COUNT_EVERY`] seconds only.
+const MANY: usize = 100_000;
+
+/// Seconds.
+const COUNT_EVERY: i64 = 5;
+
 impl Engine {
+    /// Tells how the crawl is going.
+    fn show_progress(&self, now: i64) {
+        if self.frontier.len() > MANY && now % COUNT_EVERY > 0 {
+            return;
+        }
+        let (due, oldest_due) = self.frontier.waiting(now);
+        let mut roads = Road::ALL.into_iter();
+        self.progress.send_replace(Progress {
+            known: self.frontier.len(),
+            untried: self.frontier.untried(),
+            due,
+            in_flight: self.visits.len(),
+            oldest_due,
+            network_down: roads.any(|road| self.weather.is_down(road)),
+            is_known: true,
+        });
+    }
+
     /// Once a second: failures that were held back, canaries, bans, requests for visits.
     pub(super) async fn tick(&mut self) -> Result<(), StoreError> {
         for finished in self.weather.release(unix_now()) {
@@ -16,6 +41,7 @@ impl Engine {
         }
         self.send_canaries().await?;
         self.freeze_or_thaw(unix_now()).await?;
+        self.show_progress(unix_now());
         // Visits need no reading: a store that is busy or on a failing disk does not end the crawl.
         match self.reader.banned(unix_now()).await {
             Ok(banned) => self.banned = banned,

@@ -194,6 +194,14 @@ impl Frontier {
         good.filter(|addr| takes(**addr)).count()
     }
 
+    /// How many addresses are due at `now` (Unix seconds) and wait, and when that was due which waits longest.
+    pub fn waiting(&self, now: i64) -> (usize, Option<i64>) {
+        let queues = [&self.new, &self.good, &self.rest];
+        let due = queues.map(|queue| queue.iter().take_while(|(due, _)| *due <= now).count());
+        let oldest = self.next_due().filter(|due| *due <= now);
+        (due.iter().sum(), oldest)
+    }
+
     /// When the next address is due, Unix seconds; none when all are in flight or there are none.
     pub fn next_due(&self) -> Option<i64> {
         [&self.new, &self.good, &self.rest]

@@ -5,6 +5,7 @@
 //! | benchmark | what it measures |
 //! |---|---|
 //! | [`crawl`] | a crawl of a hundred thousand addresses, and whether it finds the truth |
+//! | [`dashboard`] | what the crawler's pages cost with 100,000 peers |
 //! | `dns` | what a query costs the seeder, beside other name servers and the bare kernel |
 //! | [`headers`] | checking, loading and holding a million headers |
 //! | [`verify`] | signature checks on all cores against the bare library |
@@ -13,6 +14,7 @@
 //! | [`sync`] | downloading and verifying a chain over encrypted loopback |
 
 pub mod crawl;
+pub mod dashboard;
 #[cfg(target_os = "linux")]
 pub mod dns;
 pub mod headers;
@@ -38,6 +40,8 @@ use self::report::Report;
 pub enum Bench {
     /// Every address of a simulated internet, visited once: time, processor, memory, and whether each verdict is true.
     Crawl(crawl::CrawlArgs),
+    /// The crawler's pages with 100,000 peers and a year behind them: time, memory, live viewers.
+    Dashboard(dashboard::DashboardArgs),
     /// Queries per second of processor time, beside Knot, NSD, hickory-server and a bare echo.
     #[cfg(target_os = "linux")]
     Dns,
@@ -74,6 +78,7 @@ pub fn run(bench: &Bench, options: BenchOptions) -> anyhow::Result<Report> {
     }
     match bench {
         Bench::Crawl(args) => crawl::run(args, options.quick),
+        Bench::Dashboard(args) => dashboard::run(*args, options.quick),
         #[cfg(target_os = "linux")]
         Bench::Dns => dns::run(options.quick),
         Bench::Headers => headers::run(options.quick),

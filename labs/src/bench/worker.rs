@@ -12,7 +12,7 @@ use serde_json::Value;
 
 #[cfg(target_os = "linux")]
 use super::dns;
-use super::{crawl, headers, store, sync, transport};
+use super::{crawl, dashboard, headers, store, sync, transport};
 #[cfg(target_os = "linux")]
 use crate::nat;
 use crate::{attack, network};
@@ -26,6 +26,9 @@ pub enum Worker {
     /// Part of `bench crawl`.
     #[command(subcommand)]
     Crawl(crawl::Part),
+    /// Part of `bench dashboard`.
+    #[command(subcommand)]
+    Dashboard(dashboard::Part),
     /// Part of `bench dns`.
     #[cfg(target_os = "linux")]
     #[command(subcommand)]
@@ -59,6 +62,7 @@ impl Worker {
         match self {
             Self::Attack(part) => part.run(),
             Self::Crawl(part) => part.run(),
+            Self::Dashboard(part) => part.run(),
             #[cfg(target_os = "linux")]
             Self::Dns(part) => part.run(),
             Self::Headers(part) => tell(&part.run()?),

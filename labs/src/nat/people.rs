@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bitcoin::p2p::message::NetworkMessage;
 use quantumcoin::chain_spec::ChainSpec;
-use quantumcoin_node::client;
+use quantumcoin::service::client;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -360,7 +360,7 @@ impl Node {
     }
 
     fn get(&self, space: &Space, path: &'static str) -> anyhow::Result<Value> {
-        space.block_on(|| client::get(HTTP, path))
+        space.block_on(async || Ok(client::get(HTTP, path).await?))
     }
 }
 

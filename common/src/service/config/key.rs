@@ -96,7 +96,7 @@ pub enum Kind {
         check: fn(&str) -> Result<(), String>,
     },
     /// Any number of these.
-    List(&'static Kind),
+    List(&'static Self),
     /// So many tables with all of these keys.
     Rows(usize, &'static [Key]),
 }

@@ -42,6 +42,7 @@ pub const CRAWLER: &[&str] = &[
     "contact",
     "do_not_probe",
     "trusted_proxies",
+    "seeders",
     "log",
     "log_format",
     "pace.dials_per_second",
