@@ -111,6 +111,9 @@ impl CrawlMetrics {
         for road in Road::ALL {
             metrics.good.with_label_values(&[road.as_str()]);
         }
+        for state in ["known", "probed", "reachable", "good"] {
+            metrics.addresses.with_label_values(&[state]);
+        }
         for outcome in Outcome::ALL {
             metrics.probes.with_label_values(&[outcome.as_str()]);
         }

@@ -155,8 +155,8 @@ impl Snapshot {
     fn good_a_day_ago(&self) -> Option<u64> {
         let then = self.at - 86_400;
         let hours = self.hours.iter().filter(|h| h.known > 0);
-        let near = hours.filter(|h| (then - 3 * 3_600..=then).contains(&h.hour));
-        near.last().map(|h| h.good)
+        let mut near = hours.filter(|h| (then - 3 * 3_600..=then).contains(&h.hour));
+        near.next_back().map(|h| h.good)
     }
 
     /// Last probes that found somebody there, and how many of those are on another chain or far behind.

@@ -132,7 +132,7 @@ fn the_template_has_every_key_with_its_default() {
     let mut read = serde_json::to_value(&settings).unwrap();
     // What is an example there and has no value by itself.
     for (section, keys) in [
-        ("", &["contact", "do_not_probe"][..]),
+        ("", &["contact", "do_not_probe", "seeders"][..]),
         ("limits", &["connect_ms", "secure_ms"]),
         ("geo", &["countries", "systems"]),
         ("proxies", &["onion", "i2p"]),

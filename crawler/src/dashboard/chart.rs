@@ -86,11 +86,12 @@ impl Frame {
     /// Texts under the plot, some eight.
     fn ticks(self) -> Vec<Tick> {
         let span = self.to() - self.from;
+        let eighth = (span + 8 * DAY - 1).div_euclid(8 * DAY);
         let (every, name): (i64, fn(i64) -> String) = match span {
             s if s <= 3 * DAY => (12 * HOUR, clock),
             s if s <= 10 * DAY => (DAY, short_day),
-            s if s <= 100 * DAY => (span.div_euclid(7 * DAY).max(1) * DAY, short_day),
-            _ => (span.div_euclid(7 * DAY) * DAY, month),
+            s if s <= 100 * DAY => (eighth * DAY, short_day),
+            _ => (eighth * DAY, month),
         };
         let first = self.from.div_euclid(every) + i64::from(self.from.rem_euclid(every) > 0);
         let times = (first..)

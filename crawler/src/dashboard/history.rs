@@ -132,9 +132,10 @@ impl Span {
     fn neighbours(self, now: i64) -> [(&'static str, Self); 4] {
         let (quarter, half) = (self.length() / 4, self.length() / 2);
         let moved = |from, to| Self::within(self.from + from, self.to + to, now);
+        let step = half.min(now - self.to);
         [
             ("Earlier", moved(-half, -half)),
-            ("Later", moved(half, half)),
+            ("Later", moved(step, step)),
             ("Closer", moved(quarter, -quarter)),
             ("Further", moved(-half, half)),
         ]

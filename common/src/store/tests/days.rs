@@ -183,7 +183,7 @@ async fn a_store_of_before_has_its_hours_added_up_by_day() {
     // As the version before left it.
     for sql in [
         "DROP TABLE daily_outcomes; DROP TABLE daily_network; DROP TABLE daily_shares; DROP TABLE daily_latency; \
-         DROP TABLE systems; DROP TABLE overlay_names; ALTER TABLE peers DROP COLUMN country; ALTER TABLE peers DROP COLUMN system; \
+         DROP TABLE systems; DROP TABLE overlay_names; DROP TABLE daily_churn; ALTER TABLE peers DROP COLUMN country; ALTER TABLE peers DROP COLUMN system; \
          DELETE FROM _sqlx_migrations WHERE version > 3"
             .to_owned(),
         format!(

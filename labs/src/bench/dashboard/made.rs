@@ -270,7 +270,9 @@ fn observed(number: u32) -> Observation {
     let rank = (number / 10 % 400)
         .checked_ilog2()
         .map_or(0, |log| 8 - log.min(8)) as usize;
-    let rare = (number % 997 == 0).then_some(7 + number as usize / 997 % 5);
+    let rare = number
+        .is_multiple_of(997)
+        .then_some(7 + number as usize / 997 % 5);
     let agent = AGENTS.get(rare.unwrap_or(rank % 7));
     let height = HEIGHT - lag;
     Observation {
