@@ -11,10 +11,12 @@
     try {
       const answer = await fetch(live.dataset.source);
       if (answer.ok) {
+        // Read whole before it is looked where the reader is: he may go on meanwhile.
+        const html = await answer.text();
         // Where somebody has scrolled a table to stays, and so does what is focused.
         const places = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
         const focus = document.activeElement?.getAttribute("aria-labelledby");
-        live.innerHTML = await answer.text();
+        live.innerHTML = html;
         live.querySelectorAll(".scroll").forEach((table, n) => { table.scrollLeft = places[n] ?? 0; });
         if (focus) live.querySelector(`.scroll[aria-labelledby="${focus}"]`)?.focus({ preventScroll: true });
       }
