@@ -82,23 +82,26 @@ impl StoreReader {
         by: Trait,
         since: i64,
     ) -> Result<Vec<(i64, Vec<Share>)>, StoreError> {
-        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
-            "SELECT day, value, peers FROM daily_shares WHERE kind = $1 AND day >= $2 \
-             ORDER BY day, peers DESC, value",
+        // One text for each day: a year has some 18,000 shares, and as rows of their own they take three times as long.
+        let days: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT day, json_group_array(json_array(value, peers)) FROM daily_shares \
+             WHERE kind = $1 AND day >= $2 GROUP BY day ORDER BY day",
         )
         .bind(by.as_str())
         .bind(since)
         .fetch_all(&self.pool)
         .await?;
-        let mut days: Vec<(i64, Vec<Share>)> = Vec::new();
-        for (day, value, peers) in rows {
-            let share = (value, unsigned(peers));
-            match days.last_mut() {
-                Some((last, shares)) if *last == day => shares.push(share),
-                _ => days.push((day, vec![share])),
-            }
-        }
-        Ok(days)
+        let shares = days.into_iter().map(|(day, text)| {
+            let read: Result<Vec<(String, i64)>, _> = serde_json::from_str(&text);
+            let read = read.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let mut shares: Vec<Share> = read
+                .into_iter()
+                .map(|(value, peers)| (value, unsigned(peers)))
+                .collect();
+            shares.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            Ok((day, shares))
+        });
+        shares.collect()
     }
 
     /// Names of these autonomous systems, as far as they are known.
