@@ -15,10 +15,10 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// As [`print`], with a newline behind it.
+/// As [`print()`], with a newline behind it.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn line(text: impl Display) -> io::Result<()> {
     print(&format!("{text}\n"))
 }

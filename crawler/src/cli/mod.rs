@@ -1,4 +1,4 @@
-//! The command line: what may be asked, and the way from words to a [`CrawlerConfig`].
+//! The command line: what may be asked, and the way from words to a `CrawlerConfig`.
 //!
 //! `commands` carries the commands out, `dump` and `bans` theirs; `settings` puts the layers together. What all programs have
 //! in common is `quantumcoin::service::cli`.

@@ -6,7 +6,7 @@
 //! | [`query`] | which lines a search means, and in which order (pure) |
 //! | [`figures`] | distributions over all lines (pure) |
 //!
-//! The observer brings it up to date by what has changed in the store since the last time ([`renew`]); handlers read it
+//! The observer brings it up to date by what has changed in the store since the last time (`renew`); handlers read it
 //! under a lock that nobody holds for longer than some milliseconds, and never across an await. A line takes some 250 bytes,
 //! so a hundred thousand peers take 25 MB.
 

@@ -2,7 +2,7 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | this file | [`Watch`]: asks, and keeps the last answer |
+//! | this file | `Watch`: asks, and keeps the last answer |
 //! | [`status`] | what an answer says, read leniently and cut to a bounded size (pure) |
 //!
 //! A seeder is another program, maybe of another version, maybe not what it should be: whatever it answers is text and

@@ -1,7 +1,7 @@
 //! `bench dashboard`: what the crawler's pages cost on a large network.
 //!
-//! A store with 100,000 peers and a year of roll-ups is made by the library's own writer ([`made`]); the real crawler is started
-//! on it, and looked at from outside ([`crawler`]): time of every kind of page and query, one after the other over one connection;
+//! A store with 100,000 peers and a year of roll-ups is made by the library's own writer (`made`); the real crawler is started
+//! on it, and looked at from outside (`crawler`): time of every kind of page and query, one after the other over one connection;
 //! first paint in Chromium, where that and Node.js are there; memory that loading everything costs; processor time of 200
 //! browsers that follow the network live, beside that of none.
 //!
